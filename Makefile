@@ -1,0 +1,90 @@
+# Every chore has one word here. Each makes what it needs: an environment of Python, programs that the tests run against.
+
+PYTHON ?= python3
+# Parallel test processes; each starts its own API server and Qdrant.
+JOBS ?= auto
+DEV := .venv
+RUN := .venv-run
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the chores
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
+
+# ---- use ----
+
+.PHONY: demo
+demo: $(RUN)/.installed ## Load examples/quickstart into an embedded Qdrant and search it
+	$(RUN)/bin/python examples/quickstart/demo.py
+
+# ---- check ----
+
+.PHONY: test test-unit test-integration
+test: test-unit test-integration ## Run all tests
+
+test-unit: $(DEV)/.installed ## Run the tests that need no server
+	$(DEV)/bin/pytest tests/unit -n $(JOBS)
+
+test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
+	$(DEV)/bin/pytest tests/integration -n $(JOBS) --dist worksteal
+
+.PHONY: lint
+lint: $(DEV)/.installed check-generated ## Check style, types, layers and generated files
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+.PHONY: check-generated
+check-generated: $(DEV)/.installed ## Check that crds/ and the API reference are what the models say
+	@rm -rf build/crds
+	$(DEV)/bin/vectorops crds --output-dir build/crds
+	@diff -ru crds build/crds || { echo "crds/ is out of date: run 'make crds'" >&2; exit 1; }
+	$(DEV)/bin/python docs/generate_reference.py --check
+
+# ---- make ----
+
+.PHONY: format
+format: $(DEV)/.installed ## Format the code, and fix what can be fixed
+	$(DEV)/bin/ruff check --fix-only .
+	$(DEV)/bin/ruff format .
+
+.PHONY: crds
+crds: $(DEV)/.installed ## Generate crds/ from the models
+	$(DEV)/bin/vectorops crds --output-dir crds
+
+.PHONY: docs
+docs: $(DEV)/.installed ## Generate the API reference from the models
+	$(DEV)/bin/python docs/generate_reference.py
+
+.PHONY: servers
+servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant)
+	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
+
+# --no-emit-*: the files must name versions and hashes, never where they were downloaded from.
+LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml requirements/build.in
+
+.PHONY: lock
+lock: $(DEV)/.installed ## Resolve requirements/*.txt anew (UPGRADE=1: to the newest versions)
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/run.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --all-extras --constraint requirements/run.txt --output-file requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove what the chores made here (not the cache of server programs)
+	rm -rf $(DEV) $(RUN) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# ---- environments ----
+
+# Only plain venv and pip, so that a fresh machine needs nothing but Python.
+$(DEV)/.installed: requirements/dev.txt
+$(RUN)/.installed: requirements/run.txt
+%/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	test -x $*/bin/python || $(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --require-hashes -r $(filter requirements/%,$^)
+	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
