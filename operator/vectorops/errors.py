@@ -1,0 +1,86 @@
+"""The error tree: each class says what the caller does next.
+
+Everything that can go wrong while a resource is reconciled ends up here; foreign exceptions are mapped at one boundary
+each (`qdrant.errors` for Qdrant, `kube.cluster` for Kubernetes).
+
+    VectorOpsError
+    ├── Transient          try again with backoff
+    │   ├── OutcomeUnknown     the request may or may not have been carried out: look before repeating
+    │   ├── RateLimited        as above, not before `retry_after`
+    │   └── Unauthorized       the credentials may have been rotated: read them once more, then back off
+    ├── Waiting            a named dependency must change first; it wakes us
+    └── Terminal           only a change of the resource (or of the database, by hand) helps
+        └── Rejected           the database refused the content of one request (HTTP 400, 409, 422)
+    InvalidManifest        a file given to the command line is wrong; nothing was applied
+"""
+
+from __future__ import annotations
+
+from vectorops.api.meta import Ref
+from vectorops.api.reasons import Reason
+
+
+class VectorOpsError(Exception):
+    """What went wrong, for a condition: `reason` is API, `message` is for people and holds no secret and no payload."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Transient(VectorOpsError):
+    """Trying again, later, may help.
+
+    retry_after: seconds that the other side asked us to wait; None leaves it to the backoff.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(Transient):
+    """The request was sent and no answer came: it may have been carried out."""
+
+
+class RateLimited(Transient):
+    """The server asked us to slow down (HTTP 429, gRPC RESOURCE_EXHAUSTED)."""
+
+
+class Unauthorized(Transient):
+    """The server refused the credentials (HTTP 401, 403)."""
+
+
+class Waiting(VectorOpsError):
+    """A dependency is not ready.
+
+    on: the resource whose change wakes us; None when it is no resource of ours (we then look each minute).
+    """
+
+    def __init__(self, reason: Reason, message: str, *, on: Ref | None = None) -> None:
+        super().__init__(reason, message)
+        self.on = on
+
+
+class Terminal(VectorOpsError):
+    """Repeating the same thing gives the same answer."""
+
+
+class Rejected(Terminal):
+    """The database refused the content of a request.
+
+    status: the HTTP status code (400, 409 or 422), or the one that matches the gRPC code.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, status: int) -> None:
+        super().__init__(reason, message)
+        self.status = status
+
+
+class InvalidManifest(Exception):
+    """A file given to the command line is not a valid manifest. `problems` is one line each: file, place, what is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

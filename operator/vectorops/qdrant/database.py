@@ -1,0 +1,147 @@
+"""The narrow door to one Qdrant: everything that the operator ever asks of it.
+
+Two implementations: `server.Server` (REST, and gRPC for writing points) and `embedded.Embedded` (qdrant-client's local mode,
+for `vectorops apply --qdrant FOLDER`). Collections are exchanged as Qdrant's own JSON, because the options in them are
+verbatim; points as the small types below, because their numbers must stay numpy arrays up to the wire.
+
+Every method raises only errors of `vectorops.errors`. A write returns when Qdrant says `completed`; anything less is
+`OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorops.api.meta import JsonObject
+
+PointId = int | UUID
+"""Qdrant's two kinds of id: an unsigned 64-bit integer, or a UUID."""
+
+UNNAMED = ""
+"""Name under which the single unnamed vector goes here, as in Qdrant's PATCH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A sparse vector. indices: shape (n,), uint32, ascending, each once; values: shape (n,), float32."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+VectorData = NDArray[np.float32] | Sparse
+"""A dense vector (shape (size,)), a multi-vector (shape (rows, size)), or a sparse one. All numbers are finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointData:
+    """One point to write. vectors: by name, `UNNAMED` for the unnamed one; a name left out means no such vector."""
+
+    id: PointId
+    vectors: Mapping[str, VectorData] = field(default_factory=dict)
+    payload: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadChange:
+    """What to change in the payload of one existing point, by top-level key. Other keys stay."""
+
+    id: PointId
+    put: JsonObject = field(default_factory=dict)
+    remove: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """One point as read back. payload and vectors are empty when they were not asked for."""
+
+    id: PointId
+    payload: JsonObject
+    vectors: Mapping[str, VectorData]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """version: as Qdrant reports it, '1.16.3'; distributed: is it a cluster of its own."""
+
+    version: str
+    distributed: bool
+
+
+class Database(Protocol):
+    """One Qdrant, reached with one set of credentials."""
+
+    endpoint: str
+    """What identifies the server for limits and logs: scheme, host and port, or the folder. No credentials."""
+    info: ServerInfo
+    """As of the last `check`."""
+
+    async def check(self) -> ServerInfo:
+        """Is it there, is it Qdrant, may we in (REST, and gRPC where it is used)? Refreshes `info`.
+
+        Raises Transient (Unreachable, CertificateInvalid, NotQdrant, ServerError), Unauthorized.
+        """
+
+    async def close(self) -> None: ...
+
+    # Collections, verbatim JSON. A missing collection is `Rejected` with status 404, except where None is the answer.
+    async def collection(self, name: str) -> JsonObject | None:
+        """`result` of GET /collections/{name}, or None. Goes through an alias like Qdrant does."""
+
+    async def collection_names(self) -> list[str]: ...
+
+    async def create_collection(self, name: str, body: JsonObject) -> None: ...
+
+    async def update_collection(self, name: str, body: JsonObject) -> None: ...
+
+    async def delete_collection(self, name: str) -> None:
+        """Also succeeds when there is none."""
+
+    async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
+        """Creates, or replaces in place (never delete and create: filtered queries would fail meanwhile)."""
+
+    async def delete_index(self, name: str, path: str) -> None: ...
+
+    async def aliases(self) -> dict[str, str]:
+        """All aliases of this Qdrant: alias to collection."""
+
+    async def create_alias(self, alias: str, collection: str) -> None: ...
+
+    async def delete_alias(self, alias: str) -> None: ...
+
+    # Points. Lists may be of any length, also empty: implementations split them by points and by bytes.
+    async def points(
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+    ) -> dict[PointId, StoredPoint]:
+        """Those of `ids` that exist."""
+
+    async def upsert(
+        self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None
+    ) -> None:
+        """Writes whole points.
+
+        insert_only: existing points are left as they are (not an error). where: a Qdrant filter; existing points that do
+        not match it are left as they are. Raises Rejected if Qdrant refuses the content: some points may have been written.
+        """
+
+    async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
+        """Replaces the given vectors of existing points; other vectors and the payload stay."""
+
+    async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None: ...
+
+    async def change_payloads(self, name: str, changes: Sequence[PayloadChange]) -> None:
+        """Changes payloads of existing points key by key; never overwrites a whole payload."""
+
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
+        """Missing ids are not an error."""
+
+    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
+        """All points that match a filter, vectors left out. For small results."""
+
+    async def delete_matching(self, name: str, where: JsonObject) -> None: ...

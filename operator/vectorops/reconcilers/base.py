@@ -1,0 +1,109 @@
+"""The contract between reconcilers and the shell around them (`kube` in a cluster, `local` without one).
+
+A reconciler is level-triggered: it gets a resource, compares what it says with what Qdrant says, acts, and returns what it
+found out. It must bear to be killed at any point and started again with the same or a newer resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
+
+if TYPE_CHECKING:
+    from vectorops.reconcilers.databases import Databases
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret as read. data: decoded values; resource_version: changes with the content. Its repr shows no value."""
+
+    data: Mapping[str, bytes] = field(repr=False)
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """terminating_seconds: for how long the namespace has been terminating, or None if it is not."""
+
+    terminating_seconds: float | None
+
+
+class Cluster(Protocol):
+    """What reconcilers may ask of Kubernetes. Small on purpose."""
+
+    async def get(self, ref: Ref) -> Resource | None:
+        """The object as it is now (not from a cache), or None."""
+
+    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
+        """All objects of a kind that refer to `refers_to`, from the API server and not from a cache."""
+
+    async def secret(self, namespace: str, name: str) -> Secret | None: ...
+
+    async def namespace(self, name: str) -> Namespace | None: ...
+
+    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
+        """Adds or removes our finalizer; returns the object as it is then. Raises Transient if it changed meanwhile."""
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        """Replaces the status if the object is still the one that was read. Only `driver` calls this."""
+
+    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
+        """Best effort; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one reconciliation found out. Reconcilers return it and never write status themselves.
+
+    status: the whole new status without `observedGeneration`; the driver adds that, keeps transition times, and writes it if
+        it differs from the old one. None: the resource is gone, there is nothing to write.
+    requeue_after: seconds until the next look even if nothing happens; None means the periodic resync.
+    Raising `Transient` means: try again with backoff. `Waiting`: the named dependency will wake us. `Terminal`: only a
+    change of the resource can help. The status then keeps what it said, with new conditions.
+    """
+
+    status: JsonObject | None
+    requeue_after: float | None = None
+
+
+def never_yield() -> bool:
+    """For shells that have nothing else to do."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a reconciler works with.
+
+    installation: the scope of ownership, written into marks and ledgers.
+    writer: random, one for each process: the token that fences the ledger.
+    should_yield: asked between batches of a long sync; True means that others wait for the same endpoint.
+    """
+
+    cluster: Cluster
+    databases: Databases
+    installation: str
+    writer: str
+    should_yield: Callable[[], bool] = never_yield
+
+
+def conditions(
+    ready: bool | None, reason: Reason, message: str, *, reconciling: bool = False, stalled: bool = False, drifted: str = ""
+) -> list[JsonObject]:
+    """The conditions of a resource, as kstatus reads them: Reconciling and Stalled exist only while true.
+
+    drifted: what differs from the declaration, if it is reported rather than corrected.
+    """
+    status = {True: "True", False: "False", None: "Unknown"}[ready]
+    found: list[JsonObject] = [{"type": "Ready", "status": status, "reason": reason.value, "message": message}]
+    if reconciling:
+        found.append({"type": "Reconciling", "status": "True", "reason": reason.value, "message": message})
+    if stalled:
+        found.append({"type": "Stalled", "status": "True", "reason": reason.value, "message": message})
+    if drifted:
+        found.append({"type": "Drifted", "status": "True", "reason": Reason.DRIFTED.value, "message": drifted})
+    return found

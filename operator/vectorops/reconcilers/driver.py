@@ -1,0 +1,151 @@
+"""One reconciliation from key to written status: read, decide whether it concerns us, reconcile, tell.
+
+Both shells call `Driver.run` with the key that their queue hands out. Everything that is the same for all kinds is here:
+errors become conditions, the status is written once and only if it changed, an event tells a change of reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from vectorops.api.meta import RECONCILE, JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
+from vectorops.reconcilers import status
+from vectorops.reconcilers.base import Context, Outcome
+
+logger = logging.getLogger(__name__)
+
+BLIP: Final = timedelta(minutes=2)
+"""For so long a ready resource stays Ready while its database does not answer."""
+POLL_SECONDS: Final = 60.0
+"""How often a resource that waits looks again by itself, should the wake-up be lost."""
+BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.CONNECTION_NOT_READY})
+"""Reasons that a restart of Qdrant produces by itself."""
+
+
+class Reconciler(Protocol):
+    """One kind's reconciler. `finalize` is called instead of `reconcile` while the resource is being deleted; it removes the
+    finalizer itself when nothing is left to clean up."""
+
+    async def reconcile(self, context: Context, resource: Resource) -> Outcome: ...
+
+    async def finalize(self, context: Context, resource: Resource) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the shell does next.
+
+    requeue_after: look again in so many seconds; None: at the next resync.
+    backoff: the run failed; look again with backoff, not before requeue_after.
+    told: did what others can see of this resource change, so that those who hang on it should look?
+    status: the status as it is now in the cluster, None if the resource is gone.
+    """
+
+    requeue_after: float | None = None
+    backoff: bool = False
+    told: bool = False
+    status: JsonObject | None = None
+    error: VectorOpsError | None = None
+
+
+class Driver:
+    """Runs reconcilers. now: the time of day, injected for tests."""
+
+    def __init__(
+        self, context: Context, reconcilers: Mapping[str, Reconciler], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._context = context
+        self._reconcilers = reconcilers
+        self._now = now
+        self._failing_since: dict[Ref, datetime] = {}
+
+    async def run(self, ref: Ref, should_yield: Callable[[], bool] | None = None) -> Verdict:
+        """Reconciles one resource. Never raises for what is wrong with a resource or a database.
+
+        Raises what `Cluster` raises while reading or writing the resource itself: the shell backs off.
+        """
+        resource = await self._context.cluster.get(ref)
+        if resource is None:
+            self._failing_since.pop(ref, None)
+            return Verdict(told=True)
+        context = replace(self._context, should_yield=should_yield) if should_yield else self._context
+        try:
+            outcome = await self._reconcile(context, resource)
+        except VectorOpsError as error:
+            return await self._failed(resource, error)
+        except Exception as error:
+            # A fault of ours must not look like a fault of the user's, and must not stop the others.
+            logger.exception("reconciliation failed", extra={"resource": str(ref)})
+            words = f"{type(error).__name__}: a fault in the operator; its log has the details"
+            return await self._failed(resource, Transient(Reason.INTERNAL_ERROR, words))
+        self._failing_since.pop(ref, None)
+        if outcome.status is None:
+            return Verdict(told=True)
+        return await self._tell(resource, outcome.status, Verdict(requeue_after=outcome.requeue_after))
+
+    async def _reconcile(self, context: Context, resource: Resource) -> Outcome:
+        reconciler = self._reconcilers[resource.kind]
+        act = reconciler.finalize if resource.deleting else reconciler.reconcile
+        try:
+            return await act(context, resource)
+        except Unauthorized:
+            # The key may have been rotated since the Secret was read: read it once more before complaining.
+            if not await self._reopen(context, resource):
+                raise
+            return await act(context, resource)
+
+    async def _reopen(self, context: Context, resource: Resource) -> bool:
+        """Opens the resource's database with fresh credentials. False: there is no connection to open."""
+        from vectorops.reconcilers.dependencies import connection_of
+
+        connection = await connection_of(context.cluster, resource)
+        if connection is None:
+            return False
+        await context.databases.of(context.cluster, connection, fresh=True)
+        return True
+
+    async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
+        since = self._failing_since.setdefault(resource.ref, self._now())
+        verdict = _next_look(error)
+        blip = error.reason in BLIPS and self._now() - since < BLIP
+        if blip and resource.ready and not resource.deleting:
+            logger.info("trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value})
+            return replace(verdict, status=resource.status)
+        return await self._tell(resource, status.failed(resource, error), verdict)
+
+    async def _tell(self, resource: Resource, new: JsonObject, verdict: Verdict) -> Verdict:
+        token = resource.meta.annotations.get(RECONCILE)
+        if token is not None and (verdict.error is None or isinstance(verdict.error, Terminal)):
+            new = {**new, "lastHandledReconcileAt": token}
+        merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)
+        if merged == resource.status:
+            return replace(verdict, status=merged)
+        await self._context.cluster.write_status(resource, merged)
+        before, after = status.ready_reason(resource.status), status.ready_reason(merged)
+        if before != after:
+            await self._announce(resource, merged, after)
+        seen_by_others = before != after or resource.status.get("collection") != merged.get("collection")
+        return replace(verdict, status=merged, told=seen_by_others)
+
+    async def _announce(self, resource: Resource, merged: JsonObject, after: tuple[object, object]) -> None:
+        message = next(c["message"] for c in merged["conditions"] if c["type"] == "Ready")
+        warning = after[0] == "False" and any(c["type"] == "Stalled" for c in merged["conditions"])
+        level = logging.WARNING if warning else logging.INFO
+        logger.log(level, "%s", message, extra={"resource": str(resource.ref), "reason": after[1]})
+        await self._context.cluster.event(resource, str(after[1]), message, warning=warning)
+
+
+def _next_look(error: VectorOpsError) -> Verdict:
+    """When to look again after an error; the rules of the error tree."""
+    if isinstance(error, Transient):
+        soon = 0.0 if isinstance(error, OutcomeUnknown) else None
+        return Verdict(backoff=True, requeue_after=error.retry_after or soon, error=error)
+    if isinstance(error, Waiting):
+        return Verdict(requeue_after=POLL_SECONDS, error=error)
+    return Verdict(error=error)

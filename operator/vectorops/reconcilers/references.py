@@ -1,0 +1,66 @@
+"""Who refers to whom, as last seen: whom to wake when a resource changes. Both shells keep one; it is only ever a hint.
+
+What must be right (may this connection be deleted?) is asked of the API server by `Cluster.list`.
+"""
+
+from __future__ import annotations
+
+from vectorops.api.meta import Ref, Resource
+
+POINTS_AT = {
+    "QdrantCollection": ("connectionRef", "QdrantConnection"),
+    "PointSet": ("collectionRef", "QdrantCollection"),
+}
+"""Kind to (field of the spec, kind that it names)."""
+
+
+def target(resource: Resource) -> Ref | None:
+    """The resource that this one refers to."""
+    if resource.kind not in POINTS_AT:
+        return None
+    field, kind = POINTS_AT[resource.kind]
+    name = (resource.spec.get(field) or {}).get("name")
+    return Ref(kind, resource.meta.namespace, name) if name else None
+
+
+class References:
+    """The references between all known resources."""
+
+    def __init__(self) -> None:
+        self._target: dict[Ref, Ref] = {}
+        self._referrers: dict[Ref, set[Ref]] = {}
+
+    def update(self, resource: Resource) -> None:
+        """Learns of a new or changed resource."""
+        self.remove(resource.ref)
+        pointed_at = target(resource)
+        if pointed_at is not None:
+            self._target[resource.ref] = pointed_at
+            self._referrers.setdefault(pointed_at, set()).add(resource.ref)
+
+    def remove(self, ref: Ref) -> None:
+        """Learns that a resource is gone."""
+        pointed_at = self._target.pop(ref, None)
+        if pointed_at is not None:
+            referrers = self._referrers[pointed_at]
+            referrers.discard(ref)
+            if not referrers:
+                del self._referrers[pointed_at]
+
+    def connection(self, ref: Ref) -> Ref | None:
+        """The connection that a resource hangs on, through its collection if need be."""
+        current: Ref | None = ref
+        while current is not None and current.kind != "QdrantConnection":
+            current = self._target.get(current)
+        return current
+
+    def woken_by(self, ref: Ref) -> set[Ref]:
+        """Whose next look may find something new after `ref` changed or went: those that refer to it, those it refers to
+        (one of them may wait to be deleted), and, for a PointSet, its siblings (they may want the ids it held)."""
+        woken = set(self._referrers.get(ref, ()))
+        pointed_at = self._target.get(ref)
+        if pointed_at is not None:
+            woken.add(pointed_at)
+            if ref.kind == "PointSet":
+                woken |= self._referrers[pointed_at] - {ref}
+        return woken

@@ -1,0 +1,64 @@
+"""How a new status grows out of the old one, decided without talking to anyone. Called by `driver` for every reconciliation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal, VectorOpsError
+from vectorops.reconcilers.base import conditions
+
+
+def merge(old: JsonObject, new: JsonObject, *, now: datetime, generation: int) -> JsonObject:
+    """The status to write: `new`, with the transition times of conditions whose status did not change kept from `old`.
+
+    `new` never carries times or generations. If the result equals `old`, nothing may be written.
+    """
+    before = {condition.get("type"): condition for condition in old.get("conditions", ())}
+    merged = {key: value for key, value in new.items() if value is not None}
+    merged["observedGeneration"] = generation
+    merged["conditions"] = [
+        _timed(condition, before.get(condition["type"]), now, generation) for condition in new.get("conditions", ())
+    ]
+    return merged
+
+
+def _timed(condition: JsonObject, before: JsonObject | None, now: datetime, generation: int) -> JsonObject:
+    unchanged = before is not None and before.get("status") == condition["status"]
+    time = before.get("lastTransitionTime") if before is not None and unchanged else None
+    return {
+        **condition,
+        "observedGeneration": generation,
+        "lastTransitionTime": time or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
+    """The status after an error: what was known stays, the conditions tell what is wrong."""
+    terminal = isinstance(error, Terminal)
+    reason = Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
+    told = conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal)
+    return {**without_conditions(resource.status), "conditions": told}
+
+
+def suspended(resource: Resource) -> JsonObject:
+    """The status while `spec.suspend` is true: what was known stays, and Ready says why it no longer moves."""
+    before = resource.condition("Ready")
+    known = {"True": True, "False": False}.get(before["status"]) if before else None
+    told = conditions(known, Reason.SUSPENDED, "spec.suspend is true: nothing is compared and nothing is changed")
+    return {**without_conditions(resource.status), "conditions": told}
+
+
+def without_conditions(status: JsonObject) -> JsonObject:
+    """All of a status but what `merge` makes."""
+    return {key: value for key, value in status.items() if key not in ("conditions", "observedGeneration")}
+
+
+def ready_reason(status: JsonObject) -> tuple[Any, Any]:
+    """(status, reason) of Ready; an event tells when it changes, and dependants are woken."""
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "Ready":
+            return condition.get("status"), condition.get("reason")
+    return None, None
