@@ -1,0 +1,30 @@
+"""What all tests share: a test that fails shows what the programs that it ran said meanwhile."""
+
+from collections.abc import Generator
+
+import pytest
+
+from servers.process import Process
+
+SHOWN_LINES = 80
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Only what is said from here on belongs to this test."""
+    for process in Process.all:
+        process.mark_log()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the ends of the logs under the report of a failure."""
+    report = yield
+    if report.failed:
+        for process in sorted(Process.all, key=lambda process: process.name):
+            if said := process.log_text():
+                report.sections.append((f"{process.name} said", "\n".join(said.splitlines()[-SHOWN_LINES:])))
+    return report

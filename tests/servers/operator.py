@@ -1,0 +1,65 @@
+"""The operator as its own process, as in a cluster: `vectorops run` with a kubeconfig and flags, ended by signals only.
+
+The fixture `start_operator` makes one and stops it after the test.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+
+from servers.process import Process, free_port
+
+
+class OperatorProcess(Process):
+    """`vectorops run`, answering on its health port once it has listed all resources.
+
+    health_url: `http://127.0.0.1:PORT/healthz`. metrics_url: Prometheus text.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kubeconfig: Path,
+        installation: str,
+        namespaces: Iterable[str],
+        flags: Iterable[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """Namespaces: those it watches; none means all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        health_port, metrics_port = free_port(), free_port()
+        self.health_url = f"http://127.0.0.1:{health_port}/healthz"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        command = [
+            sys.executable,
+            "-m",
+            "vectorops",
+            "run",
+            f"--installation={installation}",
+            *(f"--namespace={namespace}" for namespace in namespaces),
+            f"--health-port={health_port}",
+            f"--metrics-port={metrics_port}",
+            "--log-format=json",
+            *flags,
+        ]
+        super().__init__(
+            f"operator {installation}",
+            command,
+            log=folder / f"operator-{installation}-{health_port}.log",
+            environment={**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1", **(environment or {})},
+            answers=self._is_healthy,
+        )
+
+    def metrics(self) -> str:
+        """What Prometheus would read now."""
+        return httpx.get(self.metrics_url, timeout=5).raise_for_status().text
+
+    def _is_healthy(self) -> bool:
+        try:
+            return httpx.get(self.health_url, timeout=2).is_success
+        except httpx.HTTPError:
+            return False

