@@ -1,5 +1,7 @@
-"""The servers as fixtures. One API server and one Qdrant for each test process, started by the first test that asks for them; a namespace,
-an operator and proxies for each test.
+"""The servers as fixtures.
+
+One API server and one Qdrant for each test process, started by the first test that asks for them; a namespace, an
+operator and proxies for each test.
 
     async def test_a_collection_is_made(api, namespace, qdrant, start_operator):
         start_operator()
@@ -44,8 +46,8 @@ class StartQdrant(Protocol):
 class StartOperator(Protocol):
     """Starts an operator; stopped after the test.
 
-    installation: a new name by default. namespaces: the test's `namespace` by default; empty means all. kubeconfig: of the session's
-    `kube` by default; see `KubeServer.kubeconfig(url)` for one that leads through a proxy.
+    installation: a new name by default. namespaces: the test's `namespace` by default; empty means all. kubeconfig: of
+    the session's `kube` by default; see `KubeServer.kubeconfig(url)` for one that leads through a proxy.
     """
 
     def __call__(
@@ -70,7 +72,7 @@ class StartProxy(Protocol):
 
 def crds() -> list[Object]:
     """The CRDs as shipped."""
-    return [document for file in sorted(CRDS.glob("*.yaml")) for document in yaml.safe_load_all(file.read_text())]
+    return [yaml.safe_load(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))]
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The servers that integration tests run against, each a real program: API server, Qdrant, the operator; and a proxy between them."""
+"""The servers that integration tests run against, each a real program, and a proxy to put between them."""

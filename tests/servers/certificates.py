@@ -40,7 +40,7 @@ class CertificateAuthority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, *, dns_names: tuple[str, ...] = ("localhost",)) -> Certificate:
-        """A certificate for both ends of a connection: for a server on 127.0.0.1 or `dns_names`, or a client called `name`."""
+        """A certificate for either end: a server on 127.0.0.1 or `dns_names`, or a client called `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         alternatives += [x509.DNSName(dns_name) for dns_name in dns_names]

@@ -1,7 +1,8 @@
 """A Kubernetes API server on an etcd of its own: the part of a cluster that stores, validates and watches.
 
-The session fixture `kube` (tests/integration/conftest.py) starts one for each test process. No controller runs: objects stay as they are
-written, no Secret or token is made for anybody, and a namespace is only gone when the test finishes it (`KubeApi.delete_namespace`).
+The session fixture `kube` (tests/integration/conftest.py) starts one for each test process. No controller runs: objects
+stay as they are written, no Secret or token is made for anybody, and a namespace is only gone when the test finishes it
+(`KubeApi.delete_namespace`).
 """
 
 import json

@@ -63,7 +63,9 @@ class KubeApi:
 
     async def apply(self, obj: Object, *, field_manager: str = "tests") -> Object:
         """Server-side apply, as `kubectl apply --server-side --force-conflicts`; unknown fields are refused."""
-        path = await self._path(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"])
+        path = await self._path(
+            obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"]
+        )
         return await self._call(
             "PATCH",
             path,
@@ -79,7 +81,9 @@ class KubeApi:
 
     async def replace(self, obj: Object) -> Object:
         """PUT an object that was read and edited."""
-        path = await self._path(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"])
+        path = await self._path(
+            obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"]
+        )
         return await self._call("PUT", path, params={"fieldValidation": "Strict"}, body=obj)
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Object:
@@ -97,7 +101,9 @@ class KubeApi:
 
     async def list(self, kind: str, namespace: str | None = None, *, label_selector: str = "") -> list[Object]:
         """All objects of a kind, of one namespace or of all."""
-        answer = await self._call("GET", await self._path(kind, namespace, None), params={"labelSelector": label_selector})
+        answer = await self._call(
+            "GET", await self._path(kind, namespace, None), params={"labelSelector": label_selector}
+        )
         api_version = answer["apiVersion"]
         return [{"apiVersion": api_version, "kind": kind, **item} for item in answer["items"]]
 
@@ -171,8 +177,8 @@ class KubeApi:
     ) -> None:
         """Delete a namespace as its controller does, kind after kind in the given order.
 
-        The controller promises no order, so a test chooses one. As the real one it does not wait between kinds, only at the end, until
-        nothing is left; then it takes its finalizer off and the namespace goes.
+        The controller promises no order, so a test chooses one. As the real one it does not wait between kinds, only at
+        the end, until nothing is left; then it takes its finalizer off and the namespace goes.
         """
         kinds = tuple(order)
         await self.delete("Namespace", None, name)

@@ -14,9 +14,9 @@ from servers.process import Process, free_port
 
 
 class OperatorProcess(Process):
-    """`vectorops run`, answering on its health port once it has listed all resources.
+    """`vectorops run`, started when it says that it is ready: it has listed all resources.
 
-    health_url: `http://127.0.0.1:PORT/healthz`. metrics_url: Prometheus text.
+    health_url: `http://127.0.0.1:PORT`, for `/healthz` and `/readyz`. metrics_url: Prometheus text.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class OperatorProcess(Process):
         """Namespaces: those it watches; none means all."""
         folder.mkdir(parents=True, exist_ok=True)
         health_port, metrics_port = free_port(), free_port()
-        self.health_url = f"http://127.0.0.1:{health_port}/healthz"
+        self.health_url = f"http://127.0.0.1:{health_port}"
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         command = [
             sys.executable,
@@ -51,15 +51,15 @@ class OperatorProcess(Process):
             command,
             log=folder / f"operator-{installation}-{health_port}.log",
             environment={**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1", **(environment or {})},
-            answers=self._is_healthy,
+            answers=self._is_ready,
         )
 
     def metrics(self) -> str:
         """What Prometheus would read now."""
         return httpx.get(self.metrics_url, timeout=5).raise_for_status().text
 
-    def _is_healthy(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
-            return httpx.get(self.health_url, timeout=2).is_success
+            return httpx.get(f"{self.health_url}/readyz", timeout=2).is_success
         except httpx.HTTPError:
             return False

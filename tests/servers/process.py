@@ -1,7 +1,7 @@
 """A program that a test runs: started, stopped, killed or frozen at will, its output kept in a file.
 
-Every server here is one of these. `Process.all` lets `tests/conftest.py` show what the programs said during a test that failed.
-Calls block: they take at most a second or two, and a test that must not wait can use `asyncio.to_thread`.
+Every server here is one of these. `Process.all` lets `tests/conftest.py` show what the programs said during a test that
+failed. Calls block: they take at most a second or two, and a test that must not wait can use `asyncio.to_thread`.
 """
 
 import random
@@ -63,7 +63,7 @@ class Process:
             )
         deadline = time.monotonic() + within_seconds
         while not self._answers():
-            if not self.running or time.monotonic() > deadline:
+            if self.status is not None or time.monotonic() > deadline:
                 self.kill()
                 raise DidNotStart(f"{self.name} (status {self.status}) said:\n{self.log_text()[-4000:]}")
             time.sleep(0.05)
@@ -143,8 +143,8 @@ class Process:
 def free_port() -> int:
     """A port that nothing listens on.
 
-    Taken below the range from which the kernel numbers outgoing connections, so that none of those is given the same one
-    before the server binds it; at random, so that parallel test processes hardly ever meet.
+    Taken below the range from which the kernel numbers outgoing connections, so that none of those is given the same
+    one before the server binds it; at random, so that parallel test processes hardly ever meet.
     """
     while True:
         port = random.randrange(10_000, 32_000)

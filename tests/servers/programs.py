@@ -1,8 +1,8 @@
 """Where the programs come from that the tests run: kube-apiserver and etcd, and Qdrant.
 
-`make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and find them in
-the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and moved there when it is whole.
-Uses the standard library only: `python -m servers.programs` works in any Python.
+`make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and
+find them in the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and
+moved there when it is whole. Uses the standard library only: `python -m servers.programs` works in any Python.
 """
 
 import fcntl
@@ -65,7 +65,7 @@ def _kube_programs_in(folder: Path) -> KubePrograms:
 def _build_kube(folder: Path) -> None:
     """Compile tests/kube: one binary with two names."""
     _say("compiling kube-apiserver and etcd, once (minutes)")
-    # Without cgo the binary runs wherever it is copied; without version control data the build is the same in every checkout.
+    # Without cgo the binary runs wherever it is copied; without version control data every checkout builds the same.
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"}
     _run(
         ["go", "build", "-trimpath", "-ldflags", _linker_flags(), "-o", str(folder / "kube-apiserver"), "."],

@@ -1,14 +1,14 @@
-"""A proxy that a test puts between the operator and a server, to see each request and to break the connection at a chosen moment.
+"""A proxy between the operator and a server: it shows each request and breaks the connection at a chosen moment.
 
-It understands HTTP/1.1 (Qdrant's REST API, the API server, its watches included) and HTTP/2 without TLS (gRPC), and passes everything on
-as it came; whatever else it carries as bytes. Its own side is never encrypted; the server's may be. It runs in a thread of its own, so it
-goes on while the test's event loop is busy.
+It understands HTTP/1.1 (Qdrant's REST API, the API server, its watches included) and HTTP/2 without TLS (gRPC), and
+passes everything on as it came; whatever else it carries as bytes. Its own side is never encrypted; the server's may
+be. It runs in a thread of its own, so it goes on while the test's event loop is busy.
 
     with Proxy(qdrant.url) as rest:
-        rest.after = lambda call: operator.kill() if call.method == "PUT" else None     # the answer was sent, and nobody heard it
-        rest.lose_answer(lambda call: call.path.endswith("/points"))                     # committed, but the connection breaks
-        rest.refuse(); rest.blackhole(); rest.restore()
-        assert rest.calls == [...]
+        rest.after = lambda call: operator.kill()  # the server did it, and nobody heard so
+        rest.lose_answer(lambda call: call.method == "PUT")  # the same, with the operator alive
+        rest.refuse()  # also: rest.blackhole(), rest.cut(); then rest.restore()
+        assert [str(call) for call in rest.calls] == ["GET /collections", ...]
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -40,31 +40,34 @@ BUFFER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: `PUT /collections/zoo/points?wait=true`; for gRPC `POST /qdrant.Points/Upsert`. Numbered from 0 per proxy."""
+    """One request: `PUT /collections/zoo/points?wait=true`; for gRPC `POST /qdrant.Points/Upsert`. Numbered from 0."""
 
     number: int
     method: str
-    path: str = field(compare=True)
+    path: str
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
 
-class Cut(Exception):  # noqa: N818 -- what a hook says, not what went wrong
-    """Raised by a hook: break this connection now. From `before` the server never sees the request, from `after` the client never the answer."""
+class Cut(Exception):
+    """Raised by a hook: break this connection now.
+
+    From `before` the server never sees the request; from `after` the client never sees the answer.
+    """
 
 
 Hook = Callable[[Call], object]
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and connects to `upstream` (`http://host:port`, `https://...` or `host:port`). A context manager.
+    """Listens on 127.0.0.1 and connects to `upstream`: `http://host:port`, `https://...` or `host:port`.
 
     calls: all requests seen, in the order of their beginning.
     before: called when the head of a request has come, before anything of it is sent on.
-    after: called when the head of the answer has come, before anything of it is sent back: the server has done its work.
-    A hook runs in a thread and holds up this request only (with HTTP/2, its connection); it may block, kill a process, or raise `Cut`.
-    Replace hooks at any time.
+    after: called when the head of the answer has come, before anything of it is sent back: the server has done its
+    work. A hook runs in a thread and holds up this request only (with HTTP/2, its connection); it may block, kill a
+    process, or raise `Cut`. Replace hooks at any time.
     """
 
     def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None) -> None:
@@ -115,7 +118,7 @@ class Proxy:
         self._do(self._cut())
 
     def lose_answer(self, matching: Callable[[Call], bool] = lambda _: True) -> None:
-        """Once: let the next matching request be carried out, and break its connection instead of delivering the answer."""
+        """Once: let the next matching request be carried out, and break its connection instead of answering."""
         self._lost.append(matching)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
@@ -169,7 +172,7 @@ class Proxy:
         if start == HTTP2_PREFACE[:4]:
             server.send(start + await client.exactly(len(HTTP2_PREFACE) - 4))
             await _first_of(self._http2_requests(client, server), self._http2_answers(client, server))
-        elif start.isalpha() or start == b"GET " or start == b"PUT ":
+        elif start.isalpha() or start in {b"GET ", b"PUT "}:
             await self._http1(start, client, server)
         else:
             server.send(start)
@@ -296,7 +299,7 @@ class _Http1Head:
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     async def copy_body(self, source: _Peer, target: _Peer, *, until_end: bool = False) -> None:
-        """Pass the body on as it comes. until_end: without a length it goes on until the connection ends (an answer's)."""
+        """Pass the body on as it comes. until_end: an answer without a length lasts until the connection ends."""
         if "chunked" in self.headers.get("transfer-encoding", ""):
             await _copy_chunks(source, target)
         elif (length := self.headers.get("content-length")) is not None:

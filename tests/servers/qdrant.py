@@ -1,6 +1,7 @@
-"""A Qdrant server, with or without key and TLS, that a test may also stop, kill, freeze or ask how often it was written to.
+"""A Qdrant server, with or without key and TLS, that a test may kill, freeze or ask how often it was written to.
 
-The session fixture `qdrant` is one that all tests of a process share (each with collections of its own names); `start_qdrant` makes more.
+The session fixture `qdrant` is one that all tests of a process share (each with collections of its own names);
+`start_qdrant` makes more.
 """
 
 import os
@@ -14,7 +15,7 @@ from servers.certificates import Certificate, CertificateAuthority
 from servers.process import Process, free_port
 from servers.programs import qdrant_program
 
-# A POST is counted as a write unless it is known to read, so that an endpoint forgotten here makes a test fail, not pass.
+# A POST is a write unless it is known to read, so that an endpoint forgotten here makes a test fail, not pass.
 READING_POSTS: Final = frozenset(
     {
         "/collections/{name}/facet",
@@ -133,11 +134,11 @@ class QdrantServer(Process):
         return answer.json()["result"]
 
     def telemetry_writes(self) -> int:
-        """How many requests to writing endpoints it answered, over REST and gRPC, with whatever status, since it was started."""
+        """How many requests to writing endpoints it answered since it was started, over REST and gRPC, well or not."""
         return sum(self.telemetry_writes_by_endpoint().values())
 
     def telemetry_writes_by_endpoint(self) -> dict[str, int]:
-        """The same by endpoint, for a test to show what was written: `PUT /collections/{name}/points`, `/qdrant.Points/Upsert`."""
+        """The same by endpoint (`PUT /collections/{name}/points`, `/qdrant.Points/Upsert`): shows what was written."""
         requests = self.get("/telemetry?details_level=10")["requests"]
         answered = {**requests["rest"]["responses"], **requests["grpc"]["responses"]}
         return {endpoint: _counts_in(counts) for endpoint, counts in answered.items() if _writes(endpoint)}
