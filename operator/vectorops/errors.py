@@ -79,7 +79,9 @@ class Rejected(Terminal):
 
 
 class InvalidManifest(Exception):
-    """A file given to the command line is not a valid manifest. `problems` is one line each: file, place, what is wrong."""
+    """A file given to the command line is not a valid manifest. `problems` is one line each: file, place, what is
+    wrong.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

@@ -1,12 +1,12 @@
 """The contract between reconcilers and the shell around them (`kube` in a cluster, `local` without one).
 
-A reconciler is level-triggered: it gets a resource, compares what it says with what Qdrant says, acts, and returns what it
-found out. It must bear to be killed at any point and started again with the same or a newer resource.
+A reconciler is level-triggered: it gets a resource, compares what it says with what Qdrant says, acts, and returns
+what it found out. It must bear to be killed at any point and started again with the same or a newer resource.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,14 +39,19 @@ class Cluster(Protocol):
         """The object as it is now (not from a cache), or None."""
 
     async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        """All objects of a kind that refer to `refers_to`, from the API server and not from a cache."""
+        """All objects of a kind that need `refers_to` (`references.refers`), from the API server and not from a
+        cache.
+        """
 
     async def secret(self, namespace: str, name: str) -> Secret | None: ...
 
     async def namespace(self, name: str) -> Namespace | None: ...
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
-        """Adds or removes our finalizer; returns the object as it is then. Raises Transient if it changed meanwhile."""
+        """Adds or removes our finalizer, if need be; returns the object as it is then.
+
+        Raises Transient if it changed meanwhile.
+        """
 
     async def write_status(self, resource: Resource, status: JsonObject) -> None:
         """Replaces the status if the object is still the one that was read. Only `driver` calls this."""
@@ -70,29 +75,28 @@ class Outcome:
     requeue_after: float | None = None
 
 
-def never_yield() -> bool:
-    """For shells that have nothing else to do."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a reconciler works with.
 
     installation: the scope of ownership, written into marks and ledgers.
     writer: random, one for each process: the token that fences the ledger.
-    should_yield: asked between batches of a long sync; True means that others wait for the same endpoint.
     """
 
     cluster: Cluster
     databases: Databases
     installation: str
     writer: str
-    should_yield: Callable[[], bool] = never_yield
 
 
 def conditions(
-    ready: bool | None, reason: Reason, message: str, *, reconciling: bool = False, stalled: bool = False, drifted: str = ""
+    ready: bool | None,
+    reason: Reason,
+    message: str,
+    *,
+    reconciling: bool = False,
+    stalled: bool = False,
+    drifted: str = "",
 ) -> list[JsonObject]:
     """The conditions of a resource, as kstatus reads them: Reconciling and Stalled exist only while true.
 

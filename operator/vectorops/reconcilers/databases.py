@@ -1,7 +1,8 @@
 """The open databases, one for each connection: opened with what the connection and its Secrets say, and kept.
 
-The connection's reconciler opens them anew at each look (`fresh`), so that a rotated key is noticed; all other reconcilers
-take what is open. The last good one is kept even when the Secret is gone: a dying namespace may lose it first.
+The connection's reconciler opens them anew at each look (`fresh`), so that a rotated key is noticed; all other
+reconcilers take what is open. The last good one is kept even when the Secret is gone: a dying namespace may lose it
+first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Connect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """version: what the database was opened with (uid, generation and Secret versions); another one means another client."""
+    """version: what the database was opened with (uid, generation and Secret versions); another one means another
+    client.
+    """
 
     version: tuple[str, ...]
     database: Database

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Waiting
+from vectorops.errors import Transient, Waiting
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Cluster, Context
 from vectorops.reconcilers.references import target
+
+LEDGER_COLLECTION: Final = "vectorops-ledger"
+"""Default of QdrantConnection.spec.ledgerCollectionName."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A database to work in. connection: name of the QdrantConnection; ledger_collection: where its ledgers are
+    kept.
+    """
+
+    connection: str
+    database: Database
+    ledger_collection: str
 
 
 async def connection_of(cluster: Cluster, resource: Resource) -> Resource | None:
@@ -19,33 +36,67 @@ async def connection_of(cluster: Cluster, resource: Resource) -> Resource | None
     return current
 
 
-async def require_database(context: Context, collection: Resource) -> Database:
+async def require_access(context: Context, collection: Resource) -> Access:
     """The database of a collection, if its connection is Ready: the connection is the breaker for all that use it."""
-    ref = target(collection)
-    assert ref is not None, "the API server requires connectionRef"
+    ref = _target(collection)
     connection = await context.cluster.get(ref)
     if connection is None:
-        raise Waiting(Reason.CONNECTION_NOT_FOUND, f"there is no QdrantConnection {ref.name!r} in this namespace", on=ref)
+        raise Waiting(
+            Reason.CONNECTION_NOT_FOUND, f"there is no QdrantConnection {ref.name!r} in this namespace", on=ref
+        )
     if connection.spec.get("suspend"):
         raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is suspended", on=ref)
     if not connection.ready:
-        raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is not ready{_why(connection)}", on=ref)
-    return await context.databases.of(context.cluster, connection)
+        raise Waiting(
+            Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is not ready{_why(connection)}", on=ref
+        )
+    return _access(connection, await context.databases.of(context.cluster, connection))
+
+
+async def cleanup_access(context: Context, namespace: str, name: str) -> Access:
+    """The same for cleaning up: with the client that worked last, should the connection or its Secret be gone
+    already.
+    """
+    ref = Ref("QdrantConnection", namespace, name)
+    connection = await context.cluster.get(ref)
+    if connection is None:
+        # No resource means no settings either; the default is right unless somebody chose otherwise.
+        last_good = context.databases.last_good(ref)
+        if last_good is None:
+            raise Transient(
+                Reason.CONNECTION_NOT_FOUND,
+                f"there is no QdrantConnection {name!r} any more, so nothing can be cleaned up: create it again, "
+                "or set the annotation vectorops.dev/skip-cleanup to let this resource go and leave the data",
+            )
+        return Access(name, last_good, LEDGER_COLLECTION)
+    if connection.spec.get("suspend"):
+        raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {name!r} is suspended", on=ref)
+    return _access(
+        connection, context.databases.last_good(ref) or await context.databases.of(context.cluster, connection)
+    )
 
 
 async def require_collection(context: Context, point_set: Resource) -> Resource:
     """The QdrantCollection of a PointSet."""
-    ref = target(point_set)
-    assert ref is not None, "the API server requires collectionRef"
+    ref = _target(point_set)
     collection = await context.cluster.get(ref)
     if collection is None:
-        raise Waiting(Reason.COLLECTION_NOT_FOUND, f"there is no QdrantCollection {ref.name!r} in this namespace", on=ref)
+        raise Waiting(
+            Reason.COLLECTION_NOT_FOUND, f"there is no QdrantCollection {ref.name!r} in this namespace", on=ref
+        )
+    if collection.deleting:
+        raise Waiting(Reason.COLLECTION_NOT_READY, f"QdrantCollection {ref.name!r} is being deleted", on=ref)
     return collection
 
 
-def connection_ref(namespace: str, name: str) -> Ref:
-    """The key of a connection."""
-    return Ref("QdrantConnection", namespace, name)
+def _access(connection: Resource, database: Database) -> Access:
+    return Access(connection.meta.name, database, connection.spec.get("ledgerCollectionName") or LEDGER_COLLECTION)
+
+
+def _target(resource: Resource) -> Ref:
+    ref = target(resource)
+    assert ref is not None, "the API server requires the reference"
+    return ref
 
 
 def _why(resource: Resource) -> str:

@@ -1,7 +1,8 @@
 """One reconciliation from key to written status: read, decide whether it concerns us, reconcile, tell.
 
-Both shells call `Driver.run` with the key that their queue hands out. Everything that is the same for all kinds is here:
-errors become conditions, the status is written once and only if it changed, an event tells a change of reason.
+Both shells call `Driver.run` with the key that their queue hands out. Everything that is the same for all kinds is
+here: errors become conditions, the status is written once and only if it changed, an event tells a change of
+reason.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
 from vectorops.reconcilers import status
 from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.dependencies import connection_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +31,9 @@ BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_L
 
 
 class Reconciler(Protocol):
-    """One kind's reconciler. `finalize` is called instead of `reconcile` while the resource is being deleted; it removes the
-    finalizer itself when nothing is left to clean up."""
+    """One kind's reconciler. `finalize` is called instead of `reconcile` while the resource is being deleted; it
+    removes the finalizer itself when nothing is left to clean up.
+    """
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome: ...
 
@@ -58,14 +61,17 @@ class Driver:
     """Runs reconcilers. now: the time of day, injected for tests."""
 
     def __init__(
-        self, context: Context, reconcilers: Mapping[str, Reconciler], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        context: Context,
+        reconcilers: Mapping[str, Reconciler],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._context = context
         self._reconcilers = reconcilers
         self._now = now
         self._failing_since: dict[Ref, datetime] = {}
 
-    async def run(self, ref: Ref, should_yield: Callable[[], bool] | None = None) -> Verdict:
+    async def run(self, ref: Ref) -> Verdict:
         """Reconciles one resource. Never raises for what is wrong with a resource or a database.
 
         Raises what `Cluster` raises while reading or writing the resource itself: the shell backs off.
@@ -74,9 +80,8 @@ class Driver:
         if resource is None:
             self._failing_since.pop(ref, None)
             return Verdict(told=True)
-        context = replace(self._context, should_yield=should_yield) if should_yield else self._context
         try:
-            outcome = await self._reconcile(context, resource)
+            outcome = await self._reconcile(self._context, resource)
         except VectorOpsError as error:
             return await self._failed(resource, error)
         except Exception as error:
@@ -102,8 +107,6 @@ class Driver:
 
     async def _reopen(self, context: Context, resource: Resource) -> bool:
         """Opens the resource's database with fresh credentials. False: there is no connection to open."""
-        from vectorops.reconcilers.dependencies import connection_of
-
         connection = await connection_of(context.cluster, resource)
         if connection is None:
             return False
@@ -115,7 +118,9 @@ class Driver:
         verdict = _next_look(error)
         blip = error.reason in BLIPS and self._now() - since < BLIP
         if blip and resource.ready and not resource.deleting:
-            logger.info("trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value})
+            logger.info(
+                "trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value}
+            )
             return replace(verdict, status=resource.status)
         return await self._tell(resource, status.failed(resource, error), verdict)
 

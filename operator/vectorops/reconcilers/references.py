@@ -23,6 +23,16 @@ def target(resource: Resource) -> Ref | None:
     return Ref(kind, resource.meta.namespace, name) if name else None
 
 
+def refers(resource: Resource, ref: Ref) -> bool:
+    """Does a resource need `ref`? A PointSet needs, to delete its points, also the connection that its status
+    remembers.
+    """
+    if target(resource) == ref:
+        return True
+    remembered = (resource.status.get("target") or {}).get("connection", "")
+    return ref == Ref("QdrantConnection", resource.meta.namespace, remembered)
+
+
 class References:
     """The references between all known resources."""
 
@@ -55,8 +65,10 @@ class References:
         return current
 
     def woken_by(self, ref: Ref) -> set[Ref]:
-        """Whose next look may find something new after `ref` changed or went: those that refer to it, those it refers to
-        (one of them may wait to be deleted), and, for a PointSet, its siblings (they may want the ids it held)."""
+        """Whose next look may find something new after `ref` changed or went: those that refer to it, those it
+        refers to (one of them may wait to be deleted), and, for a PointSet, its siblings (they may want the ids it
+        held).
+        """
         woken = set(self._referrers.get(ref, ()))
         pointed_at = self._target.get(ref)
         if pointed_at is not None:

@@ -1,4 +1,6 @@
-"""How a new status grows out of the old one, decided without talking to anyone. Called by `driver` for every reconciliation."""
+"""How a new status grows out of the old one, decided without talking to anyone. Called by `driver` for every
+reconciliation.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def _timed(condition: JsonObject, before: JsonObject | None, now: datetime, gene
 def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     """The status after an error: what was known stays, the conditions tell what is wrong."""
     terminal = isinstance(error, Terminal)
-    reason = Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
+    reason = (
+        Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
+    )
     told = conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal)
     return {**without_conditions(resource.status), "conditions": told}
 

@@ -1,0 +1,225 @@
+"""From the points of a spec to points that can be written, or to the reason why one cannot.
+
+One bad point never stops the others. What it protects is told apart: a point that cannot be written keeps what is
+stored under its id, and a point whose id cannot be told stops all deletions, because any stored point might be the
+one it means.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorops.api.pointset import Point, SparseValues, VectorValue
+from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload, fingerprint_vector
+from vectorops.points.identity import IdFormat, UnusableId, point_id
+from vectorops.points.schema import PointSchema, VectorSchema
+from vectorops.qdrant.database import UNNAMED, PointData, PointId, Sparse, VectorData
+
+SHOWN_ID = 80
+"""Characters of an id that status shows."""
+
+TWICE = "this id is declared more than once, with different content, or beside one that cannot be written"
+
+LARGEST = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0, "uint8": 255.0}
+"""Largest component that a datatype holds. Qdrant clamps uint8 and overflows float16 without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A point as it should be, with the fingerprints of its parts."""
+
+    data: PointData
+    shown_id: str
+    payload: int
+    vectors: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a declared point cannot be written, or was not. id: None if it cannot even be told which point is meant."""
+
+    shown_id: str
+    reason: str
+    id: PointId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """All points of a set. complete: is every id known, so that what is not among them may be deleted?"""
+
+    points: Mapping[PointId, Declared]
+    failures: tuple[Failure, ...] = ()
+    complete: bool = True
+    protected: frozenset[PointId] = frozenset()
+
+    @property
+    def total(self) -> int:
+        """Declared points, the same one declared twice counted once."""
+        return len(self.points) + len(self.failures)
+
+
+class BadPoint(ValueError):
+    """What is wrong with one point, and where in it. Never content."""
+
+
+def declare(
+    points: Iterable[Point], schema: PointSchema, *, id_format: IdFormat = "Auto", store_id_as: str | None = None
+) -> Declaration:
+    """Checks every point against the schema of the collection."""
+    good: dict[PointId, Declared] = {}
+    failures: list[Failure] = []
+    protected: set[PointId] = set()
+    complete = True
+    for point in points:
+        shown = _shown(point.id)
+        try:
+            id = point_id(point.id, id_format)
+        except UnusableId as error:
+            failures.append(Failure(shown, str(error)))
+            complete = False
+            continue
+        try:
+            found = _declared(point, id, shown, schema, store_id_as)
+            _refuse_other_content(good.get(id), found)
+        except (BadPoint, NotCanonical) as error:
+            failures.append(Failure(shown, str(error), id))
+            protected.add(id)
+        else:
+            good.setdefault(id, found)
+    for id in protected & good.keys():
+        failures.append(
+            Failure(good.pop(id).shown_id, "this id is declared more than once, with different content", id)
+        )
+    return Declaration(good, tuple(failures), complete, frozenset(protected))
+
+
+def _refuse_other_content(first: Declared | None, second: Declared) -> None:
+    if first is not None and (first.payload, first.vectors) != (second.payload, second.vectors):
+        raise BadPoint(TWICE)
+
+
+def _declared(point: Point, id: PointId, shown: str, schema: PointSchema, store_id_as: str | None) -> Declared:
+    payload = dict(point.payload or {})
+    if store_id_as is not None:
+        if store_id_as in payload:
+            raise BadPoint(f"payload.{store_id_as}: storeIdAs keeps the id in this field, so it cannot be declared")
+        payload[store_id_as] = point.id
+    try:
+        payload_fingerprint = fingerprint_payload(payload)
+    except NotCanonical as error:
+        raise BadPoint(f"payload: {error}") from None
+    vectors = {name: _vector(name, value, schema) for name, value in _values(point, schema).items()}
+    return Declared(
+        data=PointData(id, vectors, payload),
+        shown_id=shown,
+        payload=payload_fingerprint,
+        vectors={name: fingerprint_vector(vector) for name, vector in vectors.items()},
+    )
+
+
+def _values(point: Point, schema: PointSchema) -> Mapping[str, VectorValue]:
+    """The vectors as declared, by name."""
+    if point.vector is not None:
+        if UNNAMED not in schema:
+            raise BadPoint(f"vector: the collection has no unnamed vector, but {_names(schema)}; use `vectors`")
+        return {UNNAMED: point.vector}
+    if not point.vectors and schema:
+        raise BadPoint(f"no vector is given; the collection has {_names(schema)}")
+    return point.vectors or {}
+
+
+def _vector(name: str, value: VectorValue, schema: PointSchema) -> VectorData:
+    place = f"vectors.{name}" if name != UNNAMED else "vector"
+    expected = schema.get(name)
+    if expected is None:
+        raise BadPoint(f"{place}: the collection has no vector of this name, but {_names(schema)}")
+    if value.sparse is not None:
+        return _sparse(f"{place}.sparse", value.sparse, expected)
+    if expected.kind == "sparse":
+        raise BadPoint(f"{place}: this is a sparse vector; give it as `sparse`")
+    if value.rows is not None:
+        return _multivector(f"{place}.rows", value.rows, expected)
+    form = "packed" if value.packed is not None else "values"
+    numbers = _unpacked(f"{place}.packed", value.packed) if value.packed is not None else _floats(value.values or [])
+    _check_components(f"{place}.{form}", numbers, expected)
+    # One row of a multi-vector may be given as a dense vector; Qdrant takes it so as well.
+    return numbers.reshape(1, -1) if expected.kind == "multivector" else numbers
+
+
+def _multivector(place: str, rows: list[list[float]], expected: VectorSchema) -> NDArray[np.float32]:
+    if expected.kind != "multivector":
+        raise BadPoint(f"{place}: this is no multi-vector; give it as `values` or `packed`")
+    if not rows:
+        raise BadPoint(f"{place}: a multi-vector needs at least one row")
+    checked = []
+    for index, row in enumerate(rows):
+        numbers = _floats(row)
+        _check_components(f"{place}[{index}]", numbers, expected)
+        checked.append(numbers)
+    return np.stack(checked)
+
+
+def _sparse(place: str, value: SparseValues, expected: VectorSchema) -> Sparse:
+    if expected.kind != "sparse":
+        raise BadPoint(f"{place}: this is a {expected.kind} vector, not a sparse one")
+    if len(value.indices) != len(value.values):
+        raise BadPoint(f"{place}: {len(value.indices)} indices, but {len(value.values)} values")
+    if len(set(value.indices)) != len(value.indices):
+        raise BadPoint(f"{place}.indices: an index is given twice")
+    indices, numbers = np.asarray(value.indices, dtype=np.uint32), _floats(value.values)
+    _check_range(f"{place}.values", numbers, expected)
+    order = np.argsort(indices)
+    return Sparse(indices[order], numbers[order])
+
+
+def _check_components(place: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+    if len(numbers) != expected.size:
+        raise BadPoint(f"{place}: {len(numbers)} components, but the vector's size is {expected.size}")
+    _check_range(place, numbers, expected)
+
+
+def _check_range(place: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+    # After rounding: 1e39 is finite as JSON, and infinite as the float32 that Qdrant would store.
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if bad.size:
+        raise BadPoint(f"{place}[{bad[0]}]: not a finite float32 number")
+    lowest = 0.0 if expected.datatype == "uint8" else -LARGEST[expected.datatype]
+    bad = np.flatnonzero((numbers < lowest) | (numbers > LARGEST[expected.datatype]))
+    if bad.size:
+        raise BadPoint(f"{place}[{bad[0]}]: outside the range of datatype {expected.datatype}")
+
+
+def _floats(numbers: list[float]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.asarray(numbers, dtype=np.float64).astype(np.float32)
+
+
+def _unpacked(place: str, packed: str) -> NDArray[np.float32]:
+    try:
+        raw = base64.b64decode(packed, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadPoint(f"{place}: not base64") from None
+    if len(raw) % 4:
+        raise BadPoint(f"{place}: {len(raw)} bytes are no whole number of float32 components")
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32)
+
+
+def _names(schema: PointSchema) -> str:
+    if not schema:
+        return "no vectors at all"
+    return ", ".join(repr(name) if name != UNNAMED else "the unnamed vector" for name in sorted(schema))
+
+
+def _shown(declared: object) -> str:
+    try:
+        text = declared if isinstance(declared, str) else canonical_json(declared).decode()
+    except NotCanonical:
+        text = "(not valid text)"
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= SHOWN_ID else text[: SHOWN_ID - 1] + "…"

@@ -1,0 +1,233 @@
+"""What must change for the stored points to be as declared, decided without talking to anyone.
+
+`recover` first turns a ledger with an open window into what is known to be so; `diff` then compares declared,
+remembered and stored points. `points.sync` carries the result out, `local.preview` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorops.points.declared import Declaration, Declared
+from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload
+from vectorops.points.schema import PointSchema, VectorSchema
+from vectorops.qdrant.database import PayloadChange, PointId, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.ledger import ABSENT, UNKNOWN, Entries, Entry, Ledger
+
+TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "uint8": 1.0}
+"""Largest difference of a component that storing alone explains, relative to the largest one (uint8: absolute).
+Cosine vectors come back normalized, float16 and uint8 rounded.
+"""
+
+Stored = Mapping[PointId, StoredPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs in one stored point that we own. vectors: to write; gone: to delete; payload: to change, by key."""
+
+    declared: Declared
+    vectors: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    payload: PayloadChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """insert: not stored, written whole; those also in `new` were never ours. conflicts: stored, and not ours.
+    delete: ours, stored, no longer declared. forget: ours, no longer declared, and gone already.
+    """
+
+    insert: tuple[Declared, ...] = ()
+    new: frozenset[PointId] = frozenset()
+    change: tuple[Change, ...] = ()
+    unchanged: int = 0
+    conflicts: tuple[PointId, ...] = ()
+    delete: tuple[PointId, ...] = ()
+    forget: tuple[PointId, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to write, neither points nor ledger? Conflicts are nothing to write."""
+        return not (self.insert or self.change or self.delete or self.forget)
+
+
+def entry_of(declared: Declared, names: tuple[str, ...]) -> Entry:
+    """What the ledger says of a point that was written as declared."""
+    return Entry(declared.payload, tuple(declared.vectors.get(name, ABSENT) for name in names))
+
+
+def recover(ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:
+    """What is known after a window was left open: the same ledger without it.
+
+    A point that the window was to create is ours if its content is what the window was to write: before the window
+    it did not exist, and whoever else made it meanwhile would not have made the same.
+    """
+    slot = ledger.pending
+    if slot is None:
+        return ledger
+    entries = dict(ledger.entries)
+    for id, target in slot.entries.items():
+        found = stored.get(id)
+        if found is None:
+            entries.pop(id, None)
+        elif id not in slot.new or target.dying:
+            entries[id] = blurred(entries.get(id, target), target)
+        elif _is_content(found, target, declaration.points.get(id), ledger.names, schema):
+            entries[id] = target
+    return replace(ledger, entries=entries, through=slot.sequence, pending=None)
+
+
+def blurred(before: Entry, target: Entry) -> Entry:
+    """What is known of a point whose change may or may not have happened. A deletion that was begun stays begun."""
+    if target.dying:
+        return target
+    known = (old if old == new else UNKNOWN for old, new in zip(before.vectors, target.vectors, strict=True))
+    return Entry(before.payload if before.payload == target.payload else UNKNOWN, tuple(known))
+
+
+def _is_content(
+    found: StoredPoint, target: Entry, declared: Declared | None, names: tuple[str, ...], schema: PointSchema
+) -> bool:
+    if payload_fingerprint(found) != target.payload:
+        return False
+    if {name for name, value in zip(names, target.vectors, strict=True) if value != ABSENT} != set(found.vectors):
+        return False
+    if declared is None or entry_of(declared, names) != target:
+        return True
+    return all(_same(declared.data.vectors[name], found.vectors[name], schema[name]) for name in found.vectors)
+
+
+def diff(declaration: Declaration, ledger: Ledger, stored: Stored, schema: PointSchema) -> Diff:
+    """Compares declared points with what the ledger remembers and with what is stored. ledger: without an open
+    window.
+
+    stored: payload and vectors of all points that are declared or remembered. A stored point that the ledger
+    remembers but that was changed by others counts as changed.
+    """
+    insert: list[Declared] = []
+    new: set[PointId] = set()
+    changes: list[Change] = []
+    conflicts: list[PointId] = []
+    unchanged = 0
+    for id, declared in declaration.points.items():
+        entry, found = ledger.entries.get(id), stored.get(id)
+        if found is None:
+            insert.append(declared)
+            new.update({id} if entry is None else ())
+        elif entry is None:
+            conflicts.append(id)
+        elif (
+            change := _change(declared, _checked(entry, declared, found, ledger.names, schema), found, ledger.names)
+        ) is None:
+            unchanged += 1
+        else:
+            changes.append(change)
+    vanished = _vanished(declaration, ledger.entries)
+    return Diff(
+        insert=tuple(insert),
+        new=frozenset(new),
+        change=tuple(changes),
+        unchanged=unchanged,
+        conflicts=tuple(conflicts),
+        delete=tuple(id for id in vanished if id in stored),
+        forget=tuple(id for id in vanished if id not in stored),
+    )
+
+
+def _vanished(declaration: Declaration, entries: Entries) -> list[PointId]:
+    """Ours, and no longer declared. None at all while some declared id cannot be told: any of them might be the one."""
+    if not declaration.complete:
+        return []
+    return [id for id in entries if id not in declaration.points and id not in declaration.protected]
+
+
+def _checked(
+    entry: Entry, declared: Declared, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
+) -> Entry:
+    """The entry, with UNKNOWN wherever the stored point is visibly not what we wrote."""
+    if entry.dying:
+        return Entry(UNKNOWN, (UNKNOWN,) * len(names))
+    payload = entry.payload if payload_fingerprint(found) == entry.payload else UNKNOWN
+    return Entry(
+        payload,
+        tuple(
+            known if _vector_stands(known, name, declared, found, schema) else UNKNOWN
+            for name, known in zip(names, entry.vectors, strict=True)
+        ),
+    )
+
+
+def _vector_stands(known: int, name: str, declared: Declared, found: StoredPoint, schema: PointSchema) -> bool:
+    if (known == ABSENT) != (name not in found.vectors):
+        return False
+    if known == ABSENT or declared.vectors.get(name) != known:
+        # Nothing to compare the numbers with; if they are to change, they are written anyway.
+        return True
+    return _same(declared.data.vectors[name], found.vectors[name], schema[name])
+
+
+def _change(declared: Declared, entry: Entry, found: StoredPoint, names: tuple[str, ...]) -> Change | None:
+    wanted = entry_of(declared, names)
+    differing = [name for name, is_, to_be in zip(names, entry.vectors, wanted.vectors, strict=True) if is_ != to_be]
+    change = Change(
+        declared,
+        vectors=tuple(name for name in differing if name in declared.vectors),
+        gone=tuple(name for name in differing if name not in declared.vectors),
+        payload=_payload_change(declared, found) if entry.payload != wanted.payload else None,
+    )
+    return None if change == Change(declared) else change
+
+
+def _payload_change(declared: Declared, found: StoredPoint) -> PayloadChange:
+    """By top-level key: a blind overwrite moves the point out of its payload indexes and in again."""
+    wanted, stored = declared.data.payload, found.payload
+    put = {key: value for key, value in wanted.items() if key not in stored or not _same_json(value, stored[key])}
+    return PayloadChange(declared.data.id, put, tuple(key for key in stored if key not in wanted))
+
+
+def _same_json(left: object, right: object) -> bool:
+    try:
+        return canonical_json(left) == canonical_json(right)
+    except NotCanonical:
+        return False
+
+
+def payload_fingerprint(found: StoredPoint) -> int:
+    """Fingerprint of a payload as read back; UNKNOWN for what we would never write."""
+    try:
+        return fingerprint_payload(found.payload)
+    except NotCanonical:
+        # Others can store what we refuse to write.
+        return UNKNOWN
+
+
+def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool:
+    """Is what is stored what would be stored for the declared vector, as far as numbers come back?"""
+    if isinstance(declared, Sparse) or isinstance(found, Sparse):
+        if not (isinstance(declared, Sparse) and isinstance(found, Sparse)):
+            return False
+        same_places = np.array_equal(declared.indices, found.indices)
+        return same_places and _close(declared.values, found.values, schema.datatype)
+    if declared.shape != found.shape:
+        return False
+    expected = _normalized(declared) if schema.distance == "Cosine" and schema.datatype != "uint8" else declared
+    return _close(expected, found, schema.datatype)
+
+
+def _normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(vector.astype(np.float64), axis=-1, keepdims=True)
+    length[length == 0] = 1.0
+    return (vector / length).astype(np.float32)
+
+
+def _close(expected: NDArray[np.float32], found: NDArray[np.float32], datatype: str) -> bool:
+    if not expected.size:
+        return True
+    scale = 1.0 if datatype == "uint8" else max(float(np.max(np.abs(expected))), 1e-30)
+    largest = float(np.max(np.abs(expected.astype(np.float64) - found.astype(np.float64))))
+    return largest <= TOLERANCE.get(datatype, TOLERANCE["float16"]) * scale

@@ -1,0 +1,82 @@
+"""Fingerprints: what a payload and a vector are compared by, so that only what changed is written.
+
+Format 1 of the ledger; test vectors in tests/unit/points/test_fingerprints.py. A change here would write every
+point of every user again: a new version must keep the old functions for one release.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import xxhash
+from numpy.typing import NDArray
+
+from vectorops.qdrant.database import Sparse, VectorData
+
+RESERVED: Final = 16
+"""Hashes below this get +16; the numbers below it have a meaning of their own in the ledger."""
+
+EXACT_INTEGER: Final = 2**53
+
+
+class NotCanonical(ValueError):
+    """A value that JSON, or Qdrant, cannot hold. The text says what and where, never the value."""
+
+
+def fingerprint_payload(payload: dict[str, Any]) -> int:
+    """Fingerprint of a payload. An absent payload is {}: Qdrant gives back the same for both. Raises NotCanonical."""
+    return _hash(b"payload\0", canonical_json(payload))
+
+
+def fingerprint_vector(vector: VectorData) -> int:
+    """Fingerprint of one vector after rounding to float32: dense (shape (size,)), multi (shape (rows, size)) or
+    sparse.
+    """
+    if isinstance(vector, Sparse):
+        numbers = vector.indices.astype("<u4").tobytes() + vector.values.astype("<f4").tobytes()
+        return _hash(b"sparse\0", np.uint32(len(vector.indices)).astype("<u4").tobytes() + numbers)
+    kind = b"multi\0" if vector.ndim == 2 else b"dense\0"
+    return _hash(kind, np.asarray(vector.shape, dtype="<u4").tobytes() + _little_endian(vector))
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling for each JSON value: keys sorted, no spaces, shortest numbers, whole floats as integers (the API
+    server turns 1.0 into 1), -0.0 as 0. Raises NotCanonical for NaN, infinities, integers beyond 64 bits and lone
+    surrogates.
+    """
+    try:
+        return orjson.dumps(_normal(value, ""), option=orjson.OPT_SORT_KEYS)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise NotCanonical(f"not valid Unicode text, or not JSON ({type(error).__name__})") from None
+
+
+def _normal(value: Any, path: str) -> Any:
+    match value:
+        case bool() | None | str():
+            return value
+        case int():
+            if not -(2**63) <= value < 2**64:
+                raise NotCanonical(f"{path or 'value'}: an integer beyond 64 bits")
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise NotCanonical(f"{path or 'value'}: NaN or infinite")
+            return int(value) if value.is_integer() and abs(value) <= EXACT_INTEGER else value
+        case dict():
+            return {key: _normal(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+        case list() | tuple():
+            return [_normal(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    raise NotCanonical(f"{path or 'value'}: {type(value).__name__} is not JSON")
+
+
+def _little_endian(numbers: NDArray[np.float32]) -> bytes:
+    # +0.0 turns -0.0 into 0.0: they are the same number in every distance.
+    return (numbers.astype("<f4") + np.float32(0.0)).tobytes()
+
+
+def _hash(domain: bytes, content: bytes) -> int:
+    found = xxhash.xxh3_64_intdigest(domain + content)
+    return found if found >= RESERVED else found + RESERVED

@@ -1,0 +1,49 @@
+"""What vectors the points of a collection may have, read from what Qdrant says of the collection (never from a
+resource: the database decides what it takes). Used to check declared points before they are written, and to compare
+stored ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vectorops.api.meta import JsonObject
+from vectorops.qdrant.database import UNNAMED
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSchema:
+    """size: components, 0 for a sparse vector. distance, datatype: as Qdrant spells them."""
+
+    kind: Literal["dense", "multivector", "sparse"]
+    size: int = 0
+    distance: str = "Cosine"
+    datatype: str = "float32"
+
+
+PointSchema = Mapping[str, VectorSchema]
+"""Vectors by name, `UNNAMED` for the unnamed one."""
+
+
+def schema_of(collection: JsonObject) -> PointSchema:
+    """The vectors of a collection. collection: `result` of GET /collections/{name}."""
+    params = collection["config"]["params"]
+    declared: JsonObject = params.get("vectors") or {}
+    # A flat object with a size is the single unnamed vector; anything else maps names to vectors.
+    dense = {UNNAMED: declared} if isinstance(declared.get("size"), int) else declared
+    found = {name: _dense(vector) for name, vector in dense.items()}
+    for name, sparse in (params.get("sparse_vectors") or {}).items():
+        index: JsonObject = (sparse or {}).get("index") or {}
+        found[name] = VectorSchema("sparse", datatype=index.get("datatype") or "float32", distance="Dot")
+    return found
+
+
+def _dense(vector: Mapping[str, Any]) -> VectorSchema:
+    return VectorSchema(
+        kind="multivector" if vector.get("multivector_config") else "dense",
+        size=vector["size"],
+        distance=vector["distance"],
+        datatype=vector.get("datatype") or "float32",
+    )

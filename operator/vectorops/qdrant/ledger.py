@@ -1,0 +1,358 @@
+"""The ledger, format 1: which points a PointSet owns and what was last written of each. Specified in
+docs/ledger.md.
+
+This module knows the records and how they are written so that a killed process, a lost answer or a second writer
+cannot make them lie; `points.sync` knows what they mean for points. Sets are small so far: `bits` is 0, so one base
+and one journal slot are the whole ledger.
+
+The order of one window is: `open` (the slot tells what is about to be written), the points, `settle` (the base
+tells what is). A slot whose sequence is above the base's `through` was left open by somebody who was killed.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+from uuid import UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.reasons import Reason
+from vectorops.errors import Rejected, Terminal, Transient
+from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
+
+FORMAT: Final = 1
+NAMESPACE: Final = UUID("3c1b8c52-7a55-5d0e-8e0f-0d6f3b1c9a77")
+"""Namespace of the record ids."""
+
+ABSENT: Final = 0
+UNKNOWN: Final = 1
+TOMBSTONE: Final = 2
+"""Fingerprints with a meaning of their own: no such vector; owned, content not known; being deleted."""
+
+
+class Entry(NamedTuple):
+    """What was last written of one point. vectors: one fingerprint for each of `Ledger.names`, in that order."""
+
+    payload: int
+    vectors: tuple[int, ...]
+
+    @property
+    def dying(self) -> bool:
+        """Is the point being deleted?"""
+        return self.payload == TOMBSTONE
+
+
+Entries = Mapping[PointId, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One window that may have been carried out in part. new: ids that did not exist before it."""
+
+    sequence: int
+    entries: Entries
+    new: frozenset[PointId]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What the records say. names: the vectors that entries speak of. pending: the window that was left open, if any.
+
+    rebuilt: the ledger was lost once, and made again from what the source had.
+    """
+
+    names: tuple[str, ...]
+    entries: Entries
+    through: int = 0
+    pending: Slot | None = None
+    token: str = ""
+    rebuilt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKey:
+    """Which ledger: whose points, in which physical collection. Never the UID, never the connection."""
+
+    installation: str
+    point_set: Ref
+    collection: str
+    incarnation: str
+
+    @property
+    def owner(self) -> str:
+        """Installation, namespace and name: the same in every collection."""
+        return f"{self.installation}/{self.point_set.namespace}/{self.point_set.name}"
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.collection}/{self.incarnation}"
+
+    def record_id(self, kind: str) -> UUID:
+        """uuid5 of format, key, kind, part, generation and number; the last three are 0 while bits is 0."""
+        return uuid5(NAMESPACE, f"{FORMAT}|{self}|{kind}|0|0|0")
+
+
+def align(entry: Entry, old: tuple[str, ...], new: tuple[str, ...]) -> Entry:
+    """The same entry for another list of vector names. Names that came are absent: no point has them yet."""
+    by_name = dict(zip(old, entry.vectors, strict=True))
+    return Entry(entry.payload, tuple(by_name.get(name, ABSENT) for name in new))
+
+
+@dataclass(slots=True)
+class LedgerStore:
+    """Reads and writes the ledger of one PointSet. writer: our token; writes of anybody else's token have no effect."""
+
+    database: Database
+    ledger_collection: str
+    key: LedgerKey
+    writer: str
+
+    async def read(self) -> Ledger | None:
+        """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing."""
+        head, base, slot = await self._records()
+        if head is None:
+            return None
+        if base is None or slot is None:
+            raise Terminal(
+                Reason.LEDGER_DAMAGED,
+                f"a record of the ledger in collection {self.ledger_collection!r} is missing: nothing is written or "
+                "deleted. Restore it from a snapshot, or delete all records of this set to have it rebuilt "
+                "(docs/operations.md)",
+            )
+        if head.get("format") != FORMAT:
+            raise Terminal(
+                Reason.LEDGER_DAMAGED, "the ledger was written by a newer version of VectorOps; upgrade this one"
+            )
+        names = tuple(head["vectors"])
+        pending = None
+        if slot["sequence"] > base["through"]:
+            entries = _unpack(slot, len(names))
+            pending = Slot(slot["sequence"], entries, _unpack_flags(slot["new"], entries))
+        return Ledger(
+            names, _unpack(base, len(names)), base["through"], pending, head["token"], bool(head.get("rebuilt"))
+        )
+
+    async def create(self, names: tuple[str, ...], entries: Entries, *, rebuilt: bool = False) -> Ledger:
+        """Makes the records, the head last: without it there is no ledger. What is there already, from a try that
+        was killed or from another writer, is not overwritten before the token is ours.
+        """
+        head = {"kind": "head", "generation": 0, "bits": 0, "parts": 1, "vectors": list(names), "rebuilt": rebuilt}
+        base = {"kind": "base", "n": 0, "through": 0, **_pack(entries, len(names))}
+        slot = {"kind": "slot", "sequence": 0, "state": "free", "new": "", **_pack({}, len(names))}
+        await self.database.upsert(self.ledger_collection, [self._record(base), self._record(slot)], insert_only=True)
+        await self.database.upsert(self.ledger_collection, [self._record(head)], insert_only=True)
+        ledger = await self._taken_over()
+        if ledger.through == 0 and ledger.pending is None and ledger.entries != entries:
+            ledger = await self.settle(ledger, entries, 0)
+        return ledger
+
+    async def take(self, ledger: Ledger) -> Ledger:
+        """Makes us the writer, and returns what the records say then: the former writer may have written meanwhile."""
+        return ledger if ledger.token == self.writer else await self._taken_over()
+
+    async def _taken_over(self) -> Ledger:
+        ids = [self.key.record_id(kind) for kind in ("head", "base", "slot")]
+        changes = [PayloadChange(id, put={"token": self.writer}) for id in ids]
+        await self.database.change_payloads(self.ledger_collection, changes)
+        return await self._taken()
+
+    async def open(self, ledger: Ledger, entries: Entries, new: Iterable[PointId]) -> Slot:
+        """Tells what is about to be written, before it is. Raises Transient AnotherWriter if we are not the writer
+        any more.
+        """
+        slot = Slot(ledger.through + 1, entries, frozenset(new))
+        flags = _pack_flags(slot.new, entries)
+        record = {
+            "kind": "slot",
+            "sequence": slot.sequence,
+            "state": "open",
+            "new": flags,
+            **_pack(entries, len(ledger.names)),
+        }
+        await self._write(record)
+        _, base, stored = await self._records()
+        self._expect(base is not None and base["token"] == self.writer and base["through"] == ledger.through)
+        self._expect(stored is not None and (stored["token"], stored["sequence"]) == (self.writer, slot.sequence))
+        return slot
+
+    async def settle(self, ledger: Ledger, entries: Entries, through: int) -> Ledger:
+        """Tells what is so now; the slot up to `through` has nothing more to say."""
+        await self._write({"kind": "base", "n": 0, "through": through, **_pack(entries, len(ledger.names))})
+        _, base, _ = await self._records()
+        self._expect(base is not None and (base["token"], base["through"]) == (self.writer, through))
+        return replace(ledger, entries=entries, through=through, pending=None)
+
+    async def rename(self, ledger: Ledger, names: tuple[str, ...]) -> Ledger:
+        """The collection got or lost vectors: entries speak of the new ones from now on."""
+        entries = {id: align(entry, ledger.names, names) for id, entry in ledger.entries.items()}
+        # Killed between the two deletions, the head is gone and the set's registration tells that a ledger must
+        # exist; so the new records are written over the old ones, the base and the head in one request.
+        head = {
+            "kind": "head",
+            "generation": 0,
+            "bits": 0,
+            "parts": 1,
+            "vectors": list(names),
+            "rebuilt": ledger.rebuilt,
+        }
+        base = {"kind": "base", "n": 0, "through": ledger.through, **_pack(entries, len(names))}
+        await self.database.upsert(self.ledger_collection, [self._record(base), self._record(head)], where=self._ours())
+        return await self._taken()
+
+    async def remove(self) -> None:
+        """Deletes the records. The head goes first: without it there is no ledger."""
+        for kind in ("head", "base", "slot"):
+            await self.database.delete_points(self.ledger_collection, [self.key.record_id(kind)])
+
+    async def remove_others(self) -> None:
+        """Deletes what this set remembered of other physical collections: those are gone."""
+        stale = {
+            "must": [{"key": "owner", "match": {"value": self.key.owner}}],
+            "must_not": [{"key": "key", "match": {"value": str(self.key)}}],
+        }
+        await self.database.delete_matching(self.ledger_collection, stale)
+
+    async def _taken(self) -> Ledger:
+        ledger = await self.read()
+        self._expect(ledger is not None and ledger.token == self.writer)
+        assert ledger is not None
+        return ledger
+
+    async def _records(self) -> tuple[JsonObject | None, JsonObject | None, JsonObject | None]:
+        ids = [self.key.record_id(kind) for kind in ("head", "base", "slot")]
+        try:
+            stored = await self.database.points(self.ledger_collection, ids, payload=True)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None, None, None
+        head, base, slot = (stored[id].payload if id in stored else None for id in ids)
+        return head, base, slot
+
+    async def _write(self, record: JsonObject) -> None:
+        await self.database.upsert(self.ledger_collection, [self._record(record)], where=self._ours())
+
+    def _record(self, fields: JsonObject) -> PointData:
+        common = {
+            "format": FORMAT,
+            "key": str(self.key),
+            "owner": self.key.owner,
+            "collection": self.key.collection,
+            "incarnation": self.key.incarnation,
+            "token": self.writer,
+        }
+        return PointData(self.key.record_id(fields["kind"]), payload={**common, **fields})
+
+    def _ours(self) -> JsonObject:
+        return {"must": [{"key": "token", "match": {"value": self.writer}}]}
+
+    def _expect(self, so: bool) -> None:
+        if not so:
+            raise Transient(
+                Reason.ANOTHER_WRITER,
+                f"another operator of installation {self.key.installation!r} writes this set as well",
+            )
+
+
+async def ensure_ledger_collection(database: Database, name: str, *, replication_factor: int) -> None:
+    """The collection for ledgers, made if there is none. Strict mode is off in it: a default one would refuse its
+    records.
+    """
+    if await database.collection(name) is not None:
+        return
+    body: JsonObject = {"vectors": {}, "strict_mode_config": {"enabled": False}}
+    if replication_factor > 1:
+        body["replication_factor"] = replication_factor
+    try:
+        await database.create_collection(name, body)
+    except Rejected:
+        # Another set made it at the same moment.
+        if await database.collection(name) is None:
+            raise
+
+
+async def owners(
+    database: Database, ledger_collection: str, collection: str, incarnation: str
+) -> dict[str, set[PointId]]:
+    """Which sets own which points of one physical collection, as `installation/namespace/name`. For telling
+    conflicts apart.
+    """
+    where = {
+        "must": [
+            {"key": "kind", "match": {"value": "base"}},
+            {"key": "collection", "match": {"value": collection}},
+            {"key": "incarnation", "match": {"value": incarnation}},
+        ]
+    }
+    try:
+        bases = await database.scroll(ledger_collection, where, payload=True)
+    except Rejected as error:
+        if error.status != 404:
+            raise
+        return {}
+    return {record.payload["owner"]: set(_unpack_ids(record.payload)) for record in bases}
+
+
+def _pack(entries: Entries, width: int) -> JsonObject:
+    """Entries as two base64 strings: rows of little-endian (id, payload, one for each vector), sorted by id."""
+    numbers = sorted(id for id in entries if isinstance(id, int))
+    uuids = sorted(id for id in entries if isinstance(id, UUID))
+    u64 = np.zeros((len(numbers), 2 + width), dtype="<u8")
+    for row, number in enumerate(numbers):
+        entry = entries[number]
+        u64[row] = (number, entry.payload, *entry.vectors)
+    u128 = np.zeros((len(uuids), 3 + width), dtype="<u8")
+    for row, uuid in enumerate(uuids):
+        entry = entries[uuid]
+        high, low = np.frombuffer(uuid.bytes, dtype="<u8")
+        u128[row] = (high, low, entry.payload, *entry.vectors)
+    return {"u64": _text(u64), "uuid": _text(u128), "width": width}
+
+
+def _unpack(record: Mapping[str, Any], width: int) -> dict[PointId, Entry]:
+    # A record written for other vector names, left by somebody who was killed while renaming: see `LedgerStore.rename`.
+    stored = record.get("width", width)
+    entries: dict[PointId, Entry] = {}
+    for row in _rows(record["u64"], 2 + stored).tolist():
+        entries[row[0]] = _fitted(Entry(row[1], tuple(row[2:])), width)
+    raw = _rows(record["uuid"], 3 + stored)
+    for ids, row in zip(raw[:, :2], raw[:, 2:].tolist(), strict=True):
+        entries[UUID(bytes=ids.tobytes())] = _fitted(Entry(row[0], tuple(row[1:])), width)
+    return entries
+
+
+def _fitted(entry: Entry, width: int) -> Entry:
+    return entry if len(entry.vectors) == width else Entry(entry.payload, (UNKNOWN,) * width)
+
+
+def _unpack_ids(record: Mapping[str, Any]) -> list[PointId]:
+    return list(_unpack(record, record["width"]))
+
+
+def _text(rows: NDArray[np.uint64]) -> str:
+    return base64.b64encode(rows.tobytes()).decode()
+
+
+def _rows(text: str, width: int) -> NDArray[np.uint64]:
+    return np.frombuffer(base64.b64decode(text), dtype="<u8").reshape(-1, width)
+
+
+def _pack_flags(new: Iterable[PointId], entries: Entries) -> str:
+    """One bit an entry, in the order of `_pack`."""
+    flagged = set(new)
+    bits = np.array([id in flagged for id in _order(entries)], dtype=bool)
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def _unpack_flags(text: str, entries: Entries) -> frozenset[PointId]:
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8))
+    return frozenset(id for id, bit in zip(_order(entries), bits, strict=False) if bit)
+
+
+def _order(entries: Entries) -> list[PointId]:
+    numbers = sorted(id for id in entries if isinstance(id, int))
+    return [*numbers, *sorted(id for id in entries if isinstance(id, UUID))]

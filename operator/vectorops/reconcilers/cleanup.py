@@ -1,0 +1,55 @@
+"""What all finalizers share: when to let go although cleaning up did not succeed, and how that is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from vectorops import metrics
+from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, Resource
+from vectorops.errors import Terminal, VectorOpsError
+from vectorops.reconcilers.base import Context, Outcome
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 600.0
+"""A namespace that is being deleted is held up for so long, and no longer."""
+
+
+async def finalize(context: Context, resource: Resource, clean_up: Callable[[], Awaitable[Outcome | None]]) -> Outcome:
+    """Runs `clean_up` and removes the finalizer when it is done.
+
+    clean_up: returns None when nothing is left to do, or the Outcome that says what it waits for. What it raises is
+    retried for ever, except in a namespace that has been terminating for ten minutes.
+    """
+    if FINALIZER not in resource.meta.finalizers:
+        return Outcome(None)
+    if resource.meta.annotations.get(SKIP_CLEANUP) == "true":
+        return await _let_go(context, resource, "the annotation vectorops.dev/skip-cleanup is set")
+    try:
+        blocked = await clean_up()
+    except VectorOpsError as error:
+        if not isinstance(error, Terminal) and await _is_overdue(context, resource):
+            return await _let_go(
+                context, resource, f"its namespace has been terminating for ten minutes ({error.message})"
+            )
+        raise
+    if blocked is not None:
+        return blocked
+    await context.cluster.set_finalizer(resource, False)
+    return Outcome(None)
+
+
+async def _is_overdue(context: Context, resource: Resource) -> bool:
+    namespace = await context.cluster.namespace(resource.meta.namespace)
+    return namespace is not None and (namespace.terminating_seconds or 0.0) >= PATIENCE_SECONDS
+
+
+async def _let_go(context: Context, resource: Resource, why: str) -> Outcome:
+    message = f"let go without cleaning up: {why}; what it had in Qdrant stays there"
+    logger.warning(message, extra={"resource": str(resource.ref), "reason": "CleanupSkipped"})
+    await context.cluster.event(resource, "CleanupSkipped", message, warning=True)
+    metrics.FINALIZERS_LET_GO.labels(kind=resource.kind).inc()
+    await context.cluster.set_finalizer(resource, False)
+    return Outcome(None)

@@ -1,0 +1,209 @@
+"""PointSet: are the declared points in the collection, and nothing else of ours? `points.sync` does the work; this
+module finds the way there and tells how it went.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
+from vectorops.api.reasons import Reason
+from vectorops.errors import Waiting
+from vectorops.points.declared import Declaration, declare
+from vectorops.points.schema import schema_of
+from vectorops.points.sync import Synced, Target, remove_all, sync
+from vectorops.qdrant.ledger import LedgerKey, LedgerStore
+from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
+from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.dependencies import Access, cleanup_access, require_access, require_collection
+from vectorops.reconcilers.references import target
+from vectorops.reconcilers.spec import parse
+from vectorops.reconcilers.status import suspended, without_conditions
+
+logger = logging.getLogger(__name__)
+
+UNMANAGED: Final = "unmanaged"
+"""Incarnation of a collection that its user manages: it carries no mark of ours, so one cannot be told from the
+next.
+"""
+SHOWN_FAILURES: Final = 10
+
+
+class PointSetReconciler:
+    """See `driver.Reconciler`."""
+
+    async def reconcile(self, context: Context, resource: Resource) -> Outcome:
+        spec = parse(PointSetSpec, resource)
+        if spec.suspend:
+            return Outcome(suspended(resource))
+        collection = await require_collection(context, resource)
+        access = await require_access(context, collection)
+        name = physical_name(collection)
+        found = await access.database.collection(name)
+        if found is None:
+            raise _not_ready(collection, "there is no such collection in Qdrant yet")
+        mark = _owned(context, collection, found, name)
+        incarnation = mark.incarnation if mark else UNMANAGED
+
+        resource = await context.cluster.set_finalizer(resource, True)
+        where = PointSetTarget(connection=access.connection, collection=name, incarnation=incarnation).dump()
+        if resource.status.get("target") != where:
+            # Written down before the first point is, so that whoever deletes this set later knows where they are.
+            return _progressing(resource, where)
+        schema = schema_of(found)
+        declaration = declare(spec.points, schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as)
+        store = _store(context, access, resource.ref, name, incarnation)
+        synced = await sync(store, _sync_target(context, resource.ref, found, name, mark), declaration)
+        logger.debug(
+            "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
+        )
+        return Outcome(_status(resource, where, declaration, synced))
+
+    async def finalize(self, context: Context, resource: Resource) -> Outcome:
+        async def clean_up() -> Outcome | None:
+            where = await _remembered(context, resource)
+            if where is not None:
+                await _clean_up(context, resource, where)
+            return None
+
+        return await finalize(context, resource, clean_up)
+
+
+def physical_name(collection: Resource) -> str:
+    """Name in Qdrant of a QdrantCollection."""
+    name: str = collection.spec.get("collectionName") or collection.meta.name
+    return name
+
+
+def _owned(context: Context, collection: Resource, found: JsonObject, name: str) -> Mark | None:
+    """The mark of a collection that the operator owns, None for one that its user manages."""
+    if collection.spec.get("managedBy") == "User":
+        return None
+    mark = mark_of(found, name)
+    if mark is None or not mark.belongs_to(context.installation, collection.ref):
+        raise _not_ready(collection, "it does not own the collection in Qdrant")
+    return mark
+
+
+def _not_ready(collection: Resource, why: str) -> Waiting:
+    message = f"QdrantCollection {collection.meta.name!r} is not ready: {why}"
+    return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
+
+
+def _sync_target(context: Context, ref: Ref, found: JsonObject, name: str, mark: Mark | None) -> Target:
+    key = registration_key(context.installation, ref)
+    incarnation = mark.incarnation if mark else UNMANAGED
+    return Target(
+        collection=name,
+        schema=schema_of(found),
+        # A collection of the user's gets nothing written into it, so nobody can tell whether a ledger was lost.
+        registered=key in registrations(found, incarnation) if mark else None,
+        registration={key: incarnation},
+        previous=mark.previous if mark else "",
+        replication_factor=found["config"]["params"].get("replication_factor") or 1,
+    )
+
+
+def _store(context: Context, access: Access, ref: Ref, collection: str, incarnation: str) -> LedgerStore:
+    key = LedgerKey(context.installation, ref, collection, incarnation)
+    return LedgerStore(access.database, access.ledger_collection, key, context.writer)
+
+
+async def _remembered(context: Context, resource: Resource) -> PointSetTarget | None:
+    """Where the points of a set are that is being deleted: as its status says, else as its collection would say."""
+    if stored := resource.status.get("target"):
+        return PointSetTarget.model_validate(stored)
+    ref = target(resource)
+    collection = await context.cluster.get(ref) if ref else None
+    connection = target(collection) if collection else None
+    if collection is None or connection is None:
+        return None
+    name = physical_name(collection)
+    access = await cleanup_access(context, resource.meta.namespace, connection.name)
+    found = await access.database.collection(name)
+    mark = mark_of(found, name) if found else None
+    incarnation = mark.incarnation if mark else UNMANAGED
+    return PointSetTarget(connection=connection.name, collection=name, incarnation=incarnation)
+
+
+async def _clean_up(context: Context, resource: Resource, where: PointSetTarget) -> None:
+    access = await cleanup_access(context, resource.meta.namespace, where.connection)
+    store = _store(context, access, resource.ref, where.collection, where.incarnation)
+    found = await access.database.collection(where.collection)
+    mark = mark_of(found, where.collection) if found else None
+    if mark is not None and mark.installation != context.installation and not mark.released:
+        # Another installation took the collection over, and these points with it: its set of the same name inherits
+        # the ledger.
+        return
+    if found is None or (mark.incarnation if mark else UNMANAGED) != where.incarnation:
+        # The physical collection that held the points is gone, and they with it.
+        await store.remove()
+        return
+    if _deletion_policy(resource) == "Delete":
+        deleted = await remove_all(store, where.collection)
+        logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
+    else:
+        await store.remove()
+    key = registration_key(context.installation, resource.ref)
+    if key in registrations(found, where.incarnation):
+        await access.database.update_collection(where.collection, {"metadata": {key: None}})
+
+
+def _deletion_policy(resource: Resource) -> str:
+    # From the raw spec: an object that no longer passes validation must still be deletable.
+    return str(resource.spec.get("deletionPolicy") or "Delete")
+
+
+def _progressing(resource: Resource, where: JsonObject) -> Outcome:
+    told = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
+    status = {**without_conditions(resource.status), "target": where, "conditions": told}
+    return Outcome(status, requeue_after=0.0)
+
+
+def _status(resource: Resource, where: JsonObject, declaration: Declaration, synced: Synced) -> JsonObject:
+    conflicts = [
+        PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner))
+        for id, owner in synced.conflicts.items()
+    ]
+    failures = [PointFailure(id=failure.shown_id, reason=failure.reason) for failure in synced.failures]
+    counts = PointCounts(
+        desired=declaration.total,
+        synced=declaration.total - len(failures) - len(conflicts),
+        failed=len(failures),
+        conflicts=len(conflicts),
+    )
+    shown = [failure.dump() for failure in [*failures, *conflicts][:SHOWN_FAILURES]]
+    return {
+        **without_conditions(resource.status),
+        "target": where,
+        "points": counts.dump(),
+        "failures": shown or None,
+        "conditions": _told(counts, shown, declaration.complete, synced.rebuilt),
+    }
+
+
+def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, rebuilt: bool) -> list[JsonObject]:
+    if not shown:
+        message = f"{counts.synced} points are as declared"
+        if rebuilt:
+            message += "; the ledger was lost once: points that left the set before that may still be stored"
+        return conditions(True, Reason.SUCCEEDED, message)
+    first = shown[0]
+    message = (
+        f"{counts.failed} of {counts.desired} points failed, {counts.conflicts} are held by others; "
+        f"first: point {first['id']!r}: {first['reason']}"
+    )
+    if not complete:
+        message += "; nothing is deleted while an id cannot be told"
+    reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
+    return conditions(False, reason, message, stalled=True)
+
+
+def _held_by(owner: str) -> str:
+    if not owner:
+        return "another writer made this point; it is left alone. Delete it, or declare another id"
+    installation, namespace, name = owner.rsplit("/", 2)
+    return f"PointSet {namespace}/{name} of installation {installation!r} holds this id; declare it in one set only"
