@@ -1,0 +1,290 @@
+"""Which resource is looked at next, and when: the work queue between hints and reconciliations.
+
+The shell (`kube/`) adds a key whenever something may have changed and gives `run(key)`, which reconciles it; that is
+all the two know of each other, so nothing here knows Kopf, Kubernetes or Qdrant. What the queue promises, and
+`tests/unit/test_queue_model.py` models:
+
+- A key has at most one run at a time. No add is lost: one that comes during a run means one more run after it.
+- A change goes before routine resync, so that a new resource does not wait behind a thousand old ones; every eighth
+  start, in all and at each endpoint, is the other way around, so that resync is never starved.
+- A run starts only while its endpoint (one Qdrant) has room, so a Qdrant that hangs holds up nobody else.
+- A failing key is tried again ever more slowly; a changed one at once.
+
+Everything happens in the thread of one event loop, whose timers carry the delays.
+"""
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+BACKOFF_FIRST_SECONDS: Final = 1.0
+BACKOFF_LONGEST_SECONDS: Final = 300.0
+REVERSED_EVERY: Final = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Lane(IntEnum):
+    """Why a key waits; the smaller value is the higher lane."""
+
+    CHANGE = 0
+    RESYNC = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run asks of the queue. A later `add` is served whatever stands here.
+
+    requeue_after: seconds until the next run even if nothing is added; None means none. 0 gives way to what waits, then
+    goes on.
+    backoff: the run failed in a way that may pass: run again after a delay that doubles with each failure in a row,
+    from 1 s to 5 min, of which a random half to whole is waited, and never less than `requeue_after`.
+    """
+
+    requeue_after: float | None = None
+    backoff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The queue at one moment, for metrics. Keys that wait for a timer are not counted as waiting."""
+
+    depth: dict[Lane, int]
+    oldest_seconds: dict[Lane, float]
+    running: int
+    longest_run_seconds: float
+
+
+@dataclass(slots=True)
+class _Run:
+    task: asyncio.Task[Result]
+    lane: Lane
+    endpoint: Hashable | None
+    since: float
+    again: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    handle: asyncio.TimerHandle
+    lane: Lane
+
+
+class WorkQueue(Generic[Key]):
+    """See the module. Made and used in a running event loop; `snapshot()` alone may be called from another thread.
+
+    run: reconciles one key. What it raises is logged and handled as a `Result` that asks for backoff.
+    endpoint_of: which Qdrant a run of the key would talk to, asked when it is about to start because the answer may
+    have changed while the key waited; None if none is known: then only `concurrency` limits it. Cheap; must not raise.
+    concurrency, endpoint_limit: how many runs at a time, in all and for one endpoint.
+    clock: seconds, for the ages in `snapshot()`.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Key], Coroutine[Any, Any, Result]],
+        *,
+        endpoint_of: Callable[[Key], Hashable | None],
+        concurrency: int,
+        endpoint_limit: int,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._run = run
+        self._endpoint_of = endpoint_of
+        self._concurrency = concurrency
+        self._endpoint_limit = endpoint_limit
+        self._clock = clock
+        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries; nothing secret
+        # Keys in order of arrival, with the time of it. A key waits in one lane at most.
+        self._waiting: dict[Lane, dict[Key, float]] = {lane: {} for lane in Lane}
+        self._timers: dict[Key, _Timer] = {}
+        self._running: dict[Key, _Run] = {}
+        self._failures: Counter[Key] = Counter()
+        self._busy: Counter[Hashable | None] = Counter()
+        self._starts = 0
+        self._starts_at: Counter[Hashable | None] = Counter()
+        self._about_to_start = False
+        self._draining = False
+        # Timers and runs get this context, not that of whoever adds: Kopf keeps the handled object in a context
+        # variable, and each run's timer would hand it, with its whole body, to the next run, as long as the key lives.
+        self._context = contextvars.copy_context()
+
+    def add(self, key: Key, lane: Lane) -> None:
+        """Run the key as soon as there is room; once more after, if it runs now. CHANGE also forgets its failures."""
+        if lane is Lane.CHANGE:
+            self.forget(key)
+        self._enqueue(key, lane)
+
+    def add_after(self, key: Key, seconds: float, lane: Lane) -> None:
+        """Run the key in so many seconds, unless a run starts before.
+
+        Of two such wishes the earlier time and the higher lane stay.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if pending := self._timers.get(key):
+            pending.handle.cancel()
+            due, lane = min(due, pending.handle.when()), min(lane, pending.lane)
+        self._timers[key] = _Timer(loop.call_at(due, self._ring, key, context=self._context), lane)
+
+    def forget(self, key: Key) -> None:
+        """Forget how often the key failed: its next backoff is the shortest again. A run that succeeds does it too."""
+        self._failures.pop(key, None)
+
+    def should_yield(self, key: Key) -> bool:
+        """Whether a long run of the key had better stop at the next good place, and return `requeue_after=0`.
+
+        True when its place is wanted by a key that waits for the same endpoint (or for any room at all), when it was
+        itself added again and so works from old facts, and when the queue drains.
+        """
+        run = self._running.get(key)
+        if run is None or run.again is not None or self._draining:
+            return True
+        full = len(self._running) >= self._concurrency
+        for lane in Lane:
+            for other in self._waiting[lane]:
+                endpoint = self._endpoint_of(other)
+                has_room = self._has_room(endpoint)
+                # Room for it everywhere: it is about to start beside this one.
+                if (full and has_room) or (not has_room and endpoint == run.endpoint):
+                    return True
+        return False
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Start nothing more, ever; wait for the runs, then cancel those that are left.
+
+        What waited is dropped: the next process finds it by its own LIST.
+        """
+        self._draining = True
+        for lane in Lane:
+            self._waiting[lane].clear()
+        if not self._running:
+            return
+        tasks = {run.task: key for key, run in self._running.items()}
+        _, late = await asyncio.wait(tasks, timeout=timeout_seconds)
+        for task in late:
+            _log.warning("the run of %s did not end in %g s and is cancelled", tasks[task], timeout_seconds)
+            task.cancel()
+        # All of them: `_finish` of a run that ended just now is yet to be called.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def snapshot(self) -> Snapshot:
+        """The queue now. Safe from the metrics server's thread: it reads copies, which CPython makes in one step."""
+        waiting = {lane: list(self._waiting[lane].values()) for lane in Lane}
+        runs = [run.since for run in list(self._running.values())]
+        now = self._clock()
+        return Snapshot(
+            depth={lane: len(since) for lane, since in waiting.items()},
+            oldest_seconds={lane: now - since[0] if since else 0.0 for lane, since in waiting.items()},
+            running=len(runs),
+            longest_run_seconds=now - min(runs, default=now),
+        )
+
+    def _enqueue(self, key: Key, lane: Lane) -> None:
+        """The one way into a lane, for adds, timers and runs that end: what must not start is stopped here."""
+        if self._draining:
+            return
+        if run := self._running.get(key):
+            run.again = lane if run.again is None else min(lane, run.again)
+            return
+        if any(key in self._waiting[higher] for higher in Lane if higher <= lane):
+            return
+        for lower in Lane:
+            self._waiting[lower].pop(key, None)
+        self._waiting[lane][key] = self._clock()
+        self._wake()
+
+    def _ring(self, key: Key) -> None:
+        self._enqueue(key, self._timers.pop(key).lane)
+
+    def _wake(self) -> None:
+        # Not at once: after a burst of adds one pass serves them all, and sees the changes among them first.
+        if not self._about_to_start:
+            self._about_to_start = True
+            asyncio.get_running_loop().call_soon(self._start_runs, context=self._context)
+
+    def _start_runs(self) -> None:
+        self._about_to_start = False
+        while len(self._running) < self._concurrency and (picked := self._pick()):
+            self._start(*picked)
+
+    def _has_room(self, endpoint: Hashable | None) -> bool:
+        return endpoint is None or self._busy[endpoint] < self._endpoint_limit
+
+    def _pick(self) -> tuple[Key, Lane, Hashable | None] | None:
+        """The oldest key of the lane whose turn it is, and else of the other, that has room."""
+        for lane in reversed(Lane) if _is_reversed(self._starts) else Lane:
+            for key in self._waiting[lane]:
+                endpoint = self._endpoint_of(key)
+                if self._has_room(endpoint):
+                    return self._in_turn(key, lane, endpoint)
+        return None
+
+    def _in_turn(self, key: Key, lane: Lane, endpoint: Hashable | None) -> tuple[Key, Lane, Hashable | None]:
+        """The key, or the resync that waits for the same endpoint when it is that one's turn.
+
+        The turns in all are not enough: when starts fall into a rhythm, a busy endpoint may have room at none of them.
+        """
+        if lane is Lane.CHANGE and _is_reversed(self._starts_at[endpoint]):
+            for other in self._waiting[Lane.RESYNC]:
+                if self._endpoint_of(other) == endpoint:
+                    return other, Lane.RESYNC, endpoint
+        return key, lane, endpoint
+
+    def _start(self, key: Key, lane: Lane, endpoint: Hashable | None) -> None:
+        del self._waiting[lane][key]
+        # This run is the look that the timer was for.
+        if timer := self._timers.pop(key, None):
+            timer.handle.cancel()
+        self._starts += 1
+        self._starts_at[endpoint] += 1
+        self._busy[endpoint] += 1
+        task = asyncio.get_running_loop().create_task(self._run(key), name=f"run {key}")
+        self._running[key] = _Run(task, lane, endpoint, since=self._clock())
+        # A callback, not a `finally` in the task: a task that is cancelled before its first step never gets to one.
+        task.add_done_callback(lambda ended: self._finish(key, ended))
+
+    def _finish(self, key: Key, task: asyncio.Task[Result]) -> None:
+        run = self._running.pop(key)
+        self._busy[run.endpoint] -= 1
+        result = self._result_of(key, task)
+        if not result.backoff:
+            self.forget(key)
+        if run.again is not None:
+            # What this run found is out of date, its failure too.
+            self._enqueue(key, run.again)
+        elif result.backoff:
+            self._failures[key] += 1
+            self.add_after(key, max(self._backoff_seconds(key), result.requeue_after or 0.0), run.lane)
+        elif result.requeue_after is not None:
+            # Through a timer even for 0: it rings after the starts that `_wake` schedules here, what waits goes first.
+            self.add_after(key, result.requeue_after, run.lane)
+        self._wake()
+
+    def _result_of(self, key: Key, task: asyncio.Task[Result]) -> Result:
+        if task.cancelled():
+            return Result(backoff=True)
+        if error := task.exception():
+            _log.error("an unexpected error ended the run of %s", key, exc_info=error)
+            return Result(backoff=True)
+        return task.result()
+
+    def _backoff_seconds(self, key: Key) -> float:
+        # Bounded before the power: 2.0 ** 1024 is an OverflowError, which a key reaches after three days of failures.
+        doublings = min(self._failures[key] - 1, 16)
+        longest = min(BACKOFF_FIRST_SECONDS * 2.0**doublings, BACKOFF_LONGEST_SECONDS)
+        return longest * self._jitter.uniform(0.5, 1.0)
+
+
+def _is_reversed(starts_before: int) -> bool:
+    return starts_before % REVERSED_EVERY == REVERSED_EVERY - 1
