@@ -1,0 +1,66 @@
+"""How to reach the API server, read once for both who talk to it: our own client, and Kopf's watches.
+
+Called by `app`. As with controller-runtime: the file in KUBECONFIG, else the service account of the pod, else
+~/.kube/config.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import kopf
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+USER_AGENT: Final = "vectorops"
+
+
+class NoAccess(Exception):
+    """There is no usable description of an API server; the message says what was looked for."""
+
+
+async def configuration() -> Configuration:
+    """Reads it anew, so that a token that was rotated in a file, or comes from a plugin, is the current one.
+
+    Raises NoAccess.
+    """
+    found = Configuration()
+    try:
+        if not os.environ.get("KUBECONFIG") and os.environ.get(config.incluster_config.SERVICE_HOST_ENV_NAME):
+            config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        else:
+            file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+            await config.load_kube_config(config_file=file, client_configuration=found, persist_config=False)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError) as error:
+        raise NoAccess(
+            f"cannot tell how to reach the API server: {error}; "
+            "run in a pod with a service account, or name a file in KUBECONFIG"
+        ) from error
+    return found
+
+
+def client(found: Configuration) -> ApiClient:
+    """The caller closes it."""
+    made = ApiClient(found)
+    made.user_agent = USER_AGENT
+    return made
+
+
+def for_kopf(found: Configuration) -> kopf.ConnectionInfo:
+    """The same access, as Kopf wants to be told of it."""
+    # "Bearer abc" from a kubeconfig, "bearer abc" from a service account, "Basic abc" for a user with a password.
+    scheme, _, token = found.api_key.get("BearerToken", "").strip().partition(" ")
+    return kopf.ConnectionInfo(
+        server=found.host,
+        ca_path=found.ssl_ca_cert,
+        ca_data=found.ca_cert_data,
+        insecure=not found.verify_ssl,
+        scheme=scheme.capitalize() or None,
+        token=token or None,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+        trust_env=True,
+    )

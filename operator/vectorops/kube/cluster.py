@@ -1,0 +1,211 @@
+"""`Cluster` over the API server: what reconcilers read from Kubernetes and write to it. Called by them and by `driver`.
+
+Reads go to the API server, never to a cache, so that a decision to delete rests on what is. Every write names the
+version of the object that it was decided on.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from vectorops.api.meta import API_VERSION, FINALIZER, JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import Transient
+from vectorops.kube.calls import FIELD_MANAGER, MERGE_PATCH, Calls, Refused, core_path, resource_path
+from vectorops.reconcilers.base import Namespace, Secret
+from vectorops.reconcilers.references import refers
+
+logger = logging.getLogger(__name__)
+
+PAGE_ITEMS: Final = 250
+NOTE_BYTES: Final = 1024
+"""The longest text that an Event may carry."""
+TRIES: Final = 3
+REPORTING_CONTROLLER: Final = "vectorops.dev/operator"
+
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+EXPIRED: Final = 410
+
+
+class KubeCluster:
+    """See `reconcilers.base.Cluster`. instance: which process reports an event, the name of the pod."""
+
+    def __init__(self, calls: Calls, *, instance: str) -> None:
+        self._calls = calls
+        self._instance = instance
+
+    async def get(self, ref: Ref) -> Resource | None:
+        """The object as it is now, or None."""
+        try:
+            return Resource.from_object(await self._calls.call("GET", resource_path(ref.kind, ref.namespace, ref.name)))
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+
+    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
+        """All objects of a kind that need `refers_to`."""
+        return [found async for found in self.pages(kind, refers_to.namespace) if refers(found, refers_to)]
+
+    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Resource]:
+        """All objects of a kind, of one namespace or of all, fetched page by page.
+
+        Raises Refused: 404 when there is no such kind, 403 when we may not, 410 when we took so long that the
+        API server forgot where we were: then the caller begins again.
+        """
+        query: dict[str, str | int] = {"limit": PAGE_ITEMS}
+        while True:
+            page = await self._calls.call("GET", resource_path(kind, namespace), query=query)
+            for item in page["items"]:
+                yield Resource.from_object({**item, "kind": kind})
+            position = page["metadata"].get("continue")
+            if not position:
+                return
+            query["continue"] = position
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        """A Secret, or None."""
+        try:
+            found = await self._calls.call("GET", core_path(namespace, "secrets", name))
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+        data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+        return Secret(data=data, resource_version=found["metadata"]["resourceVersion"])
+
+    async def namespace(self, name: str) -> Namespace | None:
+        """A namespace, or None."""
+        try:
+            found = await self._calls.call("GET", f"/api/v1/namespaces/{name}")
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                return None
+            if error.status == FORBIDDEN:
+                # Who may not know whether the namespace is dying never lets go early; all else works.
+                return Namespace(terminating_seconds=None)
+            raise
+        since = found["metadata"].get("deletionTimestamp")
+        if since is None:
+            return Namespace(terminating_seconds=None)
+        return Namespace(terminating_seconds=(datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+
+    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
+        """Adds or removes our finalizer; returns the object as it is then. Raises Transient if it changed meanwhile."""
+        others = [finalizer for finalizer in resource.meta.finalizers if finalizer != FINALIZER]
+        # A merge-patch replaces the whole list; the version makes sure that it is the one that we read.
+        metadata = {
+            "resourceVersion": resource.meta.resource_version,
+            "finalizers": [*others, FINALIZER] if present else others,
+        }
+        path = resource_path(resource.kind, resource.meta.namespace, resource.meta.name)
+        try:
+            return Resource.from_object(await self._patch(path, {"metadata": metadata}))
+        except Refused as error:
+            if error.status == NOT_FOUND and not present:
+                return resource
+            raise
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        """Replaces the status if the object is still the one that was read, or gone.
+
+        Raises Transient if its spec changed meanwhile, or if somebody else keeps writing.
+        """
+        current = resource
+        for _ in range(TRIES):
+            try:
+                await self._patch_status(current, status)
+                return
+            except Refused as error:
+                if error.status == NOT_FOUND:
+                    return
+                if error.status != CONFLICT:
+                    raise
+            found = await self.get(resource.ref)
+            if found is None or found.meta.uid != resource.meta.uid:
+                return
+            if found.meta.generation != resource.meta.generation:
+                raise Transient(Reason.KUBERNETES_API, f"{resource.ref} was changed while it was looked at")
+            current = found
+        raise Transient(
+            Reason.KUBERNETES_API, f"the status of {resource.ref} changed {TRIES} times while it was written"
+        )
+
+    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
+        """Best effort; never raises."""
+        namespace = resource.meta.namespace
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"namespace": namespace, "name": f"{resource.meta.name[:220]}.{uuid.uuid4().hex}"},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "action": "Reconcile",
+            "note": cut(message, NOTE_BYTES),
+            "reportingController": REPORTING_CONTROLLER,
+            "reportingInstance": self._instance[:128],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": resource.kind,
+                "namespace": namespace,
+                "name": resource.meta.name,
+                "uid": resource.meta.uid,
+                "resourceVersion": resource.meta.resource_version,
+            },
+        }
+        try:
+            await self._calls.call("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body=body)
+        except Transient as error:
+            # In a terminating namespace this is the rule.
+            logger.debug("an event was not taken", extra={"resource": str(resource.ref), "error": error.message})
+
+    async def _patch_status(self, current: Resource, status: JsonObject) -> None:
+        # Conditions and other lists are replaced whole, and what vanished is sent as null.
+        patch = merge_patch(current.status, status)
+        if not patch:
+            return
+        path = resource_path(current.kind, current.meta.namespace, current.meta.name, "status")
+        await self._patch(path, {"metadata": {"resourceVersion": current.meta.resource_version}, "status": patch})
+
+    async def _patch(self, path: str, body: JsonObject) -> JsonObject:
+        return await self._calls.call(
+            "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=body, content_type=MERGE_PATCH
+        )
+
+
+def merge_patch(old: JsonObject, new: JsonObject) -> JsonObject:
+    """The JSON merge-patch (RFC 7396) that turns `old` into `new`; {} if they are equal."""
+    patch: JsonObject = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[key] = inner
+        elif key not in old or not _same(before, value):
+            patch[key] = value
+    return patch
+
+
+def cut(text: str, size_bytes: int) -> str:
+    """The text, or its beginning and an ellipsis, in at most so many bytes of UTF-8."""
+    encoded = text.encode()
+    if len(encoded) <= size_bytes:
+        return text
+    ellipsis = "…"
+    return encoded[: size_bytes - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
+
+
+def _same(one: object, other: object) -> bool:
+    # As JSON, because for Python 1 and True are equal.
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)

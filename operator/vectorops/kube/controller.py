@@ -1,0 +1,184 @@
+"""What the operator knows of the resources, and when it looks at them.
+
+Fed by watch events (`app`) and LISTs (`listing`).
+
+Kept in memory and only ever a hint: the driver reads each object anew. All of it lives in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from vectorops import metrics
+from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.kube.changes import Mark, lane_for
+from vectorops.queue import Lane, Result, Snapshot, WorkQueue
+from vectorops.reconcilers import status
+from vectorops.reconcilers.databases import Databases
+from vectorops.reconcilers.driver import Driver, Verdict
+from vectorops.reconcilers.references import References
+
+logger = logging.getLogger(__name__)
+
+CONNECTION: Final = "QdrantConnection"
+
+
+class Controller:
+    """Resources in, reconciliations out. Made in a running event loop."""
+
+    def __init__(self, driver: Driver, databases: Databases, *, workers: int, per_endpoint: int) -> None:
+        self._driver = driver
+        self._databases = databases
+        self._marks: dict[Ref, Mark] = {}
+        self._endpoints: dict[Ref, str] = {}
+        self._references = References()
+        self._tally = Tally()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._queue: WorkQueue[Ref] = WorkQueue(
+            self._run, endpoint_of=self._endpoint_of, concurrency=workers, endpoint_limit=per_endpoint
+        )
+
+    def seen(self, resource: Resource) -> None:
+        """An object as an event or a LIST showed it."""
+        ref = resource.ref
+        lane = lane_for(self._marks.get(ref), resource)
+        self._marks[ref] = Mark.of(resource)
+        if lane is None:
+            return
+        self._references.update(resource)
+        if resource.kind == CONNECTION:
+            self._endpoints[ref] = endpoint(str(resource.spec.get("url")))
+        self._queue.add(ref, lane)
+
+    def gone(self, ref: Ref) -> None:
+        """An object is no more: those who waited for that, or hang on it, look again."""
+        woken, connection = self._references.woken_by(ref), self._references.connection(ref)
+        self._marks.pop(ref, None)
+        self._references.remove(ref)
+        self._tally.remove(ref)
+        self._queue.forget(ref)
+        self._wake(woken)
+        if connection is not None:
+            self._close_if_unused(connection)
+
+    def known(self, kind: str) -> set[Ref]:
+        """All objects of a kind that were seen and not seen to go."""
+        return {ref for ref in self._marks if ref.kind == kind}
+
+    def resync(self, ref: Ref, *, within_seconds: float) -> None:
+        """Look at it some time in the next so many seconds, each time at the same point of them."""
+        # The hash of strings differs from process to process, so neither two operators nor two starts are in step.
+        phase = hash(ref) % 1000 / 1000
+        self._queue.add_after(ref, phase * within_seconds, Lane.RESYNC)
+
+    def snapshot(self) -> Snapshot:
+        """The queue, for metrics and health."""
+        return self._queue.snapshot()
+
+    async def stop(self, *, drain_seconds: float) -> None:
+        """Lets what runs come to its end, for so long, and closes all databases."""
+        await self._queue.drain(drain_seconds)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._databases.close_all()
+
+    async def _run(self, ref: Ref) -> Result:
+        begin = time.perf_counter()
+        result = "error"
+        try:
+            verdict = await self._driver.run(ref)
+            result = result_of(verdict.error)
+        except VectorOpsError as error:
+            # The API server itself failed us, so there is no status that could tell.
+            metrics.RECONCILE_ERRORS.labels(ref.kind, error.reason.value).inc()
+            result = result_of(error)
+            words = {"resource": str(ref), "reason": error.reason.value}
+            logger.warning("could not read or write the resource: %s", error.message, extra=words)
+            return Result(backoff=True, requeue_after=error.retry_after if isinstance(error, Transient) else None)
+        finally:
+            metrics.RECONCILE.labels(ref.kind, result).inc()
+            metrics.RECONCILE_SECONDS.labels(ref.kind).observe(time.perf_counter() - begin)
+        self._take_in(ref, verdict)
+        return Result(requeue_after=verdict.requeue_after, backoff=verdict.backoff)
+
+    def _take_in(self, ref: Ref, verdict: Verdict) -> None:
+        if verdict.error is not None and not isinstance(verdict.error, Waiting):
+            metrics.RECONCILE_ERRORS.labels(ref.kind, verdict.error.reason.value).inc()
+        if verdict.status is None:
+            self._tally.remove(ref)
+        else:
+            self._tally.put(ref, verdict.status)
+        if verdict.told:
+            self._wake(self._references.woken_by(ref))
+
+    def _wake(self, refs: set[Ref]) -> None:
+        for ref in refs:
+            # One that is named by another but was never seen does not exist yet; its own event will bring it.
+            if ref in self._marks:
+                self._queue.add(ref, Lane.CHANGE)
+
+    def _endpoint_of(self, ref: Ref) -> str | None:
+        connection = self._references.connection(ref)
+        return self._endpoints.get(connection) if connection is not None else None
+
+    def _close_if_unused(self, connection: Ref) -> None:
+        """Closes the database of a vanished connection once nobody is left who might clean up through it."""
+        if connection in self._marks or self._references.woken_by(connection):
+            return
+        self._endpoints.pop(connection, None)
+        self._in_background(self._databases.close(connection))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class Tally:
+    """How many resources are in which state, for the gauge `vectorops_resources`."""
+
+    def __init__(self) -> None:
+        self._states: dict[Ref, tuple[str, str, str]] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def put(self, ref: Ref, now: JsonObject) -> None:
+        """The status of a resource is now so."""
+        self.remove(ref)
+        ready, reason = status.ready_reason(now)
+        state = (ref.kind, str(ready), str(reason))
+        self._states[ref] = state
+        self._count(state, 1)
+
+    def remove(self, ref: Ref) -> None:
+        """The resource is gone."""
+        state = self._states.pop(ref, None)
+        if state is not None:
+            self._count(state, -1)
+
+    def _count(self, state: tuple[str, str, str], change: int) -> None:
+        self._counts[state] += change
+        metrics.RESOURCES.labels(*state).set(self._counts[state])
+
+
+def endpoint(url: str) -> str:
+    """What two connections to one server have in common: host and port."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        # Such as an unclosed bracket; the reconciler says so in status.
+        return url
+
+
+def result_of(error: VectorOpsError | None) -> str:
+    """The label `result` of a reconciliation."""
+    if error is None:
+        return "success"
+    if isinstance(error, Waiting):
+        return "waiting"
+    return "terminal" if isinstance(error, Terminal) else "transient"

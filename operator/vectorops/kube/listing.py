@@ -1,0 +1,128 @@
+"""Our own LISTs of all resources: what watch events leave open.
+
+At the start they say what there is, before anything is decided, and refuse to run where the CRDs or a permission are
+missing: Kopf would stay up, look healthy and do nothing. Later, every `resync_seconds`, they find what vanished while a
+watch was broken (Kopf tells nobody) and have every resource compared with Qdrant again. Called by `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from vectorops import metrics
+from vectorops.api.meta import GROUP, Ref, Resource
+from vectorops.errors import Transient
+from vectorops.kube.calls import PLURALS, Refused
+from vectorops.kube.cluster import EXPIRED, FORBIDDEN, NOT_FOUND
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 30.0
+"""After a LIST that failed."""
+
+
+class CannotStart(Exception):
+    """Something that the operator cannot do without is missing; the message says what, and how to get it."""
+
+
+class Pages(Protocol):
+    """`KubeCluster`, as far as it is needed here."""
+
+    def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Resource]: ...
+
+
+class Audience(Protocol):
+    """Who is told: the `Controller`."""
+
+    def seen(self, resource: Resource) -> None: ...
+
+    def gone(self, ref: Ref) -> None: ...
+
+    def known(self, kind: str) -> set[Ref]: ...
+
+    def resync(self, ref: Ref, *, within_seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Listing:
+    """Lists all kinds in the given namespaces (none: all) and tells the audience.
+
+    last_success: `time.monotonic()` of the end of the last complete round; for health.
+    """
+
+    cluster: Pages
+    audience: Audience
+    namespaces: Sequence[str]
+    interval_seconds: float
+    last_success: float = 0.0
+
+    async def first(self) -> None:
+        """The round at the start. Raises CannotStart."""
+        for kind in PLURALS:
+            try:
+                await self._round(kind)
+            except Transient as error:
+                raise CannotStart(_told(kind, error)) from error
+        self._succeeded()
+
+    async def repeat(self) -> None:
+        """All further rounds; ends only by cancellation."""
+        pause = self.interval_seconds
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                for kind in PLURALS:
+                    await self._round(kind)
+                    for ref in self.audience.known(kind):
+                        self.audience.resync(ref, within_seconds=self.interval_seconds)
+            except Transient as error:
+                logger.warning("could not list the resources: %s", error.message, extra={"reason": error.reason.value})
+                pause = min(RETRY_SECONDS, self.interval_seconds)
+                continue
+            self._succeeded()
+            pause = self.interval_seconds
+
+    async def _round(self, kind: str) -> None:
+        # Only what was known before can have vanished: what is seen while we list may be younger than our list.
+        before = self.audience.known(kind)
+        listed: set[Ref] = set()
+        for namespace in self.namespaces or (None,):
+            listed |= await self._scope(kind, namespace)
+        for ref in before - listed:
+            self.audience.gone(ref)
+
+    async def _scope(self, kind: str, namespace: str | None) -> set[Ref]:
+        while True:
+            listed: set[Ref] = set()
+            try:
+                async for resource in self.cluster.pages(kind, namespace):
+                    listed.add(resource.ref)
+                    self.audience.seen(resource)
+            except Refused as error:
+                if error.status != EXPIRED:
+                    raise
+                # Half a list proves nothing about what is not in it.
+                continue
+            return listed
+
+    def _succeeded(self) -> None:
+        self.last_success = time.monotonic()
+        metrics.LIST_SUCCESS.set_to_current_time()
+
+
+def _told(kind: str, error: Transient) -> str:
+    name = f"{PLURALS[kind]}.{GROUP}"
+    status = error.status if isinstance(error, Refused) else None
+    if status == NOT_FOUND:
+        return (
+            f"the CustomResourceDefinition {name} is not installed; "
+            "install all of them with: vectorops crds | kubectl apply --server-side -f -"
+        )
+    if status == FORBIDDEN:
+        return f"{error.message}; grant the operator get, list, watch and patch on {name} (see its RBAC manifests)"
+    return error.message
