@@ -1,8 +1,8 @@
 """The mark: who owns a collection, written into the collection's own `metadata` (Qdrant >= 1.16).
 
-It is found by installation + namespace + name, never by UID, so a rebuilt cluster finds its own. It names its collection,
-because a snapshot restored under another name carries a copy. Beside the mark stand the registrations of ledgers, one key
-for each PointSet: Qdrant merges metadata by top-level key, so nobody overwrites another's.
+It is found by installation + namespace + name, never by UID, so a rebuilt cluster finds its own. It names its
+collection, because a snapshot restored under another name carries a copy. Beside the mark stand the registrations
+of ledgers, one key for each PointSet: Qdrant merges metadata by top-level key, so nobody overwrites another's.
 
 Used by `collections` (writes marks), `reconcilers.pointset` and `local.prune` (read them).
 """
@@ -80,7 +80,8 @@ def mark_of(collection: Mapping[str, object], name: str) -> Mark | None:
     """The mark of a collection, None if it has none that speaks of it.
 
     collection: `result` of GET /collections/{name}; name: the physical name, not an alias.
-    Raises Terminal UnknownMark if it was written in a format that this version does not know: it must not be overwritten.
+    Raises Terminal UnknownMark if it was written in a format that this version does not know: it must not be
+    overwritten.
     """
     raw = _metadata(collection).get(MARK_KEY)
     if raw is None:

@@ -39,9 +39,7 @@ class Cluster(Protocol):
         """The object as it is now (not from a cache), or None."""
 
     async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        """All objects of a kind that need `refers_to` (`references.refers`), from the API server and not from a
-        cache.
-        """
+        """All objects of a kind that need `refers_to` (see `references.refers`), never from a cache."""
 
     async def secret(self, namespace: str, name: str) -> Secret | None: ...
 
