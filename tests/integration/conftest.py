@@ -109,7 +109,7 @@ async def api(kube: KubeServer) -> AsyncIterator[KubeApi]:
 
 @pytest.fixture
 async def namespace(api: KubeApi) -> str:
-    """A fresh namespace. It is left behind: the next test has its own, and the operator of this one has been stopped."""
+    """A fresh namespace, left behind after the test: the next has its own, and this one's operator was stopped."""
     return await api.create_namespace()
 
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import yaml
 
 from servers.certificates import CertificateAuthority
 from servers.kubeapi import KubeApi, Object
-from servers.process import Process, free_port
+from servers.process import Process, free_port, wait_until
 from servers.programs import kube_programs
 
 ADMIN: Final = "admin"
@@ -157,6 +158,8 @@ class KubeServer:
                     content=json.dumps(crd),
                     headers={"content-type": "application/apply-patch+yaml"},
                 ).raise_for_status()
+            for crd in self._crds:
+                wait_until(partial(_is_served, client, crd), what=f"{crd['metadata']['name']} to be served")
 
 
 def _says_ok(url: str, *, tls: ssl.SSLContext | bool = True, token: str | None = None) -> bool:
@@ -164,6 +167,15 @@ def _says_ok(url: str, *, tls: ssl.SSLContext | bool = True, token: str | None =
         return httpx.get(url, verify=tls, headers=_bearer(token) if token else {}, timeout=2).is_success
     except httpx.HTTPError:
         return False
+
+
+def _is_served(client: httpx.Client, crd: Object) -> bool:
+    """Being Established comes a moment earlier."""
+    spec = crd["spec"]
+    served = (version["name"] for version in spec["versions"] if version["served"])
+    return all(
+        client.get(f"/apis/{spec['group']}/{version}/{spec['names']['plural']}").is_success for version in served
+    )
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -140,6 +140,15 @@ class Process:
             return log.read().decode(errors="replace")
 
 
+def wait_until(holds: Callable[[], bool], *, what: str, within_seconds: float = 30) -> None:
+    """Wait, blocking, until something outside this process holds."""
+    deadline = time.monotonic() + within_seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise DidNotStart(f"waited {within_seconds:g} s for {what}")
+        time.sleep(0.05)
+
+
 def free_port() -> int:
     """A port that nothing listens on.
 
