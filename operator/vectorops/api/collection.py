@@ -1,0 +1,229 @@
+"""QdrantCollection: a collection, its vectors, and how far the operator may go to keep it as declared.
+
+Only names, sizes and policies are typed. Everything else inside `params` and the `*Config` blocks is Qdrant's own,
+verbatim, so a new Qdrant option needs no release of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from vectorops.api.meta import (
+    CollectionName,
+    Conditions,
+    JsonObject,
+    Model,
+    Name,
+    ObjectName,
+    ObservedGeneration,
+    Whole,
+)
+from vectorops.api.rules import Rule, Unique, UpdateRule
+
+Distance = Literal["Cosine", "Dot", "Euclid", "Manhattan"]
+Datatype = Literal["float32", "float16", "uint8"]
+
+
+class ConnectionRef(Model):
+    """The connection of this collection."""
+
+    name: ObjectName = Field(description="Name of the QdrantConnection, in the same namespace.")
+    kind: Literal["QdrantConnection"] | None = Field(
+        default=None, description="Kind of the connection. Default: QdrantConnection."
+    )
+
+
+class Multivector(Model):
+    """Several vectors a point, compared together (late interaction)."""
+
+    comparator: Literal["max_sim"] = Field(description="How two sets of vectors are compared.")
+
+
+class Vector(Model):
+    """The schema of one dense vector, or of one multi-vector."""
+
+    size: Annotated[int, Field(ge=1, le=65536), Whole] = Field(description="Number of components.")
+    distance: Distance | None = Field(default=None, description="How two vectors are compared. Default: Cosine.")
+    datatype: Datatype | None = Field(default=None, description="How components are stored. Default: float32.")
+    multivector: Multivector | None = Field(default=None, description="Set for a multi-vector.")
+    params: JsonObject | None = Field(
+        default=None, description="Other parameters of this vector, as in Qdrant: on_disk and so on."
+    )
+    hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters of this vector, as in Qdrant.")
+    quantization_config: JsonObject | None = Field(
+        default=None, description="Quantization of this vector, as in Qdrant."
+    )
+
+
+class NamedVector(Vector):
+    """The schema of one named vector."""
+
+    name: Name = Field(description="Name of the vector, unique in the collection.")
+
+
+class SparseVector(Model):
+    """The schema of one sparse vector."""
+
+    name: Name = Field(description="Name of the vector, unique in the collection.")
+    modifier: Literal["none", "idf"] | None = Field(
+        default=None, description="idf: weigh by inverse document frequency at query time."
+    )
+    index: JsonObject | None = Field(
+        default=None, description="Parameters of the index, as in Qdrant: on_disk, datatype, full_scan_threshold."
+    )
+
+
+class PayloadIndex(Model):
+    """An index on a payload field."""
+
+    field: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+        description="Path of the payload field, as in Qdrant."
+    )
+    schema_: JsonObject = Field(alias="schema", description="The index as in Qdrant: {type: keyword, is_tenant: true}.")
+
+
+class QdrantCollectionSpec(Model):
+    """A collection as it should be."""
+
+    connection_ref: ConnectionRef = Field(description="The database. Immutable.")
+    collection_name: CollectionName | None = Field(
+        default=None, description="Name in Qdrant. Immutable. Default: the resource's name."
+    )
+    managed_by: Literal["System", "User"] | None = Field(
+        default=None,
+        description="System: the operator creates it and keeps it as declared. User: it must exist; it is compared, "
+        "and never changed. Default: System.",
+    )
+    adoption_policy: Literal["Never", "IfMatching"] | None = Field(
+        default=None,
+        description="What to do with a collection that was there first and has no other owner. IfMatching: adopt it if "
+        "nothing would have to be destroyed. Never: leave it alone. Default: IfMatching.",
+    )
+    deletion_policy: Literal["Retain", "Delete"] | None = Field(
+        default=None, description="What becomes of the collection when this resource goes. Default: Retain."
+    )
+    drift_policy: Literal["Correct", "Report"] | None = Field(
+        default=None, description="What to do when the collection was changed by others. Default: Correct."
+    )
+    suspend: bool | None = Field(
+        default=None,
+        description="Leave the collection as it is. Deletion of this resource still works. Default: false.",
+    )
+    vector: Vector | None = Field(default=None, description="The single unnamed vector; instead of `vectors`.")
+    vectors: Annotated[list[NamedVector], Field(min_length=1, max_length=64), Unique("name")] | None = Field(
+        default=None, description="Named vectors."
+    )
+    sparse_vectors: Annotated[list[SparseVector], Field(min_length=1, max_length=64), Unique("name")] | None = Field(
+        default=None, description="Sparse vectors."
+    )
+    payload_indexes: Annotated[list[PayloadIndex], Field(max_length=256), Unique("field")] | None = Field(
+        default=None, description="Payload indexes. Those that others made are left alone."
+    )
+    aliases: Annotated[list[CollectionName], Field(max_length=64), Unique()] | None = Field(
+        default=None, description="Other names of the collection. An alias of another collection is never moved."
+    )
+    params: JsonObject | None = Field(
+        default=None,
+        description="Parameters of the collection, as in Qdrant: shard_number, on_disk_payload, replication_factor and "
+        "so on.",
+    )
+    hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters, as in Qdrant.")
+    optimizers_config: JsonObject | None = Field(default=None, description="Optimizer parameters, as in Qdrant.")
+    quantization_config: JsonObject | None = Field(default=None, description="Quantization, as in Qdrant.")
+    wal_config: JsonObject | None = Field(
+        default=None, description="Write-ahead log parameters, as in Qdrant. Only at creation."
+    )
+    strict_mode_config: JsonObject | None = Field(
+        default=None, description="Strict mode limits, as in Qdrant. They bind the operator too."
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.vector) || has(self.vectors) || has(self.sparseVectors)",
+            "at least one of vector, vectors, sparseVectors is required",
+            lambda spec: spec.vector is not None or spec.vectors is not None or spec.sparse_vectors is not None,
+        ),
+        Rule(
+            "!has(self.vector) || !has(self.vectors)",
+            "vector and vectors exclude each other: name all dense vectors, or have one without a name",
+            lambda spec: spec.vector is None or spec.vectors is None,
+            field="vector",
+        ),
+        Rule(
+            "!has(self.vectors) || !has(self.sparseVectors) || "
+            "self.vectors.all(v, !self.sparseVectors.exists(s, s.name == v.name))",
+            "a name is used in both vectors and sparseVectors",
+            lambda spec: not {v.name for v in spec.vectors or ()} & {s.name for s in spec.sparse_vectors or ()},
+            field="sparseVectors",
+        ),
+        Rule(
+            "!(has(self.managedBy) && self.managedBy == 'User' && "
+            "has(self.deletionPolicy) && self.deletionPolicy == 'Delete')",
+            "deletionPolicy: Delete needs managedBy: System, because a collection of the user is never changed",
+            lambda spec: not (spec.managed_by == "User" and spec.deletion_policy == "Delete"),
+            field="deletionPolicy",
+        ),
+    )
+    update_rules: ClassVar[tuple[UpdateRule, ...]] = (
+        UpdateRule(
+            "self.connectionRef.name == oldSelf.connectionRef.name",
+            "connectionRef is immutable",
+            lambda old, new: old.connection_ref.name == new.connection_ref.name,
+            field="connectionRef",
+        ),
+    )
+
+
+class PhysicalCollection(Model):
+    """The collection in Qdrant that this resource speaks of."""
+
+    name: str = Field(description="Name in Qdrant.")
+    incarnation: str | None = Field(
+        default=None,
+        description="Random id of this physical collection; another collection of the same name has another.",
+    )
+
+
+class VectorStatus(Model):
+    """One vector as resolved."""
+
+    name: str = Field(description="Name of the vector; empty for the unnamed one.")
+    kind: Literal["dense", "multivector", "sparse"] = Field(description="dense, multivector or sparse.")
+    size: int | None = Field(default=None, description="Number of components; absent for a sparse vector.")
+    distance: str | None = Field(default=None, description="How two vectors are compared; absent for a sparse vector.")
+    datatype: str | None = Field(default=None, description="How components are stored.")
+    source: str = Field(description="Where the size comes from.")
+
+
+class SchemaStatus(Model):
+    """The vectors as resolved."""
+
+    summary: str = Field(description="One line for `kubectl get`.")
+    vectors: list[VectorStatus] = Field(default_factory=list, description="Each vector, sorted by name.")
+
+
+class PlanStatus(Model):
+    """Steps that are held back."""
+
+    hash: str = Field(description="Put it into the annotation vectorops.dev/approve-plan to have the steps done, once.")
+    steps: list[str] = Field(description="What would be done, in order.")
+    destructive: bool = Field(description="Would data be lost?")
+
+
+class QdrantCollectionStatus(Model):
+    """What was found at the last look."""
+
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = Field(
+        default_factory=list, description="Ready; Reconciling, Stalled and Drifted only while true."
+    )
+    collection: PhysicalCollection | None = Field(default=None, description="The collection in Qdrant.")
+    schema_: SchemaStatus | None = Field(default=None, alias="schema", description="The vectors as resolved.")
+    plan: PlanStatus | None = Field(default=None, description="Steps that are held back, if any.")
+    last_handled_reconcile_at: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
+    )
+    last_handled_take_over_from: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/take-over-from."
+    )

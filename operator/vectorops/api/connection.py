@@ -1,0 +1,98 @@
+"""QdrantConnection: how to reach one Qdrant. Its name is the stable key of that database; its details may change."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from vectorops.api.meta import CollectionName, Conditions, LocalRef, Model, ObservedGeneration, SecretKeyRef, Whole
+from vectorops.api.rules import Rule
+
+
+class ConnectionTLS(Model):
+    """How the server proves itself to us, and we to it."""
+
+    ca_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="Certificates (PEM) that sign the server's, in place of the system's authorities."
+    )
+    client_certificate_secret_ref: LocalRef | None = Field(
+        default=None,
+        description="A Secret of type kubernetes.io/tls (keys tls.crt and tls.key) to present to the server.",
+    )
+    server_name: (
+        Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_]([-.:A-Za-z0-9_]*[A-Za-z0-9])?$")]
+        | None
+    ) = Field(default=None, description="Name to expect in the server's certificate, if not the URL's host.")
+    insecure_skip_verify: bool | None = Field(
+        default=None,
+        description="Accept any certificate. For experiments: whoever answers gets the API key. Default: false.",
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!(has(self.insecureSkipVerify) && self.insecureSkipVerify) || "
+            "!(has(self.caSecretRef) || has(self.serverName))",
+            "insecureSkipVerify checks nothing: remove it, or remove caSecretRef and serverName",
+            lambda tls: not tls.insecure_skip_verify or (tls.ca_secret_ref is None and tls.server_name is None),
+        ),
+    )
+
+
+class QdrantConnectionSpec(Model):
+    """How to reach one Qdrant server or cluster."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=2048,
+        pattern=r"^https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[-._~%!$&'()*+,;=:/A-Za-z0-9]*)?$",
+        description="REST address, as https://qdrant.search.svc:6333. No credentials, query or fragment in it.",
+    )
+    grpc_port: Annotated[int, Field(ge=1, le=65535), Whole] | None = Field(
+        default=None, description="gRPC port of the same host. Default: 6334."
+    )
+    prefer_grpc: bool | None = Field(
+        default=None,
+        description="Write points over gRPC (about twice as fast). Set false where only the REST port is reachable. "
+        "Default: true.",
+    )
+    api_key_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="API key. It needs write access to the whole database. Rotated without a restart."
+    )
+    tls: ConnectionTLS | None = Field(default=None, description="Certificates, for an https URL.")
+    timeout_seconds: Annotated[int, Field(ge=1, le=600), Whole] | None = Field(
+        default=None, description="Longest wait for one answer, in seconds. Default: 60."
+    )
+    ledger_collection_name: CollectionName | None = Field(
+        default=None,
+        description="Collection in which the operator remembers which points it owns. Default: vectorops-ledger.",
+    )
+    suspend: bool | None = Field(
+        default=None,
+        description="Leave everything that uses this connection as it is, deletions included. Default: false.",
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.tls) || self.url.startsWith('https://')",
+            "tls needs a url that starts with https://",
+            lambda spec: spec.tls is None or spec.url.startswith("https://"),
+            field="tls",
+        ),
+    )
+
+
+class ServerStatus(Model):
+    """What the server says of itself."""
+
+    version: str = Field(description="Version of the Qdrant server.")
+    distributed: bool = Field(description="Does it run as a cluster of its own?")
+
+
+class QdrantConnectionStatus(Model):
+    """What was found at the last look."""
+
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = Field(default_factory=list, description="Ready; Reconciling and Stalled only while true.")
+    server: ServerStatus | None = Field(default=None, description="The server that answered last.")
+    last_handled_reconcile_at: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
+    )

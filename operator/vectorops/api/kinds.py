@@ -1,0 +1,136 @@
+"""What there is to know of each kind besides its fields: names, columns, and the rules that need the resource's name.
+
+`crd` makes a CRD of each row, `validation` checks manifests against it, the API reference has a chapter for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vectorops.api.collection import QdrantCollectionSpec, QdrantCollectionStatus
+from vectorops.api.connection import QdrantConnectionSpec, QdrantConnectionStatus
+from vectorops.api.meta import Model
+from vectorops.api.pointset import PointSetSpec, PointSetStatus
+from vectorops.api.rules import Rule, UpdateRule
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`. None may show what other writers move, or the table would never be at rest.
+
+    wide: shown with `-o wide` only.
+    """
+
+    name: str
+    json_path: str
+    type: str = "string"
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A resource as root rules see it."""
+
+    name: str
+    spec: Any
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """One kind.
+
+    rules, update_rules: over the whole resource (`Named`). The API server checks them at every write, of status and
+    finalizers too, whatever was stored before: a rule tightened here would block deletion. Only what needs the resource's
+    name belongs here.
+    """
+
+    kind: str
+    plural: str
+    short_name: str
+    summary: str
+    spec: type[Model]
+    status: type[Model]
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...] = ()
+    update_rules: tuple[UpdateRule, ...] = ()
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
+
+
+def effective_name(resource: Named) -> str:
+    """The name of a QdrantCollection in Qdrant."""
+    name: str = resource.spec.collection_name or resource.name
+    return name
+
+
+def _condition(field: str) -> str:
+    return f'.status.conditions[?(@.type=="Ready")].{field}'
+
+
+_READY: Final = (Column("Ready", _condition("status")), Column("Reason", _condition("reason")))
+_LAST: Final = (
+    Column("Message", _condition("message"), wide=True),
+    Column("Age", ".metadata.creationTimestamp", type="date"),
+)
+
+_EFFECTIVE: Final = "(has({0}.spec.collectionName) ? {0}.spec.collectionName : {0}.metadata.name)"
+
+KINDS: Final = (
+    KindInfo(
+        kind="QdrantConnection",
+        plural="qdrantconnections",
+        short_name="qconn",
+        summary="How to reach one Qdrant. Its name is the stable key of that database; its details may change.",
+        spec=QdrantConnectionSpec,
+        status=QdrantConnectionStatus,
+        columns=(*_READY, Column("URL", ".spec.url"), Column("Version", ".status.server.version"), *_LAST),
+    ),
+    KindInfo(
+        kind="QdrantCollection",
+        plural="qdrantcollections",
+        short_name="qcol",
+        summary="A collection, its vectors, and how far the operator may go to keep it as declared.",
+        spec=QdrantCollectionSpec,
+        status=QdrantCollectionStatus,
+        columns=(
+            *_READY,
+            Column("Collection", ".status.collection.name"),
+            Column("Schema", ".status.schema.summary"),
+            *_LAST,
+        ),
+        rules=(
+            Rule(
+                f"!has(self.spec.aliases) || !({_EFFECTIVE.format('self')} in self.spec.aliases)",
+                "an alias must differ from the collection's own name",
+                lambda new: effective_name(new) not in (new.spec.aliases or ()),
+                field="spec.aliases",
+            ),
+        ),
+        update_rules=(
+            UpdateRule(
+                f"{_EFFECTIVE.format('self')} == {_EFFECTIVE.format('oldSelf')}",
+                "collectionName is immutable",
+                lambda old, new: effective_name(old) == effective_name(new),
+                field="spec.collectionName",
+            ),
+        ),
+    ),
+    KindInfo(
+        kind="PointSet",
+        plural="pointsets",
+        short_name="pset",
+        summary="Points that should be in a collection: new ones are upserted, changed ones updated, others deleted.",
+        spec=PointSetSpec,
+        status=PointSetStatus,
+        columns=(
+            *_READY,
+            Column("Collection", ".spec.collectionRef.name"),
+            Column("Points", ".status.points.desired", type="integer"),
+            Column("Synced", ".status.points.synced", type="integer"),
+            *_LAST,
+        ),
+    ),
+)

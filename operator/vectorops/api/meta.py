@@ -1,0 +1,200 @@
+"""What all our resources share: the group, references, metadata, conditions and the base model.
+
+Models are strict on purpose: what the API server refuses, the command line refuses too (`tests/corpus` holds both to
+it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from vectorops.api.rules import Rule, Unique, UpdateRule, broken, schemas
+
+GROUP: Final = "vectorops.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FINALIZER: Final = f"{GROUP}/cleanup"
+
+# Annotations that people set; see DESIGN "Annotations" and docs/operations.md.
+RECONCILE: Final = f"{GROUP}/reconcile"
+APPROVE_PLAN: Final = f"{GROUP}/approve-plan"
+TAKE_OVER_FROM: Final = f"{GROUP}/take-over-from"
+SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
+
+Kind = Literal["QdrantConnection", "QdrantCollection", "PointSet"]
+
+JsonObject = dict[str, Any]
+
+Whole: Final = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+"""Marks an integer of a spec. As the API server does, it takes 384.0 for 384."""
+
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
+"""The name of an object in the same namespace (RFC 1123 subdomain)."""
+
+CollectionName = Annotated[str, Field(min_length=1, max_length=255, pattern=r'^[^/\\:*?"<>|\x00\x1f]+$')]
+"""What Qdrant 1.16 accepts as a collection's name. It checks no alias, so that `a/b` would be out of reach: we do."""
+
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+"""A name without further rules: of a vector, of a payload field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Names one object of ours. Orders and hashes, so it also serves as the key of the work queue."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Model(BaseModel):
+    """Base of everything in a spec or status: camelCase outside, snake_case inside, unknown fields refused.
+
+    rules: what must hold between the fields of this object.
+    update_rules: what must hold between the old and the new object, when both are there.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid", frozen=True, strict=True)
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    update_rules: ClassVar[tuple[UpdateRule, ...]] = ()
+
+    def dump(self) -> JsonObject:
+        """As in YAML: camelCase, absent fields left out."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Self:
+        if found := broken(self.rules, self):
+            text = "; ".join(rule.message for rule in found)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "rules": found})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Puts the CEL of the rules where `crd` finds it."""
+        described = handler(schema)
+        if validations := schemas(cls.rules, cls.update_rules):
+            handler.resolve_ref_schema(described)["x-kubernetes-validations"] = validations
+        return described
+
+
+class OneOf(Model):
+    """An object of which exactly one field is set."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            fields = ", ".join(field.alias or name for name, field in type(self).model_fields.items())
+            raise PydanticCustomError("union", "must have exactly one of {fields}", {"fields": fields})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The same for the API server, which drops nulls before it counts."""
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        handler.resolve_ref_schema(described).update(minProperties=1, maxProperties=1)
+        return described
+
+
+class LocalRef(Model):
+    """Names an object in the namespace of the one that refers to it. No reference crosses a namespace."""
+
+    name: ObjectName = Field(description="Name of the object, in the same namespace.")
+
+
+class SecretKeyRef(Model):
+    """One key of a Secret in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret, in the same namespace.")
+    key: str = Field(
+        min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in the Secret's data."
+    )
+
+
+class Condition(Model):
+    """One thing that is so or not (metav1.Condition)."""
+
+    type: str = Field(description="Ready, Reconciling, Stalled or Drifted.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(description="A word for machines; see the list of reasons in the documentation.")
+    message: str = Field(default="", description="What is so, where, and what to do, for people.")
+    observed_generation: int | None = Field(default=None, description="The generation that this condition speaks of.")
+    # Filled by `reconcilers.status.merge`, never by a reconciler.
+    last_transition_time: str | None = Field(
+        default=None, description="When `status` last changed (RFC 3339).", json_schema_extra={"format": "date-time"}
+    )
+
+
+ObservedGeneration = Annotated[int, Field(description="The generation of the spec that this status speaks of.")]
+Conditions = Annotated[list[Condition], Unique("type")]
+
+
+class ObjectMeta(BaseModel):
+    """The part of metav1.ObjectMeta that we use. Unlike ours, foreign fields are let through."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One object as read from the cluster or from a file, its spec and status still raw.
+
+    spec: not validated; the reconciler of the kind does it, so that an old object cannot break a listing.
+    status: {} if there is none.
+    """
+
+    kind: str
+    meta: ObjectMeta
+    spec: JsonObject
+    status: JsonObject
+
+    @classmethod
+    def from_object(cls, raw: JsonObject) -> Resource:
+        """From the JSON of the API server or of a manifest."""
+        meta = ObjectMeta.model_validate(raw.get("metadata") or {})
+        return cls(kind=raw["kind"], meta=meta, spec=raw.get("spec") or {}, status=raw.get("status") or {})
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.kind, self.meta.namespace, self.meta.name)
+
+    @property
+    def deleting(self) -> bool:
+        return self.meta.deletion_timestamp is not None
+
+    def condition(self, type: str) -> JsonObject | None:
+        """The condition of this type as it stands in status."""
+        return next((c for c in self.status.get("conditions", ()) if c.get("type") == type), None)
+
+    @property
+    def ready(self) -> bool:
+        """Is Ready=True, and does it speak of the current spec?"""
+        condition = self.condition("Ready")
+        return (
+            condition is not None
+            and condition.get("status") == "True"
+            and self.status.get("observedGeneration") == self.meta.generation
+        )

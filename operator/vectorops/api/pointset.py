@@ -1,0 +1,143 @@
+"""PointSet: points that should be in a collection. New ones are upserted, changed ones updated, gone ones deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from vectorops.api.meta import Conditions, JsonObject, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
+from vectorops.api.rules import Rule, UpdateRule
+
+MAX_POINTS: Final = 2000
+"""Points in one resource. etcd holds 1.5 MiB an object, kubectl's annotation 256 KiB: 2,000 small points come near."""
+
+
+class SparseValues(Model):
+    """A sparse vector: `values[i]` stands at `indices[i]`; all other components are 0."""
+
+    indices: list[Annotated[int, Field(ge=0, le=4294967295), Whole]] = Field(
+        description="Positions of the components, each once."
+    )
+    values: list[float] = Field(description="The components, as many as indices.")
+
+
+class VectorValue(OneOf):
+    """One vector of a point: exactly one of the four forms."""
+
+    values: list[float] | None = Field(default=None, description="The components of a dense vector.")
+    packed: str | None = Field(
+        default=None, description="The components of a dense vector as base64 of little-endian float32."
+    )
+    rows: list[list[float]] | None = Field(default=None, description="The vectors of a multi-vector.")
+    sparse: SparseValues | None = Field(default=None, description="A sparse vector.")
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        # The API server drops a null, and then misses the field.
+        raise PydanticCustomError("missing", "Field required")
+    return value
+
+
+def _without_nulls(values: Any) -> Any:
+    """The API server drops them likewise."""
+    return {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+
+
+class Point(Model):
+    """One point."""
+
+    id: Annotated[Any, AfterValidator(_not_null)] = Field(
+        description="Unsigned integer, UUID, or any string (it becomes a UUIDv5). Other JSON becomes its canonical "
+        "string. Write integers from 2^63 on as strings: the API server rounds them."
+    )
+    vector: VectorValue | None = Field(default=None, description="The unnamed vector; instead of `vectors`.")
+    vectors: Annotated[dict[str, VectorValue], BeforeValidator(_without_nulls)] | None = Field(
+        default=None, description="Named vectors, by name. Those left out stay absent."
+    )
+    payload: JsonObject | None = Field(default=None, description="Any JSON object.")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.vector) || !has(self.vectors)",
+            "vector and vectors exclude each other",
+            lambda point: point.vector is None or point.vectors is None,
+            field="vector",
+        ),
+    )
+
+
+class PointSetSpec(Model):
+    """Points as they should be."""
+
+    collection_ref: LocalRef = Field(description="The QdrantCollection, in the same namespace. Immutable.")
+    id_format: Literal["Auto", "Integer"] | None = Field(
+        default=None,
+        description="Auto: integers, UUIDs, and any other string as a UUIDv5. Integer: integers or their decimal "
+        "strings only. Immutable. Default: Auto.",
+    )
+    store_id_as: Name | None = Field(default=None, description="Payload field that keeps the id as it was declared.")
+    points: Annotated[list[Point], Field(max_length=MAX_POINTS)] = Field(
+        description="The points. Keep the resource under 200 KiB. An empty list is allowed, and deletes all points of "
+        "the set."
+    )
+    deletion_policy: Literal["Delete", "Retain"] | None = Field(
+        default=None, description="What becomes of the set's own points when this resource goes. Default: Delete."
+    )
+    suspend: bool | None = Field(
+        default=None, description="Leave the points as they are. Deletion of this resource still works. Default: false."
+    )
+    update_rules: ClassVar[tuple[UpdateRule, ...]] = (
+        UpdateRule(
+            "self.collectionRef.name == oldSelf.collectionRef.name",
+            "collectionRef is immutable",
+            lambda old, new: old.collection_ref.name == new.collection_ref.name,
+            field="collectionRef",
+        ),
+        UpdateRule(
+            "(has(self.idFormat) ? self.idFormat : 'Auto') == (has(oldSelf.idFormat) ? oldSelf.idFormat : 'Auto')",
+            "idFormat is immutable",
+            lambda old, new: (old.id_format or "Auto") == (new.id_format or "Auto"),
+            field="idFormat",
+        ),
+    )
+
+
+class PointCounts(Model):
+    """How many points there are, and how they fared."""
+
+    desired: int = Field(description="Points that are declared.")
+    synced: int = Field(description="Declared points that are in Qdrant as declared.")
+    failed: int = Field(description="Declared points that could not be written.")
+    conflicts: int = Field(description="Declared points whose id another writer holds.")
+
+
+class PointFailure(Model):
+    """Why one point is not in Qdrant as declared."""
+
+    id: str = Field(description="The id as declared, shortened.")
+    reason: str = Field(description="What is wrong, and where. Never content.")
+
+
+class PointSetTarget(Model):
+    """Where the points are; kept here so that they can be deleted when the resources they came by are gone."""
+
+    connection: str = Field(description="Name of the QdrantConnection.")
+    collection: str = Field(description="Name of the collection in Qdrant.")
+    incarnation: str = Field(description="The physical collection that holds the points.")
+
+
+class PointSetStatus(Model):
+    """What was found at the last look. Never content."""
+
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = Field(default_factory=list, description="Ready; Reconciling and Stalled only while true.")
+    points: PointCounts | None = Field(default=None, description="How many points there are.")
+    target: PointSetTarget | None = Field(default=None, description="Where the points are.")
+    failures: list[PointFailure] = Field(
+        default_factory=list, description="The first ten points that failed or conflict."
+    )
+    last_handled_reconcile_at: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
+    )

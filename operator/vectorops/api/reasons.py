@@ -1,0 +1,73 @@
+"""Every reason that a condition can carry. Reasons are API: alerts and scripts match on them.
+
+The meaning beside each is its entry in the API reference (docs/generate_reference.py).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Reason(StrEnum):
+    """Reasons of the conditions Ready, Reconciling, Stalled and Drifted."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """meaning: what is so, for a person who has met the reason in a status or an alert."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    # Everything is as declared.
+    SUCCEEDED = "Succeeded", "Everything is as declared."
+    SUSPENDED = "Suspended", "`spec.suspend` is true: nothing is compared and nothing is changed."
+    PROGRESSING = "Progressing", "Work is under way, or is tried again."
+    # The connection.
+    UNREACHABLE = "Unreachable", "No answer from the server: refused, timed out, or the name does not resolve."
+    UNAUTHORIZED = "Unauthorized", "The server refuses the API key, or the key may not write to the whole database."
+    CERTIFICATE_INVALID = "CertificateInvalid", "The server's certificate, or ours, is not accepted."
+    UNSUPPORTED_VERSION = "UnsupportedVersion", "The server is older than Qdrant 1.16."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the connection names, or a key in it, does not exist."
+    SECRET_INVALID = "SecretInvalid", "A Secret holds something that cannot be used, as a certificate that is none."
+    INVALID_URL = "InvalidURL", "`spec.url` cannot be used."
+    NOT_QDRANT = "NotQdrant", "Something answers at `spec.url`, and it is not Qdrant."
+    # The server.
+    RATE_LIMITED = "RateLimited", "The server asked to be called less often; it is called again later."
+    SERVER_ERROR = "ServerError", "The server failed to do what was asked; it is asked again."
+    REQUEST_REJECTED = "RequestRejected", "The server refused what was asked; the message holds its words."
+    UNSUPPORTED_BY_SERVER = "UnsupportedByServer", "A declared option has no effect on this version of the server."
+    # Dependencies.
+    CONNECTION_NOT_FOUND = "ConnectionNotFound", "There is no QdrantConnection of that name in the namespace."
+    CONNECTION_NOT_READY = "ConnectionNotReady", "The QdrantConnection is not ready; its own status says why."
+    COLLECTION_NOT_FOUND = (
+        "CollectionNotFound",
+        "The collection, or the QdrantCollection that is named, does not exist.",
+    )
+    COLLECTION_NOT_READY = "CollectionNotReady", "The QdrantCollection is not ready; its own status says why."
+    # The collection.
+    INVALID_SPEC = "InvalidSpec", "The resource was stored before a rule that it breaks, or contradicts itself."
+    NOT_ADOPTED = "NotAdopted", "A collection of that name was there first, and `spec.adoptionPolicy` leaves it alone."
+    OWNED_BY_ANOTHER = "OwnedByAnother", "Another resource or installation owns the collection."
+    UNKNOWN_MARK = "UnknownMark", "The collection carries an ownership mark that this version cannot read."
+    SCHEMA_MISMATCH = "SchemaMismatch", "The collection differs from what is declared, and may not be changed."
+    PLAN_HELD_BACK = "PlanHeldBack", "A change cannot be made in place: `status.plan` says what it takes, and its hash."
+    ALIAS_TAKEN = "AliasTaken", "An alias already leads to another collection; it is not moved."
+    DRIFTED = "Drifted", "Somebody else changed the collection, and `spec.driftPolicy` is Report."
+    # The points.
+    POINT_CONFLICTS = "PointConflicts", "Other writers hold some of the declared ids; their points are left alone."
+    POINTS_FAILED = "PointsFailed", "Some points could not be written: `status.failures` says which, and why."
+    LEDGER_DAMAGED = "LedgerDamaged", "The record of the set's points is incomplete: nothing is deleted."
+    LEDGER_LOST = (
+        "LedgerLost",
+        "The record of the set's points is gone: declared points are taken back, none is deleted.",
+    )
+    ANOTHER_WRITER = "AnotherWriter", "Another process writes the same set at the moment."
+    # Deletion.
+    DELETING = "Deleting", "The resource is being deleted, and what it leaves in Qdrant is cleaned up."
+    DELETION_BLOCKED = "DeletionBlocked", "Other resources still need this one: delete them first."
+    # Ours.
+    INTERNAL_ERROR = "InternalError", "A fault of the operator; its log has the details. Please report it."
+    KUBERNETES_API = "KubernetesAPI", "The Kubernetes API did not do what was asked; it is asked again."
