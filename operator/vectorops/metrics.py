@@ -1,7 +1,7 @@
 """What Prometheus may read, named after controller-runtime's where it has the same. Nothing is labeled by object.
 
-Set by `kube`, by Qdrant connections (`observe_qdrant`), and by reconcilers for rare events that deserve an alert. Served
-by `kube.health`.
+Set by `kube`, by Qdrant connections (`observe_qdrant`), and by reconcilers for rare events that deserve an alert.
+Served by `kube.health`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import platform
 from importlib import metadata
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 REGISTRY: Final = CollectorRegistry()
+# Else every counter is two series.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 RECONCILE: Final = Counter(
     "vectorops_reconcile",

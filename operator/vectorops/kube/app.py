@@ -36,6 +36,8 @@ from vectorops.settings import LogFormat, Settings
 
 logger = logging.getLogger(__name__)
 
+OUTAGE_BACKOFFS: Final = (1, 1, 2, 3, 5, 8, 13, 21, *(30,) * 20)
+"""Seconds between Kopf's tries to reach the API server: eleven minutes. A crash loop would notice its return later."""
 PAGE_ITEMS: Final = 100
 """Kopf parses a page in one go, and each PointSet may have 200 KiB."""
 
@@ -200,6 +202,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 600
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = OUTAGE_BACKOFFS
     settings.networking.trust_env = True
     settings.queueing.idle_timeout = 1.0
     return settings

@@ -100,7 +100,12 @@ class KubeCluster:
         return Namespace(terminating_seconds=(datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
-        """Adds or removes our finalizer; returns the object as it is then. Raises Transient if it changed meanwhile."""
+        """Adds or removes our finalizer; returns the object as it is then. No call if there is nothing to do.
+
+        Raises Transient if the object changed since it was read.
+        """
+        if (FINALIZER in resource.meta.finalizers) == present:
+            return resource
         others = [finalizer for finalizer in resource.meta.finalizers if finalizer != FINALIZER]
         # A merge-patch replaces the whole list; the version makes sure that it is the one that we read.
         metadata = {

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.kube.calls import PLURALS
 from vectorops.kube.changes import Mark, lane_for
 from vectorops.queue import Lane, Result, Snapshot, WorkQueue
 from vectorops.reconcilers import status
@@ -27,7 +28,8 @@ from vectorops.reconcilers.references import References
 
 logger = logging.getLogger(__name__)
 
-CONNECTION: Final = "QdrantConnection"
+KINDS: Final = tuple(PLURALS)
+"""Each kind refers to the one before it."""
 
 
 class Controller:
@@ -53,7 +55,7 @@ class Controller:
         if lane is None:
             return
         self._references.update(resource)
-        if resource.kind == CONNECTION:
+        if resource.kind == KINDS[0]:
             self._endpoints[ref] = endpoint(str(resource.spec.get("url")))
         self._queue.add(ref, lane)
 
@@ -64,7 +66,7 @@ class Controller:
         self._references.remove(ref)
         self._tally.remove(ref)
         self._queue.forget(ref)
-        self._wake(woken)
+        self._wake(woken, by=ref)
         if connection is not None:
             self._close_if_unused(connection)
 
@@ -115,12 +117,15 @@ class Controller:
         else:
             self._tally.put(ref, verdict.status)
         if verdict.told:
-            self._wake(self._references.woken_by(ref))
+            self._wake(self._references.woken_by(ref), by=ref)
 
-    def _wake(self, refs: set[Ref]) -> None:
+    def _wake(self, refs: set[Ref], *, by: Ref) -> None:
         for ref in refs:
-            # One that is named by another but was never seen does not exist yet; its own event will bring it.
-            if ref in self._marks:
+            mark = self._marks.get(ref)
+            # One that is named by another but was never seen does not exist yet; its own event will bring it. What `by`
+            # refers to only minds when it waits to be deleted: else 300 new collections would have their connection
+            # looked at 300 times.
+            if mark is not None and (mark.deleting or not _refers_upward(by, ref)):
                 self._queue.add(ref, Lane.CHANGE)
 
     def _endpoint_of(self, ref: Ref) -> str | None:
@@ -164,6 +169,10 @@ class Tally:
     def _count(self, state: tuple[str, str, str], change: int) -> None:
         self._counts[state] += change
         metrics.RESOURCES.labels(*state).set(self._counts[state])
+
+
+def _refers_upward(one: Ref, other: Ref) -> bool:
+    return KINDS.index(other.kind) < KINDS.index(one.kind)
 
 
 def endpoint(url: str) -> str:
