@@ -1,0 +1,252 @@
+"""The one boundary where the errors of httpx, grpc, Qdrant's answers and qdrant-client's local mode become ours.
+
+Called by `rest`, `grpc_writes` and `embedded`. What each foreign error means is a row of a table; a test fails when
+one of their public classes or codes has none. Messages name what, where and what to do. They carry nothing that
+changes from try to try, and no key, payload or vector: Qdrant quotes values that it cannot parse, so these
+quotations are cut out.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+import grpc
+import httpx
+import orjson
+import pydantic
+
+from vectorops.api.reasons import Reason
+from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Terminal, Transient, Unauthorized, VectorOpsError
+from vectorops.qdrant.network import network_words, tls_failure, unsent_over_grpc
+
+MESSAGE_LENGTH: Final = 300
+
+
+class Means(Enum):
+    """What a foreign error says about the request."""
+
+    UNSENT = auto()
+    LOST = auto()
+    SERVER_FAILED = auto()
+    BAD_CONTENT = auto()
+    MISSING = auto()
+    EXISTS = auto()
+    REFUSED_KEY = auto()
+    TOO_MANY = auto()
+    NOT_QDRANT = auto()
+    BAD_URL = auto()
+    OUR_MISTAKE = auto()
+
+
+STATUS_OF: Final = {Means.BAD_CONTENT: 400, Means.MISSING: 404, Means.EXISTS: 409}
+
+HTTPX: Final[tuple[tuple[type[Exception], Means], ...]] = (
+    # The first row that fits counts: special before general.
+    (httpx.ConnectError, Means.UNSENT),
+    (httpx.ConnectTimeout, Means.UNSENT),
+    (httpx.PoolTimeout, Means.UNSENT),
+    (httpx.ProxyError, Means.UNSENT),
+    (httpx.UnsupportedProtocol, Means.BAD_URL),
+    (httpx.InvalidURL, Means.BAD_URL),
+    (httpx.LocalProtocolError, Means.OUR_MISTAKE),
+    (httpx.DecodingError, Means.NOT_QDRANT),
+    (httpx.TooManyRedirects, Means.NOT_QDRANT),
+    (httpx.HTTPStatusError, Means.NOT_QDRANT),
+    # Reading, writing and closing, in time or not, and an answer that is no HTTP.
+    (httpx.HTTPError, Means.LOST),
+    (httpx.StreamError, Means.OUR_MISTAKE),
+    (httpx.CookieConflict, Means.OUR_MISTAKE),
+)
+
+GRPC: Final[Mapping[grpc.StatusCode, Means]] = {
+    grpc.StatusCode.CANCELLED: Means.LOST,
+    grpc.StatusCode.UNKNOWN: Means.SERVER_FAILED,
+    grpc.StatusCode.INVALID_ARGUMENT: Means.BAD_CONTENT,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Means.LOST,
+    grpc.StatusCode.NOT_FOUND: Means.MISSING,
+    grpc.StatusCode.ALREADY_EXISTS: Means.EXISTS,
+    grpc.StatusCode.PERMISSION_DENIED: Means.REFUSED_KEY,
+    grpc.StatusCode.UNAUTHENTICATED: Means.REFUSED_KEY,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Means.TOO_MANY,
+    # "Not enough replicas are active" and the like, which REST answers with 500.
+    grpc.StatusCode.FAILED_PRECONDITION: Means.SERVER_FAILED,
+    grpc.StatusCode.ABORTED: Means.SERVER_FAILED,
+    # A message longer than the server takes.
+    grpc.StatusCode.OUT_OF_RANGE: Means.BAD_CONTENT,
+    grpc.StatusCode.UNIMPLEMENTED: Means.NOT_QDRANT,
+    grpc.StatusCode.INTERNAL: Means.SERVER_FAILED,
+    # A connection that broke, unless the details say that there was none.
+    grpc.StatusCode.UNAVAILABLE: Means.LOST,
+    grpc.StatusCode.DATA_LOSS: Means.SERVER_FAILED,
+}
+
+LOCAL: Final[tuple[tuple[type[Exception], Means], ...]] = (
+    (pydantic.ValidationError, Means.BAD_CONTENT),
+    # The id of a point that is not there.
+    (KeyError, Means.MISSING),
+    (ValueError, Means.BAD_CONTENT),
+    (TypeError, Means.BAD_CONTENT),
+    (NotImplementedError, Means.BAD_CONTENT),
+    # The folder is locked, or was closed.
+    (RuntimeError, Means.UNSENT),
+    (OSError, Means.SERVER_FAILED),
+    (sqlite3.Error, Means.SERVER_FAILED),
+)
+
+LOCAL_STATUS: Final = (("not found", 404), ("already exists", 409))
+"""Words in the ValueErrors of local mode for which a server has a status of its own."""
+
+_QUOTED: Final = re.compile(
+    r"(?P<kind>invalid (?:type|value): (?:string|integer|floating point|boolean|character)) "
+    r'(?:"(?:[^"\\]|\\.)*"|`[^`]*`)'
+)
+"""A value in a message of Qdrant's parser: `invalid type: string "secret", expected a map`."""
+
+
+def from_httpx(error: Exception, endpoint: str, *, writes: bool) -> VectorOpsError:
+    """error: of a class in HTTPX. writes: is the request one that changes something?"""
+    if (tls := tls_failure(error, endpoint)) is not None:
+        return tls
+    means = _meaning(HTTPX, error)
+    if isinstance(error, httpx.RemoteProtocolError) and "illegal" in str(error):
+        # What a TLS server says to plain text is no HTTP.
+        means = Means.NOT_QDRANT
+    match means:
+        case Means.UNSENT:
+            return Transient(Reason.UNREACHABLE, f"{endpoint}: {network_words(error)}")
+        case Means.BAD_URL:
+            return Terminal(Reason.INVALID_URL, f"{endpoint} is no http or https URL")
+        case Means.NOT_QDRANT:
+            return _not_qdrant(endpoint, "the answer is no HTTP; if the port speaks TLS, use https:// in spec.url")
+        case Means.OUR_MISTAKE:
+            what = f"the request could not be made ({type(error).__name__})"
+            return Transient(Reason.INTERNAL_ERROR, f"{endpoint}: {what}")
+    return _unknown(Reason.UNREACHABLE, f"{endpoint}: {network_words(error)}", writes=writes)
+
+
+def from_answer(status: int, headers: Mapping[str, str], body: bytes, endpoint: str, *, writes: bool) -> VectorOpsError:
+    """For any HTTP status but 2xx."""
+    said = server_message(body)
+    if status in (401, 403):
+        # Here Qdrant answers plain text, and what is in front of it a page.
+        plain = body.decode("utf-8", "replace") if headers.get("content-type", "").startswith("text/plain") else ""
+        return _refused_key(endpoint, str(status), said or shorten(plain))
+    if status == 429:
+        return _too_many(endpoint, said, headers.get("retry-after", ""))
+    if status in (408, 425) or status >= 500:
+        # Among them 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
+        return _unknown(Reason.SERVER_ERROR, _saying(endpoint, f"status {status}", said), writes=writes)
+    if status == 413:
+        return Rejected(Reason.REQUEST_REJECTED, f"{endpoint}: the request is too long for the server", status=413)
+    if said is None:
+        return unreadable_answer(status, headers, endpoint)
+    return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+
+
+def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) -> Transient:
+    """For an answer that cannot be Qdrant's."""
+    kind = headers.get("content-type", "").partition(";")[0] or "no content"
+    if 300 <= status < 400:
+        return _not_qdrant(endpoint, "the answer leads to another address; give that one in spec.url")
+    if status == 400:
+        return _not_qdrant(endpoint, "the answer is not Qdrant's; if the port speaks TLS, use https:// in spec.url")
+    return _not_qdrant(
+        endpoint, f"the answer is not Qdrant's (status {status}, {kind}); check host, port and path of spec.url"
+    )
+
+
+def from_grpc(code: grpc.StatusCode, details: str | None, endpoint: str, *, retry_after: str = "") -> VectorOpsError:
+    """For a failed write, or the check of the gRPC port."""
+    if code is grpc.StatusCode.UNAVAILABLE and (unsent := unsent_over_grpc(details or "", endpoint)) is not None:
+        return unsent
+    said = shorten(details or "")
+    means = GRPC[code]
+    if (status := STATUS_OF.get(means)) is not None:
+        return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+    if means is Means.REFUSED_KEY:
+        return _refused_key(endpoint, code.name, said)
+    if means is Means.NOT_QDRANT:
+        return _not_qdrant(endpoint, "the gRPC service there is not Qdrant's; see spec.grpcPort")
+    if means is Means.TOO_MANY:
+        return _too_many(endpoint, said, retry_after)
+    return _open_outcome(means, code, said, endpoint)
+
+
+def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError:
+    """error: of a class in LOCAL."""
+    said = _local_words(error)
+    match _meaning(LOCAL, error):
+        case Means.UNSENT:
+            state = "in use by another process" if "already accessed" in said else "closed"
+            return Transient(Reason.UNREACHABLE, f"the folder {folder} is {state}")
+        case Means.MISSING:
+            return Rejected(Reason.REQUEST_REJECTED, f"Not found: No point with id {said} found", status=404)
+        case Means.BAD_CONTENT:
+            status = next((status for words, status in LOCAL_STATUS if words in said), 400)
+            return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+    return _unknown(Reason.SERVER_ERROR, f"the folder {folder}: {said}", writes=writes)
+
+
+def incomplete(status: object, endpoint: str) -> OutcomeUnknown:
+    """For a write that Qdrant answered with anything but `completed`."""
+    return OutcomeUnknown(Reason.SERVER_ERROR, f"{endpoint}: a write is {status}, not completed")
+
+
+def server_message(body: bytes) -> str | None:
+    """What Qdrant says is wrong; None if the body is not Qdrant's."""
+    try:
+        said = orjson.loads(body)["status"]["error"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return shorten(said) if isinstance(said, str) else None
+
+
+def shorten(message: str) -> str:
+    """Without quoted values, on one line, at most MESSAGE_LENGTH characters."""
+    message = " ".join(_QUOTED.sub(r"\g<kind>", message).split())
+    return message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
+
+
+def _meaning(table: tuple[tuple[type[Exception], Means], ...], error: Exception) -> Means:
+    return next((means for kind, means in table if isinstance(error, kind)), Means.LOST)
+
+
+def _local_words(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        # Its own text would quote the input.
+        first = error.errors(include_input=False, include_url=False)[0]
+        return shorten(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    return shorten(str(error.args[0]) if error.args else type(error).__name__)
+
+
+def _unknown(reason: Reason, message: str, *, writes: bool) -> Transient:
+    return OutcomeUnknown(reason, message) if writes else Transient(reason, message)
+
+
+def _refused_key(endpoint: str, code: str, said: str) -> Unauthorized:
+    return Unauthorized(Reason.UNAUTHORIZED, _saying(endpoint, f"the API key is refused ({code})", said))
+
+
+def _too_many(endpoint: str, said: str | None, retry_after: str) -> RateLimited:
+    # A date, the header's other form, leaves it to the backoff.
+    seconds = float(retry_after) if retry_after.isdecimal() else None
+    return RateLimited(Reason.RATE_LIMITED, _saying(endpoint, "too many requests", said), retry_after=seconds)
+
+
+def _not_qdrant(endpoint: str, hint: str) -> Transient:
+    return Transient(Reason.NOT_QDRANT, f"{endpoint}: {hint}")
+
+
+def _saying(endpoint: str, what: str, said: str | None) -> str:
+    return f"{endpoint}: {what}: {said}" if said else f"{endpoint}: {what}"
+
+
+def _open_outcome(means: Means, code: grpc.StatusCode, said: str, endpoint: str) -> OutcomeUnknown:
+    if means is Means.LOST:
+        # The details name sockets: other ones each time.
+        return OutcomeUnknown(Reason.UNREACHABLE, f"{endpoint}: no answer ({code.name})")
+    return OutcomeUnknown(Reason.SERVER_ERROR, _saying(endpoint, code.name, said))

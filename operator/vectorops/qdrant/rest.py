@@ -1,0 +1,83 @@
+"""Qdrant's REST API as raw JSON.
+
+Not through qdrant-client's generated models: the options of a collection are the user's, verbatim, and the models of
+one version drop or refuse what another brings. Answers are asked for uncompressed: gzip makes reading several times
+slower. No request carries `timeout=`: Qdrant 1.16 answers 400 to it on the endpoints of points and indexes.
+
+Used by `server` only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from vectorops.qdrant import errors
+from vectorops.qdrant.traffic import Traffic
+
+
+class Rest:
+    """One server's REST API.
+
+    client: with base URL, key, TLS and time limits. sni: the name to expect in the certificate, if not the host.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, endpoint: str, traffic: Traffic, *, sni: str | None = None) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._traffic = traffic
+        self._extensions = {} if sni is None else {"sni_hostname": sni}
+
+    async def read(self, operation: str, method: str, path: str, body: bytes | None = None) -> Any:
+        """`result` of a request that changes nothing."""
+        return _result(await self._send(operation, method, path, body, writes=False), self._endpoint)
+
+    async def write(self, operation: str, method: str, path: str, body: bytes | None = None) -> Any:
+        """`result` of a request that changes something."""
+        return _result(await self._send(operation, method, path, body, writes=True), self._endpoint)
+
+    async def greeting(self) -> Any:
+        """What the server says of itself, without a key."""
+        answer = await self._send("greeting", "GET", "/", None, writes=False)
+        return _json(answer, self._endpoint)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _send(
+        self, operation: str, method: str, path: str, body: bytes | None, *, writes: bool
+    ) -> httpx.Response:
+        async with self._traffic.one(operation) as request:
+            try:
+                answer = await self._client.request(method, path, content=body, extensions=self._extensions)
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+                request.code = type(error).__name__
+                raise errors.from_httpx(error, self._endpoint, writes=writes) from error
+            request.code = str(answer.status_code)
+            if not answer.is_success:
+                raise errors.from_answer(
+                    answer.status_code, answer.headers, answer.content, self._endpoint, writes=writes
+                )
+            return answer
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _json(answer: httpx.Response, endpoint: str) -> Any:
+    try:
+        return orjson.loads(answer.content)
+    except ValueError:
+        raise errors.unreadable_answer(answer.status_code, answer.headers, endpoint) from None
+
+
+def _result(answer: httpx.Response, endpoint: str) -> Any:
+    content = _json(answer, endpoint)
+    if not isinstance(content, dict) or "result" not in content:
+        raise errors.unreadable_answer(answer.status_code, answer.headers, endpoint)
+    return content["result"]

@@ -1,0 +1,226 @@
+"""A Qdrant server, over REST, and over gRPC for writing many points where the connection allows it.
+
+REST reads faster (few large texts against many small messages) and takes collections verbatim; gRPC writes twice as
+fast. Made by `connect`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vectorops.api.meta import JsonObject
+from vectorops.errors import Rejected
+from vectorops.qdrant import batches, errors, wire
+from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, StoredPoint
+from vectorops.qdrant.rest import Rest, segment
+from vectorops.qdrant.traffic import Traffic
+
+if TYPE_CHECKING:
+    from vectorops.qdrant.grpc_writes import GrpcWrites
+
+IDS_AT_ONCE: Final = 4096
+CONTENTS_AT_ONCE: Final = 256
+SCROLL_PAGE: Final = 100
+"""Small, because a collection's strict mode may limit it."""
+
+# Waits until the write is applied. One replica puts the writes in order, so that all replicas end alike.
+WRITE: Final = "wait=true&ordering=medium"
+
+
+class Server:
+    """See `Database`, which this implements.
+
+    grpc: None sends all writes over REST.
+    """
+
+    def __init__(self, rest: Rest, endpoint: str, traffic: Traffic, *, grpc: GrpcWrites | None = None) -> None:
+        self.endpoint = endpoint
+        self.info = ServerInfo(version="", distributed=False)
+        self._rest = rest
+        self._traffic = traffic
+        self._grpc = grpc
+
+    async def check(self) -> ServerInfo:
+        greeting = await self._rest.greeting()
+        version = greeting.get("version") if isinstance(greeting, dict) else None
+        if not isinstance(version, str) or "qdrant" not in str(greeting.get("title")).lower():
+            raise errors.unreadable_answer(200, {"content-type": "other JSON"}, self.endpoint)
+        # The greeting needs no key; this does.
+        cluster = await self._rest.read("cluster", "GET", "/cluster")
+        if self._grpc is not None:
+            await self._grpc.check()
+        self.info = ServerInfo(version=version, distributed=cluster.get("status") == "enabled")
+        return self.info
+
+    async def close(self) -> None:
+        await self._traffic.close()
+        if self._grpc is not None:
+            await self._grpc.close()
+        await self._rest.close()
+
+    # ---- collections ----
+
+    async def collection(self, name: str) -> JsonObject | None:
+        try:
+            found: JsonObject = await self._rest.read("get_collection", "GET", _path(name))
+        except Rejected as rejected:
+            if rejected.status == 404:
+                return None
+            raise
+        return found
+
+    async def collection_names(self) -> list[str]:
+        found = await self._rest.read("list_collections", "GET", "/collections")
+        return [collection["name"] for collection in found["collections"]]
+
+    async def create_collection(self, name: str, body: JsonObject) -> None:
+        await self._rest.write("create_collection", "PUT", _path(name), wire.dumps(body))
+
+    async def update_collection(self, name: str, body: JsonObject) -> None:
+        await self._rest.write("update_collection", "PATCH", _path(name), wire.dumps(body))
+
+    async def delete_collection(self, name: str) -> None:
+        await self._rest.write("delete_collection", "DELETE", _path(name))
+
+    async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
+        body = wire.dumps({"field_name": path, "field_schema": schema})
+        await self._write("create_index", "PUT", f"{_path(name)}/index", body)
+
+    async def delete_index(self, name: str, path: str) -> None:
+        await self._write("delete_index", "DELETE", f"{_path(name)}/index/{segment(path)}", None)
+
+    async def aliases(self) -> dict[str, str]:
+        found = await self._rest.read("list_aliases", "GET", "/aliases")
+        return {alias["alias_name"]: alias["collection_name"] for alias in found["aliases"]}
+
+    async def create_alias(self, alias: str, collection: str) -> None:
+        await self._change_alias({"create_alias": {"alias_name": alias, "collection_name": collection}})
+
+    async def delete_alias(self, alias: str) -> None:
+        await self._change_alias({"delete_alias": {"alias_name": alias}})
+
+    # ---- points ----
+
+    async def points(
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+    ) -> dict[PointId, StoredPoint]:
+        found: dict[PointId, StoredPoint] = {}
+        most = CONTENTS_AT_ONCE if payload or vectors else IDS_AT_ONCE
+        for start in range(0, len(ids), most):
+            some = [wire.id_json(point_id) for point_id in ids[start : start + most]]
+            body = wire.dumps({"ids": some, "with_payload": payload, "with_vector": vectors})
+            for raw in await self._rest.read("get_points", "POST", f"{_path(name)}/points", body):
+                point = wire.parse_point(raw)
+                found[point.id] = point
+        return found
+
+    async def upsert(
+        self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None
+    ) -> None:
+        if self._grpc is not None and where is None:
+            # What gRPC cannot carry comes back.
+            points = await self._grpc.upsert(name, points, insert_only=insert_only)
+        update_filter = wire.INSERT_ONLY if insert_only else where
+        tail = b"" if update_filter is None else b',"update_filter":' + wire.dumps(update_filter)
+        await self._write_all("upsert", "PUT", f"{_path(name)}/points", map(wire.point_json, points), tail=tail)
+
+    async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
+        if self._grpc is not None:
+            await self._grpc.update_vectors(name, points)
+            return
+        elements = map(wire.point_vectors_json, points)
+        await self._write_all("update_vectors", "PUT", f"{_path(name)}/points/vectors", elements)
+
+    async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None:
+        if not vectors:
+            return
+        tail = b',"vector":' + wire.dumps(list(vectors))
+        path = f"{_path(name)}/points/vectors/delete"
+        await self._write_all("delete_vectors", "POST", path, map(_id_bytes, ids), tail=tail)
+
+    async def change_payloads(self, name: str, changes: Sequence[PayloadChange]) -> None:
+        patches = [change for change in changes if (change.put or change.remove) and not wire.puts_null(change)]
+        elements = (_set_payload(change.id, wire.payload_patch(change)) for change in patches)
+        path = f"{_path(name)}/points/batch"
+        await self._write_all("change_payloads", "POST", path, elements, key="operations")
+        whole = [change for change in changes if wire.puts_null(change)]
+        for start in range(0, len(whole), CONTENTS_AT_ONCE):
+            some = whole[start : start + CONTENTS_AT_ONCE]
+            stored = await self.points(name, [change.id for change in some], payload=True)
+            replaced = (_overwrite_payload(change, stored) for change in some)
+            await self._write_all("change_payloads", "POST", path, replaced, key="operations")
+
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
+        if self._grpc is not None:
+            await self._grpc.delete_points(name, ids)
+            return
+        await self._write_all("delete_points", "POST", f"{_path(name)}/points/delete", map(_id_bytes, ids))
+
+    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
+        return [point async for point in self._scrolled(name, where, payload=payload)]
+
+    async def delete_matching(self, name: str, where: JsonObject) -> None:
+        await self._write("delete_matching", "POST", f"{_path(name)}/points/delete", wire.dumps({"filter": where}))
+
+    # ---- the requests ----
+
+    async def _scrolled(self, name: str, where: JsonObject | None, *, payload: bool) -> AsyncIterator[StoredPoint]:
+        request: JsonObject = {"limit": SCROLL_PAGE, "with_payload": payload, "with_vector": False}
+        if where is not None:
+            request["filter"] = where
+        while True:
+            page = await self._rest.read("scroll", "POST", f"{_path(name)}/points/scroll", wire.dumps(request))
+            for raw in page["points"]:
+                yield wire.parse_point(raw)
+            if page.get("next_page_offset") is None:
+                return
+            request["offset"] = page["next_page_offset"]
+
+    async def _change_alias(self, action: JsonObject) -> None:
+        # One action a request: a list of them is no transaction, and creating replaces atomically.
+        await self._rest.write("change_alias", "POST", "/collections/aliases", wire.dumps({"actions": [action]}))
+
+    async def _write(self, operation: str, method: str, path: str, body: bytes | None) -> None:
+        """One write of points or indexes, done only when it is completed."""
+        result = await self._rest.write(operation, method, f"{path}?{WRITE}", body)
+        for update in result if isinstance(result, list) else [result]:
+            status = update.get("status") if isinstance(update, Mapping) else None
+            if status != "completed":
+                raise errors.incomplete(status, self.endpoint)
+
+    async def _write_all(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        elements: Iterable[bytes],
+        *,
+        key: str = "points",
+        tail: bytes = b"",
+    ) -> None:
+        """Writes with a list of any length: `{key: [elements], tail}`, cut into several requests."""
+
+        async def send(batch: list[bytes]) -> None:
+            body = b"".join((b'{"', key.encode(), b'":[', b",".join(batch), b"]", tail, b"}"))
+            await self._write(operation, method, path, body)
+
+        await batches.send_all(batches.cut(elements, len), send)
+
+
+def _path(collection: str) -> str:
+    return f"/collections/{segment(collection)}"
+
+
+def _id_bytes(point_id: PointId) -> bytes:
+    return wire.dumps(wire.id_json(point_id))
+
+
+def _set_payload(point_id: PointId, patch: JsonObject) -> bytes:
+    return wire.dumps({"set_payload": {"payload": patch, "points": [wire.id_json(point_id)]}})
+
+
+def _overwrite_payload(change: PayloadChange, stored: Mapping[PointId, StoredPoint]) -> bytes:
+    before = stored[change.id].payload if change.id in stored else {}
+    payload = wire.changed(before, change)
+    return wire.dumps({"overwrite_payload": {"payload": payload, "points": [wire.id_json(change.id)]}})
