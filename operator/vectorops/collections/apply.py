@@ -1,0 +1,217 @@
+"""Carries out a plan, in an order that may be cut off anywhere.
+
+Create comes with the mark in the same body, so there is never a collection of ours without it. A PATCH carries the
+mark too; Qdrant writes metadata last, so the mark is there only if everything else is. What we are about to make is
+entered in the mark beforehand, and what is gone is struck out afterwards: a killed process leaves nothing behind that
+nobody knows.
+
+After the writing it is read back. What did not become what was sent is remembered and not sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, runtime_checkable
+
+from vectorops.api.meta import JsonObject
+from vectorops.api.reasons import Reason
+from vectorops.collections.plan import Action, LastApplied, Plan, Step, plan
+from vectorops.errors import OutcomeUnknown, Rejected, Terminal, Transient
+from vectorops.qdrant.collections import Observed, observe, same
+from vectorops.qdrant.database import Database
+from vectorops.qdrant.marks import Mark, new_incarnation
+
+CONFLICT: Final = 409
+
+ON_THE_MARK: Final = frozenset({Action.PUT_INDEX, Action.CREATE_ALIAS, Action.DELETE_ALIAS, Action.DELETE_INDEX})
+"""Steps about what the mark lists as ours."""
+
+
+@runtime_checkable
+class NamedVectors(Protocol):
+    """A `Database` that can change the set of named vectors of an existing collection (Qdrant >= 1.18)."""
+
+    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
+        """PUT /collections/{name}/vectors/{vector}; body: `{"dense": {...}}` or `{"sparse": {...}}`."""
+
+    async def delete_vector_name(self, name: str, vector: str) -> None:
+        """DELETE of the same, with the data of the vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How things are after `apply`.
+
+    plan: what is left: held back, unsupported, taken. mark: as it is in the collection.
+    """
+
+    observed: Observed
+    plan: Plan
+    mark: Mark
+
+
+async def apply(database: Database, todo: Plan, mark: Mark, *, approved: bool = False) -> Applied:
+    """Carries out the doable steps, and those held back if `approved`; writes nothing when there is nothing to do.
+
+    todo: from an observation just made. mark: who owns the collection, with the incarnation that it has or shall get
+    (it gets another one when it is recreated); `last_applied` is filled in here.
+    Raises what `database` raises; then look again and plan again. Transient if the collection changed hands meanwhile.
+    """
+    mark = replace(mark, last_applied=todo.last.to_json())
+    if approved and (recreate := _step(todo, Action.RECREATE_COLLECTION)):
+        todo, mark = await _recreate(database, todo, recreate, mark)
+    if not todo.observed.exists:
+        todo = await _create(database, todo, mark)
+        mark = todo.observed.mark or mark
+    if any(step.action is Action.CREATE_VECTOR for step in todo.doable):
+        todo, mark = await _add_vectors(database, todo, mark)
+    deletions = [step for step in todo.held_back if approved and step.action is Action.DELETE_VECTOR]
+    return await _update(database, todo, mark, deletions)
+
+
+async def _create(database: Database, todo: Plan, mark: Mark, body: JsonObject | None = None) -> Plan:
+    """Creates the collection with its mark, and plans what creating it left to do."""
+    step = _step(todo, Action.CREATE_COLLECTION)
+    body = body or (step.body if step else {})
+    alone = len(todo.doable) == 1
+    known = todo.remembered() if alone else todo.intended()
+    metadata = body.get("metadata", {}) | replace(mark, last_applied=known.to_json()).metadata()
+    failure: OutcomeUnknown | Rejected | None = None
+    try:
+        await database.create_collection(todo.desired.name, {**body, "metadata": metadata})
+    except OutcomeUnknown as error:
+        failure = error
+    except Rejected as error:
+        if error.status != CONFLICT:
+            raise
+        failure = error
+    created = await _again(database, todo)
+    if created.observed.mark is not None and created.observed.mark.incarnation == mark.incarnation:
+        return created
+    if isinstance(failure, OutcomeUnknown):
+        raise failure
+    raise Transient(
+        Reason.PROGRESSING, f"collection {todo.desired.name!r} appeared or disappeared meanwhile; looking again"
+    )
+
+
+async def _recreate(database: Database, todo: Plan, step: Step, mark: Mark) -> tuple[Plan, Mark]:
+    """Deletes the collection and creates another incarnation of it, with what others had set on it."""
+    name = todo.desired.name
+    current = await observe(database, name, todo.desired.aliases)
+    if current.mark != todo.observed.mark:
+        raise Transient(Reason.PROGRESSING, f"collection {name!r} changed hands meanwhile; looking again")
+    await database.delete_collection(name)
+    mark = replace(mark, incarnation=new_incarnation())
+    known = replace(todo.last, vectors=frozenset())
+    gone = Observed(name=name, exists=False, holders=_without_aliases(current))
+    empty = plan(todo.desired, gone, version=todo.version, last_applied=known.to_json())
+    created = await _create(database, empty, mark, body=step.body["collection"])
+    for path, schema in sorted(step.body["indexes"].items()):
+        await database.create_index(name, path, schema)
+    for alias in step.body["aliases"]:
+        if alias not in created.observed.holders:
+            await database.create_alias(alias, name)
+    created = await _again(database, created)
+    return created, created.observed.mark or mark
+
+
+def _without_aliases(observed: Observed) -> dict[str, str]:
+    """The names that are taken once this collection, and with it its aliases, is gone."""
+    return {name: holder for name, holder in observed.holders.items() if holder != observed.name}
+
+
+async def _add_vectors(database: Database, todo: Plan, mark: Mark) -> tuple[Plan, Mark]:
+    """Adds vectors in place (Qdrant >= 1.18); their other options follow with the PATCH."""
+    steps = [step for step in todo.doable if step.action is Action.CREATE_VECTOR]
+    if any(step.target in todo.last.vectors for step in steps):
+        # It was here before and comes back empty: what the ledgers say about it is no longer so. Another incarnation
+        # makes every PointSet write its points again.
+        mark = replace(mark, incarnation=new_incarnation())
+        await database.update_collection(todo.desired.name, {"metadata": mark.metadata()})
+    for step in steps:
+        await _named_vectors(database).create_vector_name(todo.desired.name, step.target, step.body)
+    return await _again(database, todo), mark
+
+
+async def _update(database: Database, todo: Plan, mark: Mark, deletions: list[Step]) -> Applied:
+    """Everything that is done to a collection that exists."""
+    name = todo.desired.name
+    steps = [*(step for step in todo.doable if step.action is not Action.UPDATE_COLLECTION), *deletions]
+    update = _step(todo, Action.UPDATE_COLLECTION)
+    known = todo.remembered()
+    if any(step.action in ON_THE_MARK for step in steps) and known != todo.last:
+        known = todo.intended()
+    mark = replace(mark, last_applied=known.to_json())
+    if update or mark != todo.observed.mark:
+        await database.update_collection(name, (update.body if update else {}) | {"metadata": mark.metadata()})
+    for step in steps:
+        await _carry_out(database, name, step)
+    left = await _again(database, todo) if update or steps else todo
+    final = replace(mark, last_applied=_remembered(todo, left).to_json())
+    if final != mark:
+        await database.update_collection(name, {"metadata": final.metadata()})
+    if final != mark or left is todo:
+        observed = replace(left.observed, mark=final)
+        left = plan(todo.desired, observed, version=todo.version, last_applied=final.last_applied)
+    return Applied(left.observed, left, final)
+
+
+async def _carry_out(database: Database, name: str, step: Step) -> None:
+    match step.action:
+        case Action.PUT_INDEX:
+            await database.create_index(name, step.target, step.body)
+        case Action.DELETE_INDEX:
+            await database.delete_index(name, step.target)
+        case Action.CREATE_ALIAS:
+            await _create_alias(database, name, step.target)
+        case Action.DELETE_ALIAS:
+            if (await database.aliases()).get(step.target) == name:
+                await database.delete_alias(step.target)
+        case Action.DELETE_VECTOR:
+            await _named_vectors(database).delete_vector_name(name, step.target)
+
+
+def _named_vectors(database: Database) -> NamedVectors:
+    if not isinstance(database, NamedVectors):
+        raise Terminal(
+            Reason.UNSUPPORTED_BY_SERVER, f"{database.endpoint} cannot add or remove vectors of a collection"
+        )
+    return database
+
+
+async def _create_alias(database: Database, name: str, alias: str) -> None:
+    # Look once more: Qdrant would silently take it away from another collection.
+    if alias in await database.aliases():
+        return
+    try:
+        await database.create_alias(alias, name)
+    except Rejected as error:
+        # There is a collection of this name by now; the plan that follows says so.
+        if error.status != CONFLICT:
+            raise
+
+
+def _remembered(before: Plan, after: Plan) -> LastApplied:
+    """What the mark says at the end: also what was sent in vain."""
+    known = after.remembered()
+    tried = {difference.path: difference.have for difference in before.differences}
+    in_vain = {
+        difference.path
+        for difference in after.differences
+        # A value that changed meanwhile to a third one was changed by somebody: that is drift, for the next look.
+        if difference.want is None or (difference.path in tried and same(tried[difference.path], difference.have))
+    }
+    settled = known.settled | in_vain
+    return replace(known, settled=settled, server=before.version if settled else "")
+
+
+async def _again(database: Database, done: Plan) -> Plan:
+    """The plan after a look at how things are now."""
+    observed = await observe(database, done.desired.name, done.desired.aliases)
+    last_applied = observed.mark.last_applied if observed.mark else done.last.to_json()
+    return plan(done.desired, observed, version=done.version, last_applied=last_applied)
+
+
+def _step(todo: Plan, action: Action) -> Step | None:
+    return next((step for step in (*todo.doable, *todo.held_back) if step.action is action), None)

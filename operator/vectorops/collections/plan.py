@@ -1,0 +1,529 @@
+"""What must change in a collection, decided without talking to anyone.
+
+`plan` compares a desired collection with an observed one, both in normal form (see `qdrant.collections`), and returns
+the steps between them as data. The reconciler shows them, hashes them for `approve-plan`, or hands them to `apply`.
+What can be done in place stands in `rules`; what cannot is held back.
+
+What is no longer declared stays as it is, except for what Qdrant can take back (`Rule.resets`), and for indexes and
+aliases that we made: `LastApplied`, kept in the mark, says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from vectorops.api.meta import JsonObject
+from vectorops.collections.resolve import Desired
+from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, parse_version, rule_for
+from vectorops.qdrant.collections import DATATYPE, Observed, Path, leaves, same, shown
+from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
+
+INDEXES: Final = "payload_indexes"
+"""First part of the path of an option of a payload index."""
+
+
+class Action(StrEnum):
+    """What one step does."""
+
+    CREATE_COLLECTION = "create collection"
+    CREATE_VECTOR = "add vector"
+    UPDATE_COLLECTION = "update collection"
+    PUT_INDEX = "put index"
+    CREATE_ALIAS = "create alias"
+    DELETE_ALIAS = "delete alias"
+    DELETE_INDEX = "delete index"
+    DELETE_VECTOR = "delete vector"
+    RECREATE_COLLECTION = "recreate collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    target: the collection, vector, index or alias that it is about. body: what Qdrant is sent, without the mark.
+    lines: for people, one for each difference that the step removes.
+    """
+
+    action: Action
+    target: str
+    lines: tuple[str, ...]
+    body: JsonObject = field(default_factory=dict)
+
+    def described(self, points: int | None = None) -> list[str]:
+        """The lines with what they would cost. points: how many there are; leave it out where the words must not
+        change.
+        """
+        lost = "all points" if points is None else f"{points:,} points"
+        match self.action:
+            case Action.RECREATE_COLLECTION:
+                again = "the collection must be deleted and created again"
+                cost = f"cannot be changed in place: {again}; {lost} would be lost"
+            case Action.DELETE_VECTOR:
+                cost = f"the vector of {lost} would be lost"
+            case _:
+                return list(self.lines)
+        return [f"{line} ({cost})" for line in self.lines]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that is not as it should be. want None: it should not be there; have None: it is not there."""
+
+    path: Path
+    want: Any
+    have: Any
+
+    @property
+    def rule(self) -> Rule:
+        return rule_for(self.path)
+
+    def line(self) -> str:
+        """`vector "text": size 384 -> 768`, `hnsw_config.m: 16 -> 32`."""
+        change = f"{shown(self.have)} -> {shown(self.want)}"
+        if self.path[0] in {"vectors", "sparse_vectors"}:
+            line = f"{_vector_words(self.path[1])}: {'.'.join(self.path[2:])} {change}"
+        else:
+            line = f"{'.'.join(self.path)}: {change}"
+        return f"{line}, {self.rule.because}" if self.rule.because else line
+
+
+@dataclass(frozen=True, slots=True)
+class LastApplied:
+    """What the mark remembers of what we did.
+
+    spec: hash of the declaration that was carried out to its end; "" while one is being carried out.
+    indexes, aliases: those that are ours, to be removed when they are no longer declared.
+    resets: paths of values that we set and can take back.
+    vectors: names that this incarnation has ever had; one that comes again comes without the data that ledgers speak
+    of. server, settled: on this version these values did not become what we sent, so we do not send them again.
+    """
+
+    spec: str = ""
+    indexes: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+    resets: frozenset[Path] = frozenset()
+    vectors: frozenset[str] = frozenset()
+    server: str = ""
+    settled: frozenset[Path] = frozenset()
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> LastApplied:
+        """As kept in the mark. Nothing that is missing matters."""
+        return cls(
+            spec=stored.get("spec", ""),
+            indexes=frozenset(stored.get("indexes", ())),
+            aliases=frozenset(stored.get("aliases", ())),
+            resets=frozenset(map(tuple, stored.get("resets", ()))),
+            vectors=frozenset(stored.get("vectors", ())),
+            server=stored.get("server", ""),
+            settled=frozenset(map(tuple, stored.get("settled", ()))),
+        )
+
+    def to_json(self) -> JsonObject:
+        """The shortest form, always the same for the same content."""
+        stored: JsonObject = {
+            "spec": self.spec,
+            "indexes": sorted(self.indexes),
+            "aliases": sorted(self.aliases),
+            "resets": [list(path) for path in sorted(self.resets)],
+            "vectors": sorted(self.vectors),
+            "server": self.server,
+            "settled": [list(path) for path in sorted(self.settled)],
+        }
+        return {key: value for key, value in stored.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is between desired and observed.
+
+    doable: steps that `apply` may carry out, in this order. held_back: steps that lose data, for a person to approve.
+    differences: what the doable update of the collection and of its indexes is made of.
+    unsupported: declared values that this server does not know: path and value.
+    taken: declared aliases that lead elsewhere: alias and the collection that has the name. They are never moved.
+    """
+
+    desired: Desired
+    observed: Observed
+    version: str
+    last: LastApplied
+    doable: tuple[Step, ...]
+    held_back: tuple[Step, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    unsupported: tuple[tuple[str, Any], ...] = ()
+    taken: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_drift(self) -> bool:
+        """Was the collection changed by others? (Or else by a new declaration, a first one, or one that was
+        interrupted.)
+        """
+        another_try = bool(self.last.settled) and self.last.server != self.version
+        return bool(self.doable) and self.last.spec == self.desired.hash and not another_try
+
+    @property
+    def hash(self) -> str:
+        """What `approve-plan` must say: 12 hexadecimal digits, "" if nothing is held back. Not for another
+        incarnation.
+        """
+        if not self.held_back:
+            return ""
+        incarnation = self.observed.mark.incarnation if self.observed.mark else ""
+        content = [incarnation, *([step.action, step.target, step.lines] for step in self.held_back)]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:12]
+
+    def describe(self, points: int | None = None) -> list[str]:
+        """All steps for people, in order; see `Step.described`."""
+        return [line for step in (*self.doable, *self.held_back) for line in step.described(points)]
+
+    def remembered(self) -> LastApplied:
+        """What the mark says once the doable steps are done."""
+        return LastApplied(
+            spec=self.desired.hash,
+            indexes=frozenset(self.desired.indexes),
+            aliases=self.desired.aliases - {alias for alias, _ in self.taken},
+            resets=_resettable(self.desired),
+            vectors=self.last.vectors | self.desired.vectors.keys() | self.desired.sparse_vectors.keys(),
+            server=self.last.server if self._settled() else "",
+            settled=self._settled(),
+        )
+
+    def intended(self) -> LastApplied:
+        """What the mark says while they are being done: nothing that we may make, or not yet have removed, is
+        forgotten.
+        """
+        done = self.remembered()
+        return replace(
+            done,
+            spec="",
+            indexes=done.indexes | self.last.indexes,
+            aliases=done.aliases | self.last.aliases,
+            resets=done.resets | self.last.resets,
+        )
+
+    def _settled(self) -> frozenset[Path]:
+        return _settled(self.desired, self.version, self.last)
+
+
+def plan(desired: Desired, observed: Observed, *, version: str, last_applied: JsonObject) -> Plan:
+    """The steps from observed to desired. version: the server's; last_applied: from the mark, {} if there is none of
+    ours.
+    """
+    last = LastApplied.from_json(last_applied)
+    taken = tuple(
+        (alias, at)
+        for alias in sorted(desired.aliases)
+        if (at := observed.holders.get(alias, desired.name)) != desired.name
+    )
+    if not observed.exists:
+        steps = (_create(desired), *_index_steps(desired, observed, {}), *_alias_steps(desired, observed, last))
+        return Plan(desired, observed, version, last, steps, taken=taken)
+    settled = _settled(desired, version, last)
+    found, unknown = _config_differences(desired, observed, last, settled)
+    held = [difference for difference in found if difference.rule.how is How.RECREATE]
+    patched = [difference for difference in found if difference.rule.how is not How.RECREATE]
+    by_index = _index_differences(desired, observed, settled)
+    added, removed, lines = _vector_steps(desired, observed, parse_version(version))
+    lines = [difference.line() for difference in held] + lines
+    doable = (
+        *added,
+        *_update(desired, patched, settled),
+        *_index_steps(desired, observed, by_index),
+        *_alias_steps(desired, observed, last),
+        *_index_deletions(desired, observed, last),
+    )
+    refused = {path: value for path, value in leaves(_full_tree(desired)).items() if path in settled} | unknown
+    return Plan(
+        desired,
+        observed,
+        version,
+        last,
+        doable,
+        held_back=(_recreate(desired, observed, lines + _first_lines(removed)),) if lines else tuple(removed),
+        differences=(*patched, *(difference for changes in by_index.values() for difference in changes)),
+        unsupported=tuple((_path_words(path), value) for path, value in sorted(refused.items())),
+        taken=taken,
+    )
+
+
+def mismatches(desired: Desired, observed: Observed, *, version: str) -> list[str]:
+    """What of an existing collection would have to be destroyed to make it the desired one; empty if it may be
+    adopted.
+    """
+    return _first_lines(plan(desired, observed, version=version, last_applied={}).held_back)
+
+
+def differences(desired: Desired, observed: Observed, *, version: str) -> list[str]:
+    """Everything in which an existing collection differs from the declaration, for one that is only compared."""
+    compared = plan(desired, observed, version=version, last_applied={})
+    taken = [f"alias {alias} leads to collection {holder!r}" for alias, holder in compared.taken]
+    return [*_first_lines((*compared.doable, *compared.held_back)), *taken]
+
+
+def _first_lines(steps: Iterable[Step]) -> list[str]:
+    return [line for step in steps for line in step.lines]
+
+
+# ----------------------------------------------------------------------------------------------------------- comparison
+
+
+def _config_differences(
+    desired: Desired, observed: Observed, last: LastApplied, settled: frozenset[Path]
+) -> tuple[list[Difference], dict[Path, Any]]:
+    """What differs in the vectors that both have and in the blocks, sorted by path; and what this server does not
+    know.
+    """
+    want_tree, have_tree = _common(desired, observed)
+    want, have = leaves(want_tree), leaves(have_tree)
+    found: list[Difference] = []
+    unknown: dict[Path, Any] = {}
+    for path, value in want.items():
+        if path in settled or _agrees(path, value, have):
+            continue
+        if rule_for(path).filled and path not in have:
+            unknown[path] = value
+        else:
+            found.append(Difference(path, value, have.get(path)))
+    replaced = {path[: len(rule.path)] for path in want if (rule := rule_for(path)).how is How.PATCH_WHOLE}
+    for path, value in have.items():
+        rule = rule_for(path)
+        surplus = rule.exact or path[: len(rule.path)] in replaced
+        if surplus and path not in want and path not in settled:
+            found.append(Difference(path, None, value))
+    for path in last.resets - _resettable(desired):
+        neutral, left = rule_for(path).neutral, _at(have_tree, path)
+        if left is not None and not same(neutral, left) and path not in settled:
+            found.append(Difference(path, neutral, left))
+    return sorted(found, key=lambda difference: difference.path), unknown
+
+
+def _agrees(path: Path, want: Any, have: Mapping[Path, Any]) -> bool:
+    if want == {}:
+        return any(other[: len(path)] == path for other in have)
+    if path in have:
+        return same(want, have[path])
+    rule = rule_for(path)
+    return rule.neutral is not None and len(rule.path) == len(path) and same(want, rule.neutral)
+
+
+def _common(desired: Desired, observed: Observed) -> tuple[JsonObject, JsonObject]:
+    """Both trees, with only those vectors that are in both."""
+    want, have = desired.tree(), observed.tree()
+    for kind in ("vectors", "sparse_vectors"):
+        both = want[kind].keys() & have[kind].keys()
+        want[kind] = {name: want[kind][name] for name in both}
+        have[kind] = {name: have[kind][name] for name in both}
+    return want, have
+
+
+def _index_differences(desired: Desired, observed: Observed, settled: frozenset[Path]) -> dict[str, list[Difference]]:
+    """What differs in the indexes that both have, by index; those without a difference left out."""
+    result = {}
+    for field_path in sorted(desired.indexes.keys() & observed.indexes.keys()):
+        want = leaves({INDEXES: {field_path: desired.indexes[field_path]}})
+        have = leaves({INDEXES: {field_path: observed.indexes[field_path]}})
+        changes = [
+            Difference(path, want.get(path), have.get(path))
+            for path in sorted((want.keys() | have.keys()) - settled)
+            if not same(want.get(path), have.get(path))
+        ]
+        if changes:
+            result[field_path] = changes
+    return result
+
+
+def _settled(desired: Desired, version: str, last: LastApplied) -> frozenset[Path]:
+    """What need not be sent again. Another declaration or another server version deserves another try."""
+    return last.settled if (last.spec, last.server) == (desired.hash, version) else frozenset()
+
+
+def _resettable(desired: Desired) -> frozenset[Path]:
+    found = ((path, rule_for(path)) for path in leaves(desired.tree()))
+    return frozenset(path[: len(rule.path)] for path, rule in found if rule.resets)
+
+
+def _full_tree(desired: Desired) -> JsonObject:
+    return {**desired.tree(), INDEXES: dict(desired.indexes)}
+
+
+def _at(tree: JsonObject, path: Path) -> Any:
+    value: Any = tree
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+def _create(desired: Desired) -> Step:
+    indent = [f"  {_vector_words(name)}: {_schema_words(params)}" for name, params in sorted(desired.vectors.items())]
+    indent += [f"  {_vector_words(name)}: sparse" for name in sorted(desired.sparse_vectors)]
+    lines = (f"create collection {desired.name}", *indent)
+    return Step(Action.CREATE_COLLECTION, desired.name, lines, create_body(desired.tree()))
+
+
+def create_body(tree: JsonObject) -> JsonObject:
+    """The body of a create: flat, where PATCH has `params`; a single unnamed vector flat too."""
+    body = {key: value for key, value in tree.items() if key != "params" and value}
+    vectors = {
+        name: {key: value for key, value in params.items() if (key, value) != ("datatype", DATATYPE)}
+        for name, params in tree["vectors"].items()
+    }
+    return {**tree.get("params", {}), **body, "vectors": vectors[UNNAMED] if vectors.keys() == {UNNAMED} else vectors}
+
+
+def _update(desired: Desired, found: list[Difference], settled: frozenset[Path]) -> list[Step]:
+    """One PATCH of the differing values alone; none if nothing differs, because even an empty one restarts the
+    optimizers.
+    """
+    if not found:
+        return []
+    want = desired.tree()
+    body: JsonObject = {}
+    for difference in found:
+        path, value = difference.path, difference.want
+        if difference.rule.how is How.PATCH_WHOLE and not same(value, difference.rule.neutral):
+            # Send the whole object: Qdrant replaces it, so a partial one would silently drop the rest.
+            path = path[: len(difference.rule.path)]
+            value = _without(_at(want, path), path, settled)
+        _put(body, path, value)
+    return [Step(Action.UPDATE_COLLECTION, desired.name, tuple(difference.line() for difference in found), body)]
+
+
+def _put(body: JsonObject, path: Path, value: Any) -> None:
+    for key in path[:-1]:
+        body = body.setdefault(key, {})
+    body[path[-1]] = value
+
+
+def _without(value: Any, path: Path, settled: frozenset[Path]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: inner for key, inner in value.items() if (*path, key) not in settled}
+    return {key: _without(inner, (*path, key), settled) for key, inner in kept.items()}
+
+
+def _vector_steps(
+    desired: Desired, observed: Observed, version: tuple[int, int]
+) -> tuple[list[Step], list[Step], list[str]]:
+    """Vectors to add, vectors to remove (held back), and in lines what neither can do on this server."""
+    want: dict[str, JsonObject] = {**desired.vectors, **desired.sparse_vectors}
+    have: dict[str, JsonObject] = {**observed.vectors, **observed.sparse_vectors}
+    in_place = version >= VECTORS_CHANGE_IN_PLACE and UNNAMED not in want.keys() | have.keys()
+    added, removed, lines = [], [], []
+    for name in sorted(want.keys() | have.keys()):
+        before, after = _kind_words(observed, name), _kind_words(desired, name)
+        line = f"{_vector_words(name)}: {before} -> {after}"
+        if before == "absent" and in_place:
+            added.append(
+                Step(Action.CREATE_VECTOR, name, (f"add {_vector_words(name)}: {after}",), _vector_body(desired, name))
+            )
+        elif after == "absent" and in_place:
+            removed.append(Step(Action.DELETE_VECTOR, name, (f"delete {_vector_words(name)}: {before}",)))
+        elif (before == "sparse") != (after == "sparse") or "absent" in {before, after}:
+            lines.append(line)
+    return added, removed, lines
+
+
+def _vector_body(desired: Desired, name: str) -> JsonObject:
+    """What a vector is made of when it is added; its other options follow with PATCH."""
+    if name in desired.sparse_vectors:
+        params = desired.sparse_vectors[name]
+        datatype = params.get("index", {}).get("datatype")
+        chosen = {"modifier": params.get("modifier"), "datatype": datatype}
+        return {"sparse": {key: value for key, value in chosen.items() if value is not None}}
+    identity = ("size", "distance", "datatype", "multivector_config")
+    return {"dense": {key: value for key, value in desired.vectors[name].items() if key in identity}}
+
+
+def _index_steps(desired: Desired, observed: Observed, changed: Mapping[str, list[Difference]]) -> list[Step]:
+    steps = []
+    for path, schema in sorted(desired.indexes.items()):
+        if path not in observed.indexes:
+            steps.append(Step(Action.PUT_INDEX, path, (f"create payload index {path}: {shown(schema)}",), schema))
+        elif path in changed:
+            line = f"replace payload index {path}: {shown(observed.indexes[path])} -> {shown(schema)}"
+            steps.append(Step(Action.PUT_INDEX, path, (line,), schema))
+    return steps
+
+
+def _index_deletions(desired: Desired, observed: Observed, last: LastApplied) -> list[Step]:
+    """Of those that are no longer declared only the ones that are ours."""
+    ours = (last.indexes & observed.indexes.keys()) - desired.indexes.keys()
+    return [Step(Action.DELETE_INDEX, path, (f"delete payload index {path}",)) for path in sorted(ours)]
+
+
+def _alias_steps(desired: Desired, observed: Observed, last: LastApplied) -> list[Step]:
+    missing = desired.aliases - observed.holders.keys()
+    ours = (last.aliases & observed.aliases) - desired.aliases
+    return [
+        *(Step(Action.CREATE_ALIAS, alias, (f"create alias {alias}",)) for alias in sorted(missing)),
+        *(Step(Action.DELETE_ALIAS, alias, (f"delete alias {alias}",)) for alias in sorted(ours)),
+    ]
+
+
+def _recreate(desired: Desired, observed: Observed, lines: list[str]) -> Step:
+    """Deletes the collection and creates it as desired, with all that others have set on it: only the data is lost."""
+    tree = observed.tree()
+    for kind, wanted in (("vectors", desired.vectors), ("sparse_vectors", desired.sparse_vectors)):
+        # A vector of one row a point is made by leaving `multivector_config` out, which a merge cannot say.
+        tree[kind] = {
+            name: {key: value for key, value in tree[kind].get(name, {}).items() if key != "multivector_config"}
+            for name in wanted
+        }
+    metadata = {
+        key: value
+        for key, value in observed.metadata.items()
+        if key != MARK_KEY and not key.startswith(REGISTRATION_PREFIX)
+    }
+    body = {
+        "collection": create_body(_merged(tree, desired.tree())) | ({"metadata": metadata} if metadata else {}),
+        "indexes": {**observed.indexes, **desired.indexes},
+        "aliases": sorted(observed.aliases),
+    }
+    return Step(Action.RECREATE_COLLECTION, desired.name, tuple(lines), body)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any], path: Path = ()) -> JsonObject:
+    """`over` laid over `base`, by value; what Qdrant replaces as a whole is replaced here too."""
+    result = dict(base)
+    for key, value in over.items():
+        below = base.get(key)
+        rule = rule_for((*path, key))
+        whole = rule.how is How.PATCH_WHOLE and len(rule.path) == len(path) + 1
+        nested = isinstance(value, Mapping) and isinstance(below, Mapping) and not whole
+        result[key] = _merged(below, value, (*path, key)) if nested else value  # type: ignore[arg-type]
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------- words
+
+
+def _vector_words(name: str) -> str:
+    return "the vector" if name == UNNAMED else f'vector "{name}"'
+
+
+def _kind_words(collection: Desired | Observed, name: str) -> str:
+    if name in collection.sparse_vectors:
+        return "sparse"
+    return _schema_words(collection.vectors[name]) if name in collection.vectors else "absent"
+
+
+def _schema_words(params: JsonObject) -> str:
+    words = [str(params.get("size")), str(params.get("distance"))]
+    words += [params["datatype"]] if params.get("datatype", DATATYPE) != DATATYPE else []
+    words += ["multivector"] if "multivector_config" in params else []
+    return " ".join(words)
+
+
+def _path_words(path: Path) -> str:
+    if path[0] in {"vectors", "sparse_vectors"}:
+        return f"{_vector_words(path[1])}: {'.'.join(path[2:])}"
+    return ".".join(path)
