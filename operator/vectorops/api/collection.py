@@ -68,7 +68,7 @@ class SparseVector(Model):
 
     name: Name = Field(description="Name of the vector, unique in the collection.")
     modifier: Literal["none", "idf"] | None = Field(
-        default=None, description="idf: weigh by inverse document frequency at query time."
+        default=None, description="idf: weigh by inverse document frequency at query time. Default: none."
     )
     index: JsonObject | None = Field(
         default=None, description="Parameters of the index, as in Qdrant: on_disk, datatype, full_scan_threshold."
@@ -226,4 +226,7 @@ class QdrantCollectionStatus(Model):
     )
     last_handled_take_over_from: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/take-over-from."
+    )
+    last_handled_approve_plan: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/approve-plan."
     )

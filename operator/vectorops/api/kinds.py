@@ -40,9 +40,9 @@ class Named:
 class KindInfo:
     """One kind.
 
-    rules, update_rules: over the whole resource (`Named`). The API server checks them at every write, of status and
-    finalizers too, whatever was stored before: a rule tightened here would block deletion. Only what needs the resource's
-    name belongs here.
+    rules, update_rules: over the whole resource (`Named`); only what needs its name belongs here. The API server checks
+    them at every write, of status and finalizers too, whatever was stored before: a rule tightened here would block
+    deletion.
     """
 
     kind: str
@@ -122,7 +122,7 @@ KINDS: Final = (
         kind="PointSet",
         plural="pointsets",
         short_name="pset",
-        summary="Points that should be in a collection: new ones are upserted, changed ones updated, others deleted.",
+        summary="Points as they should be: new ones are upserted, changed ones updated, removed ones deleted.",
         spec=PointSetSpec,
         status=PointSetStatus,
         columns=(

@@ -21,11 +21,20 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 FINALIZER: Final = f"{GROUP}/cleanup"
 
-# Annotations that people set; see DESIGN "Annotations" and docs/operations.md.
+# Annotations that people set; what each does is told in ANNOTATIONS.
 RECONCILE: Final = f"{GROUP}/reconcile"
 APPROVE_PLAN: Final = f"{GROUP}/approve-plan"
 TAKE_OVER_FROM: Final = f"{GROUP}/take-over-from"
 SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
+
+ANNOTATIONS: Final = {
+    RECONCILE: "Any new value: look at the resource now. Answered in `status.lastHandledReconcileAt`.",
+    APPROVE_PLAN: "The hash in `status.plan`: do what was held back, once.",
+    TAKE_OVER_FROM: "The name of an installation: take its collection over, once. Answered in "
+    "`status.lastHandledTakeOverFrom`.",
+    SKIP_CLEANUP: '`"true"`: let the resource go without cleaning up in Qdrant.',
+}
+"""What each annotation does, for the API reference."""
 
 Kind = Literal["QdrantConnection", "QdrantCollection", "PointSet"]
 

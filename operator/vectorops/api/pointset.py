@@ -1,4 +1,4 @@
-"""PointSet: points that should be in a collection. New ones are upserted, changed ones updated, gone ones deleted."""
+"""PointSet: points as they should be. New ones are upserted, changed ones updated, removed ones deleted."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from vectorops.api.kinds import KINDS, KindInfo, Named
 from vectorops.api.meta import API_VERSION, JsonObject, Model
 from vectorops.api.rules import Rule, UpdateRule, broken
 
-_BY_KIND: Final = {info.kind: info for info in KINDS}
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 # What pydantic finds, in the API server's words. {given} is the JSON type of what was given.
@@ -48,11 +47,11 @@ def validate(manifest: JsonObject) -> list[str]:
     """What is wrong with a manifest of one of our kinds: a line each, as `spec.vectors[1].size: should be ...`."""
     if problems := list(_not_json(manifest, "")):
         return problems
-    info = _BY_KIND.get(manifest.get("kind", ""))
+    info = next((info for info in KINDS if info.kind == manifest.get("kind")), None)
     if manifest.get("apiVersion") != API_VERSION:
         problems.append(f'apiVersion: Unsupported value: {_shown(manifest.get("apiVersion"))}: must be "{API_VERSION}"')
     if info is None:
-        known = ", ".join(f'"{kind}"' for kind in _BY_KIND)
+        known = ", ".join(f'"{info.kind}"' for info in KINDS)
         return [*problems, f"kind: Unsupported value: {_shown(manifest.get('kind'))}: supported values: {known}"]
     problems += [f'unknown field "{field}"' for field in manifest if field not in _FIELDS]
     problems += metadata.problems(manifest.get("metadata"))
@@ -68,7 +67,7 @@ def validate(manifest: JsonObject) -> list[str]:
 
 def validate_update(old: JsonObject, new: JsonObject) -> list[str]:
     """What is wrong with a change from `old` to `new`, two valid manifests of the same resource: a line each."""
-    info = _BY_KIND[new["kind"]]
+    info = next(info for info in KINDS if info.kind == new["kind"])
     before, after = (_named(manifest, _parse(info.spec, manifest["spec"])) for manifest in (old, new))
     inner = [
         f"spec.{rule.field}: {rule.message}"
