@@ -7,13 +7,9 @@ one, and the backoff of a failing resource would be defeated by its own error me
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from vectorops.api.meta import APPROVE_PLAN, FINALIZER, RECONCILE, SKIP_CLEANUP, TAKE_OVER_FROM, Resource
+from vectorops.api.meta import ANNOTATIONS, FINALIZER, Resource
 from vectorops.queue import Lane
-
-ANNOTATIONS: Final = (RECONCILE, APPROVE_PLAN, TAKE_OVER_FROM, SKIP_CLEANUP)
-"""What people tell us through; all other annotations are theirs."""
 
 
 @dataclass(frozen=True, slots=True)

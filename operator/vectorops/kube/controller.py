@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 KINDS: Final = tuple(PLURALS)
 """Each kind refers to the one before it."""
+QDRANT_PORT: Final = 6333
 
 
 class Controller:
@@ -178,7 +179,8 @@ def _refers_upward(one: Ref, other: Ref) -> bool:
 def endpoint(url: str) -> str:
     """What two connections to one server have in common: host and port."""
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port or QDRANT_PORT}"
     except ValueError:
         # Such as an unclosed bracket; the reconciler says so in status.
         return url

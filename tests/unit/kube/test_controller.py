@@ -1,0 +1,256 @@
+"""What is looked at, when and after what, with real queue and driver and a cluster in memory."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from vectorops import metrics
+from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import Transient, VectorOpsError, Waiting
+from vectorops.kube.controller import Controller, endpoint
+from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret, conditions
+from vectorops.reconcilers.databases import Databases
+from vectorops.reconcilers.driver import Driver
+
+MAIN, ZOO, CATS, DOGS = (
+    Ref("QdrantConnection", "team", "main"),
+    Ref("QdrantCollection", "team", "zoo"),
+    Ref("PointSet", "team", "cats"),
+    Ref("PointSet", "team", "dogs"),
+)
+SPECS: dict[str, JsonObject] = {
+    "QdrantConnection": {"url": "http://qdrant:6333"},
+    "QdrantCollection": {"connectionRef": {"name": "main"}},
+    "PointSet": {"collectionRef": {"name": "zoo"}},
+}
+
+
+class World:
+    """A cluster in memory, and reconcilers that find what the test says.
+
+    looks: how often each object was looked at. errors: what looking at one raises. hold: runs wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, JsonObject] = {}
+        self.looks: Counter[Ref] = Counter()
+        self.errors: dict[Ref, VectorOpsError] = {}
+        self.unreachable = False
+        self.at_work: set[Ref] = set()
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    def put(self, ref: Ref, **metadata: Any) -> Resource:
+        meta = {"name": ref.name, "namespace": ref.namespace, "uid": ref.name, "generation": 1, **metadata}
+        status = self.objects.get(ref, {}).get("status", {})
+        self.objects[ref] = {"kind": ref.kind, "metadata": meta, "spec": SPECS[ref.kind], "status": status}
+        return Resource.from_object(self.objects[ref])
+
+    async def reconcile(self, _: Context, resource: Resource) -> Outcome:
+        self.looks[resource.ref] += 1
+        self.at_work.add(resource.ref)
+        try:
+            await self.hold.wait()
+        finally:
+            self.at_work.discard(resource.ref)
+        if resource.ref in self.errors:
+            raise self.errors[resource.ref]
+        return Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "as declared")})
+
+    async def finalize(self, context: Context, resource: Resource) -> Outcome:
+        return await self.reconcile(context, resource)
+
+    async def get(self, ref: Ref) -> Resource | None:
+        if self.unreachable:
+            raise Transient(Reason.KUBERNETES_API, "no answer of the Kubernetes API server")
+        found = self.objects.get(ref)
+        return Resource.from_object(found) if found is not None else None
+
+    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
+        raise AssertionError((kind, refers_to))
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        raise AssertionError((namespace, name))
+
+    async def namespace(self, name: str) -> Namespace | None:
+        raise AssertionError(name)
+
+    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
+        raise AssertionError((resource, present))
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        self.objects[resource.ref]["status"] = status
+
+    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
+        """Nobody reads events here."""
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def controller(world):
+    databases = Databases(lambda *_: pytest.fail("no database is needed"))
+    context = Context(cluster=world, databases=databases, installation="test", writer="w")
+    made = Controller(Driver(context, dict.fromkeys(SPECS, world)), databases, workers=4, per_endpoint=2)
+    yield made
+    world.hold.set()
+    await made.stop(drain_seconds=5)
+
+
+async def quiet(controller: Controller) -> None:
+    """Until nothing runs and nothing waits for a worker."""
+    for _ in range(10_000):
+        await asyncio.sleep(0)
+        now = controller.snapshot()
+        if not now.running and not any(now.depth.values()):
+            return
+    pytest.fail("the controller did not come to rest")
+
+
+async def test_its_own_status_echo_causes_no_second_look(controller, world):
+    controller.seen(world.put(MAIN))
+    await quiet(controller)
+
+    controller.seen(await world.get(MAIN))
+    await quiet(controller)
+
+    assert world.objects[MAIN]["status"]["observedGeneration"] == 1
+    assert world.looks == {MAIN: 1}
+
+
+async def test_a_connection_that_becomes_ready_wakes_who_hangs_on_it(controller, world):
+    world.errors[ZOO] = Waiting(Reason.CONNECTION_NOT_READY, "waits", on=MAIN)
+    controller.seen(world.put(ZOO))
+    await quiet(controller)
+    assert world.looks == {ZOO: 1}
+
+    del world.errors[ZOO]
+    controller.seen(world.put(MAIN))
+    await quiet(controller)
+
+    assert world.looks[ZOO] == 2
+    assert world.objects[ZOO]["status"]["conditions"][0]["status"] == "True"
+
+
+async def test_a_collection_wakes_its_connection_only_when_that_waits_to_be_deleted(controller, world):
+    controller.seen(world.put(MAIN))
+    await quiet(controller)
+    controller.seen(world.put(ZOO))
+    await quiet(controller)
+    assert world.looks[MAIN] == 1
+
+    controller.seen(world.put(MAIN, deletionTimestamp="2026-01-01T00:00:00Z"))
+    await quiet(controller)
+    del world.objects[ZOO]
+    controller.gone(ZOO)
+    await quiet(controller)
+
+    assert world.looks[MAIN] == 3
+
+
+async def test_a_point_set_that_goes_wakes_its_siblings(controller, world):
+    """They may have wanted the ids that it held."""
+    controller.seen(world.put(CATS))
+    controller.seen(world.put(DOGS))
+    await quiet(controller)
+    before = world.looks[DOGS]
+
+    del world.objects[CATS]
+    controller.gone(CATS)
+    await quiet(controller)
+
+    assert world.looks[DOGS] == before + 1
+    assert controller.known("PointSet") == {DOGS}
+
+
+async def test_one_server_gets_no_more_than_its_share_of_the_workers(controller, world):
+    """Also when two connections lead to it."""
+    other = Ref("QdrantConnection", "team", "other")
+    for ref in (MAIN, other):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+
+    world.hold.clear()
+    for name in ("a", "b", "c"):
+        controller.seen(world.put(Ref("QdrantCollection", "team", name)))
+    controller.seen(world.put(other, generation=2))
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert len(world.at_work) == 2
+
+
+async def test_when_the_api_server_does_not_answer_the_key_is_tried_again_later(controller, world):
+    world.unreachable = True
+    errors = ("vectorops_reconcile_errors_total", {"kind": "PointSet", "reason": "KubernetesAPI"})
+    before = metrics.REGISTRY.get_sample_value(*errors) or 0
+
+    controller.seen(world.put(CATS))
+    await quiet(controller)
+
+    assert metrics.REGISTRY.get_sample_value(*errors) == before + 1
+    assert world.looks == {}
+    world.unreachable = False
+    # The pause is for the queue's tests; an add stands for its end.
+    controller.resync(CATS, within_seconds=0)
+    await asyncio.sleep(0.01)
+    await quiet(controller)
+    assert world.looks == {CATS: 1}
+
+
+async def test_the_gauge_of_resources_follows_them(controller, world):
+    def counted(ready: str, reason: str) -> float:
+        labels = {"kind": "PointSet", "ready": ready, "reason": reason}
+        return metrics.REGISTRY.get_sample_value("vectorops_resources", labels) or 0
+
+    metrics.RESOURCES.clear()  # Of the controllers of other tests.
+    world.errors[CATS] = Waiting(Reason.COLLECTION_NOT_READY, "waits", on=ZOO)
+    controller.seen(world.put(CATS))
+    await quiet(controller)
+    assert (counted("False", "CollectionNotReady"), counted("True", "Succeeded")) == (1, 0)
+
+    del world.errors[CATS]
+    controller.seen(world.put(CATS, generation=2))
+    await quiet(controller)
+    assert (counted("False", "CollectionNotReady"), counted("True", "Succeeded")) == (0, 1)
+
+    del world.objects[CATS]
+    controller.gone(CATS)
+    assert (counted("False", "CollectionNotReady"), counted("True", "Succeeded")) == (0, 0)
+
+
+async def test_a_stop_lets_a_running_look_end(controller, world):
+    world.hold.clear()
+    controller.seen(world.put(MAIN))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.at_work == {MAIN}
+
+    stopping = asyncio.create_task(controller.stop(drain_seconds=5))
+    await asyncio.sleep(0)
+    world.hold.set()
+    await stopping
+
+    assert world.objects[MAIN]["status"]["observedGeneration"] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://qdrant:6333", "http://qdrant:6333/"),
+        ("http://qdrant", "http://QDRANT:6333"),
+        ("https://qdrant.team.svc", "https://qdrant.team.svc:6333/prefix"),
+    ],
+)
+def test_two_urls_of_one_server_are_one_endpoint(one, other):
+    assert endpoint(one) == endpoint(other)
+
+
+def test_a_url_that_is_none_is_an_endpoint_of_its_own():
+    assert endpoint("http://[::1") != endpoint("http://[::2")
