@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from servers.certificates import CertificateAuthority
 from servers.kubeapi import ApiError, TimedOut
+from servers.process import DidNotStart
 from servers.proxy import Call, Cut
 from servers.qdrant import QdrantTls
 
@@ -226,3 +229,29 @@ async def test_a_watch_streams_through_a_proxy(api, kube, namespace, start_proxy
     assert '"ADDED"' in first
     assert '"news"' in first
     assert [str(call) for call in proxy.calls] == [f"GET {path}?watch=true"]
+
+
+async def test_the_operator_is_ready_when_it_has_started_and_ends_when_it_is_told(start_operator, namespace):
+    operator = start_operator(installation="mine")
+    assert "vectorops_" in operator.metrics()
+
+    assert operator.stop() == 0
+
+    first = json.loads(operator.log_text().splitlines()[0])
+    assert first["installation"] == "mine"
+    assert first["namespaces"] == [namespace]
+
+
+async def test_an_operator_can_be_killed_at_its_first_call_and_started_again(start_operator, kube, start_proxy):
+    proxy = start_proxy(kube.url, tls=kube.tls)
+    operator = start_operator(kubeconfig=kube.kubeconfig(proxy.url))
+    operator.stop()
+    proxy.before = lambda _: operator.kill()
+
+    with pytest.raises(DidNotStart):
+        operator.start()
+    assert operator.status == -signal.SIGKILL
+    proxy.before = None
+    operator.start()
+
+    assert operator.running
