@@ -62,8 +62,8 @@ class Cluster(Protocol):
 class Outcome:
     """What one reconciliation found out. Reconcilers return it and never write status themselves.
 
-    status: the whole new status without `observedGeneration`; the driver adds that, keeps transition times, and writes it
-        if it differs from the old one. None: the resource is gone, there is nothing to write.
+    status: the whole new status without `observedGeneration`; the driver adds that, keeps transition times, and writes
+        it if it differs from the old one. None: the resource is gone, there is nothing to write.
     requeue_after: seconds until the next look even if nothing happens; None means the periodic resync.
     Raising `Transient` means: try again with backoff. `Waiting`: the named dependency will wake us. `Terminal`: only a
     change of the resource can help. The status then keeps what it said, with new conditions.

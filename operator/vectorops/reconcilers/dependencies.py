@@ -89,6 +89,12 @@ async def require_collection(context: Context, point_set: Resource) -> Resource:
     return collection
 
 
+def physical_name(collection: Resource) -> str:
+    """Name in Qdrant of a QdrantCollection, from its raw spec."""
+    name: str = collection.spec.get("collectionName") or collection.meta.name
+    return name
+
+
 def _access(connection: Resource, database: Database) -> Access:
     return Access(connection.meta.name, database, connection.spec.get("ledgerCollectionName") or LEDGER_COLLECTION)
 

@@ -18,7 +18,13 @@ from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize
-from vectorops.reconcilers.dependencies import Access, cleanup_access, require_access, require_collection
+from vectorops.reconcilers.dependencies import (
+    Access,
+    cleanup_access,
+    physical_name,
+    require_access,
+    require_collection,
+)
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -56,7 +62,7 @@ class PointSetReconciler:
         schema = schema_of(found)
         declaration = declare(spec.points, schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as)
         store = _store(context, access, resource.ref, name, incarnation)
-        synced = await sync(store, _sync_target(context, resource.ref, found, name, mark), declaration)
+        synced = await sync(store, _sync_target(context, resource.ref, found, collection, mark), declaration)
         logger.debug(
             "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
         )
@@ -72,20 +78,19 @@ class PointSetReconciler:
         return await finalize(context, resource, clean_up)
 
 
-def physical_name(collection: Resource) -> str:
-    """Name in Qdrant of a QdrantCollection."""
-    name: str = collection.spec.get("collectionName") or collection.meta.name
-    return name
-
-
 def _owned(context: Context, collection: Resource, found: JsonObject, name: str) -> Mark | None:
-    """The mark of a collection that the operator owns, None for one that its user manages."""
-    if collection.spec.get("managedBy") == "User":
-        return None
+    """The mark of a collection that the operator owns; for one that its user manages, what it may have from before."""
     mark = mark_of(found, name)
+    if _is_users(collection):
+        # One that was ours once still tells its incarnation.
+        return mark
     if mark is None or not mark.belongs_to(context.installation, collection.ref):
         raise _not_ready(collection, "it does not own the collection in Qdrant")
     return mark
+
+
+def _is_users(collection: Resource) -> bool:
+    return collection.spec.get("managedBy") == "User"
 
 
 def _not_ready(collection: Resource, why: str) -> Waiting:
@@ -93,14 +98,14 @@ def _not_ready(collection: Resource, why: str) -> Waiting:
     return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
 
 
-def _sync_target(context: Context, ref: Ref, found: JsonObject, name: str, mark: Mark | None) -> Target:
+def _sync_target(context: Context, ref: Ref, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
     key = registration_key(context.installation, ref)
     incarnation = mark.incarnation if mark else UNMANAGED
     return Target(
-        collection=name,
+        collection=physical_name(collection),
         schema=schema_of(found),
         # A collection of the user's gets nothing written into it, so nobody can tell whether a ledger was lost.
-        registered=key in registrations(found, incarnation) if mark else None,
+        registered=None if _is_users(collection) else key in registrations(found, incarnation),
         registration={key: incarnation},
         previous=mark.previous if mark else "",
         replication_factor=found["config"]["params"].get("replication_factor") or 1,
@@ -134,10 +139,6 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
     store = _store(context, access, resource.ref, where.collection, where.incarnation)
     found = await access.database.collection(where.collection)
     mark = mark_of(found, where.collection) if found else None
-    if mark is not None and mark.installation != context.installation and not mark.released:
-        # Another installation took the collection over, and these points with it: its set of the same name inherits
-        # the ledger.
-        return
     if found is None or (mark.incarnation if mark else UNMANAGED) != where.incarnation:
         # The physical collection that held the points is gone, and they with it.
         await store.remove()

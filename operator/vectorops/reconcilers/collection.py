@@ -1,0 +1,256 @@
+"""QdrantCollection: is the collection as declared? `collections` works out and does what is between; this module
+decides whose it is, how much of that may be done, and tells.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
+from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.collections.apply import apply
+from vectorops.collections.plan import Plan, differences, mismatches, plan
+from vectorops.collections.resolve import Desired, desired, schema_status
+from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.database import Database
+from vectorops.qdrant.marks import Mark, mark_of, new_incarnation
+from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
+from vectorops.reconcilers.spec import parse
+from vectorops.reconcilers.status import suspended, without_conditions
+
+logger = logging.getLogger(__name__)
+
+
+class CollectionReconciler:
+    """See `driver.Reconciler`."""
+
+    async def reconcile(self, context: Context, resource: Resource) -> Outcome:
+        spec = parse(QdrantCollectionSpec, resource)
+        if spec.suspend:
+            return Outcome(suspended(resource))
+        wanted = desired(spec, resource.meta.name)
+        database = (await require_access(context, resource)).database
+        found = await observe(database, wanted.name, wanted.aliases)
+        version = database.info.version
+        if spec.managed_by == "User":
+            await _disown(context, resource, database, found)
+            return _compared(resource, wanted, found, version)
+
+        mark = await claim(context, resource, spec, found, mismatches(wanted, found, version=version))
+        await context.cluster.set_finalizer(resource, True)
+        todo = plan(wanted, found, version=version, last_applied=mark.last_applied)
+        reported = spec.drift_policy == "Report" and todo.is_drift
+        approved = _is_approved(resource, todo.drift_hash if reported else todo.hash)
+        if reported and not approved:
+            return Outcome(_status(resource, wanted, todo, mark, drifted=True))
+        if todo.is_drift:
+            await _tell_correction(context, resource, todo)
+        applied = await apply(database, todo, mark, approved=approved)
+        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved))
+
+    async def finalize(self, context: Context, resource: Resource) -> Outcome:
+        async def clean_up() -> Outcome | None:
+            if resource.spec.get("managedBy") == "User" or resource.spec.get("deletionPolicy") != "Delete":
+                await _release(context, resource)
+                return None
+            return await _delete(context, resource)
+
+        return await finalize(context, resource, clean_up)
+
+
+async def claim(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed, in_the_way: list[str]
+) -> Mark:
+    """The mark that the collection has, or is to get, if it is ours or may become so.
+
+    in_the_way: what would have to be destroyed to make it as declared.
+    Raises Terminal OwnedByAnother or NotAdopted.
+    """
+    ours = Mark(
+        installation=context.installation,
+        namespace=resource.meta.namespace,
+        name=resource.meta.name,
+        uid=resource.meta.uid,
+        collection=found.name,
+        incarnation=new_incarnation(),
+        connection=spec.connection_ref.name,
+        deletion_policy=spec.deletion_policy or "Retain",
+    )
+    mark = found.mark
+    if not found.exists:
+        return ours
+    if mark is not None and mark.belongs_to(context.installation, resource.ref):
+        # The UID only informs: a rebuilt cluster has others, and must find everything as it was.
+        return replace(mark, connection=ours.connection, deletion_policy=ours.deletion_policy)
+    if mark is not None and not mark.released:
+        await _require_take_over(context, resource, mark)
+        previous = mark.installation if mark.installation != context.installation else mark.previous
+        return replace(ours, incarnation=mark.incarnation, previous=previous, last_applied=mark.last_applied)
+    if spec.adoption_policy == "Never":
+        raise Terminal(
+            Reason.NOT_ADOPTED,
+            f"collection {found.name!r} was there first, and adoptionPolicy is Never: choose another collectionName, "
+            "or adoptionPolicy: IfMatching",
+        )
+    if in_the_way:
+        raise Terminal(
+            Reason.NOT_ADOPTED,
+            f"collection {found.name!r} was there first, and cannot be adopted without losing data: "
+            + "; ".join(in_the_way),
+        )
+    return replace(ours, incarnation=mark.incarnation) if mark is not None else ours
+
+
+async def _require_take_over(context: Context, resource: Resource, mark: Mark) -> None:
+    """May we take the collection from the owner that its mark names? Raises Terminal OwnedByAnother."""
+    asked = resource.meta.annotations.get(TAKE_OVER_FROM)
+    fresh = resource.status.get("lastHandledTakeOverFrom") != asked
+    if asked == mark.installation and fresh:
+        within = mark.installation == context.installation
+        if not within or await context.cluster.get(Ref(mark.kind, mark.namespace, mark.name)) is None:
+            return
+    raise Terminal(
+        Reason.OWNED_BY_ANOTHER,
+        f"collection {mark.collection!r} belongs to {mark.owner}; nothing is changed. To move it here, stop that one "
+        f"and set the annotation {TAKE_OVER_FROM}: {mark.installation}",
+    )
+
+
+async def _disown(context: Context, resource: Resource, database: Database, found: Observed) -> None:
+    """The resource was changed to managedBy User: what is ours becomes nobody's. Its incarnation stays, for the
+    sets' ledgers.
+    """
+    if found.mark is not None and found.mark.belongs_to(context.installation, resource.ref):
+        await database.update_collection(found.name, {"metadata": found.mark.release().metadata()})
+
+
+def _compared(resource: Resource, wanted: Desired, found: Observed, version: str) -> Outcome:
+    """The answer for a collection that is only looked at."""
+    if not found.exists:
+        message = (
+            f"there is no collection {wanted.name!r}, and managedBy is User: it must be created by whoever manages it"
+        )
+        raise Waiting(Reason.COLLECTION_NOT_FOUND, message)
+    differing = differences(wanted, found, version=version)
+    if differing:
+        raise Terminal(
+            Reason.SCHEMA_MISMATCH, f"collection {wanted.name!r} differs, and is its user's: {'; '.join(differing)}"
+        )
+    told = conditions(True, Reason.SUCCEEDED, f"collection {wanted.name!r} is as declared")
+    return Outcome(_base(resource, wanted, None) | {"conditions": told})
+
+
+def _is_approved(resource: Resource, plan_hash: str) -> bool:
+    """Does the annotation name this very plan, for the first time?"""
+    asked = resource.meta.annotations.get(APPROVE_PLAN)
+    return bool(plan_hash) and asked == plan_hash and resource.status.get("lastHandledApprovePlan") != plan_hash
+
+
+async def _tell_correction(context: Context, resource: Resource, todo: Plan) -> None:
+    message = f"changed by others, and put right: {'; '.join(line for step in todo.doable for line in step.lines)}"
+    logger.info(message, extra={"resource": str(resource.ref), "reason": Reason.DRIFTED.value})
+    await context.cluster.event(resource, "DriftCorrected", message, warning=False)
+
+
+def _base(resource: Resource, wanted: Desired, mark: Mark | None) -> JsonObject:
+    physical = PhysicalCollection(name=wanted.name, incarnation=mark.incarnation if mark else None)
+    return {
+        **without_conditions(resource.status),
+        "collection": physical.dump(),
+        "schema": schema_status(wanted).dump(),
+        "plan": None,
+        "lastHandledTakeOverFrom": resource.meta.annotations.get(TAKE_OVER_FROM) if mark else None,
+        "lastHandledApprovePlan": None,
+    }
+
+
+def _status(
+    resource: Resource, wanted: Desired, left: Plan, mark: Mark, *, drifted: bool = False, approved: bool = False
+) -> JsonObject:
+    """left: what is not done. approved: the plan that the annotation names has just been done."""
+    asked, handled = resource.meta.annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
+    held_back = (*left.doable, *left.held_back) if drifted else left.held_back
+    lines = [line for step in held_back for line in step.described()]
+    plan_hash = left.drift_hash if drifted else left.hash
+    shown = PlanStatus(hash=plan_hash, steps=lines, destructive=bool(left.held_back)).dump() if lines else None
+    return {
+        **_base(resource, wanted, mark),
+        "plan": shown,
+        "lastHandledApprovePlan": asked if approved or handled == asked else None,
+        "conditions": _told(wanted, left, plan_hash, lines if drifted else []),
+    }
+
+
+def _told(wanted: Desired, left: Plan, plan_hash: str, drift: list[str]) -> list[JsonObject]:
+    drifted = f"changed by others: {'; '.join(drift)}; approve plan {plan_hash} to put it right" if drift else ""
+    if left.held_back:
+        first = left.held_back[0].described()[0]
+        message = f"{first}; approve plan {plan_hash} with the annotation {APPROVE_PLAN}, or take the change back"
+        return conditions(False, Reason.PLAN_HELD_BACK, message, stalled=True, drifted=drifted)
+    if left.taken:
+        message = "; ".join(f"alias {alias!r} leads to collection {holder!r}" for alias, holder in left.taken)
+        return conditions(
+            False, Reason.ALIAS_TAKEN, f"{message}; aliases of others are not moved", stalled=True, drifted=drifted
+        )
+    if left.unsupported:
+        message = "; ".join(f"{path}: {value!r}" for path, value in left.unsupported)
+        told = f"Qdrant {left.version} accepts this and does not keep it: {message}"
+        return conditions(False, Reason.UNSUPPORTED_BY_SERVER, told, stalled=True, drifted=drifted)
+    return conditions(True, Reason.SUCCEEDED, f"collection {wanted.name!r} is as declared", drifted=drifted)
+
+
+async def _release(context: Context, resource: Resource) -> None:
+    """The collection stays behind. Tried once: a resource that keeps its data must never hang in deletion."""
+    name = physical_name(resource)
+    try:
+        access = await cleanup_access(context, resource.meta.namespace, resource.spec["connectionRef"]["name"])
+        found = await access.database.collection(name)
+        mark = mark_of(found, name) if found is not None else None
+        if mark is not None and mark.belongs_to(context.installation, resource.ref):
+            await access.database.update_collection(name, {"metadata": mark.release().metadata()})
+    except VectorOpsError as error:
+        words = {"resource": str(resource.ref), "reason": error.reason.value}
+        logger.warning("the mark of the retained collection stays: %s", error.message, extra=words)
+
+
+async def _delete(context: Context, resource: Resource) -> Outcome | None:
+    """Deletes the collection if it is ours, after the PointSets that fill it. Returns what it waits for, if
+    anything.
+    """
+    point_sets = await context.cluster.list("PointSet", refers_to=resource.ref)
+    if point_sets:
+        return _blocked(resource, point_sets)
+    name = physical_name(resource)
+    access = await cleanup_access(context, resource.meta.namespace, resource.spec["connectionRef"]["name"])
+    if not await _is_ours(context, resource, access.database, name):
+        return None
+    await access.database.delete_collection(name)
+    if await _is_ours(context, resource, access.database, name):
+        raise Transient(Reason.DELETING, f"collection {name!r} is still there after it was deleted")
+    return None
+
+
+async def _is_ours(context: Context, resource: Resource, database: Database, name: str) -> bool:
+    if name in await database.aliases():
+        # The name leads to a collection of somebody else's; ours is gone.
+        return False
+    found = await database.collection(name)
+    mark = mark_of(found, name) if found is not None else None
+    return mark is not None and mark.belongs_to(context.installation, resource.ref)
+
+
+def _blocked(resource: Resource, point_sets: list[Resource]) -> Outcome:
+    live = sorted(point_set.meta.name for point_set in point_sets if not point_set.deleting)
+    if live:
+        reason = Reason.DELETION_BLOCKED
+        message = f"PointSets still refer to it: {', '.join(live)}; delete them first, or set deletionPolicy: Retain"
+    else:
+        reason = Reason.DELETING
+        message = f"waiting for PointSets to delete their points: {', '.join(sorted(p.meta.name for p in point_sets))}"
+    told = conditions(False, reason, message, reconciling=True)
+    return Outcome({**without_conditions(resource.status), "conditions": told}, requeue_after=60.0)
