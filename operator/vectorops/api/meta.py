@@ -166,6 +166,18 @@ class ObjectMeta(BaseModel):
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, raw: JsonObject) -> JsonObject:
+        """As the API server reads a manifest: a null field is absent, a null label is empty."""
+        return {
+            field: {key: "" if text is None else text for key, text in value.items()}
+            if isinstance(value, dict)
+            else value
+            for field, value in raw.items()
+            if value is not None
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:

@@ -64,6 +64,9 @@ def _map(metadata: JsonObject, field: str) -> Iterator[str]:
     for key, value in values.items():
         if not _is_qualified(key.lower() if field == "annotations" else key):
             yield f"metadata.{field}: Invalid value: {key!r}: name part must consist of {_CHARACTERS}"
+        if value is None:
+            # The API server reads it as the empty string.
+            continue
         if not isinstance(value, str):
             yield f"metadata.{field}: {key}: the value must be of type string: quote it"
         elif field == "labels" and value and (len(value) > 63 or not _QUALIFIED.fullmatch(value)):

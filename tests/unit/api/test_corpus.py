@@ -3,6 +3,7 @@
 import pytest
 
 from corpus import Case, cases
+from vectorops.api.meta import Resource
 from vectorops.api.validation import validate, validate_update
 
 
@@ -13,6 +14,14 @@ def problems(case: Case) -> list[str]:
 @pytest.mark.parametrize("case", cases("good"), ids=str)
 def test_a_good_manifest_is_let_through(case: Case):
     assert problems(case) == []
+
+
+@pytest.mark.parametrize("case", cases("good"), ids=str)
+def test_a_good_manifest_can_be_read_as_a_resource(case: Case):
+    """The command line hands it to the reconcilers next."""
+    resource = Resource.from_object(case.manifest)
+
+    assert (resource.kind, resource.meta.name) == (case.manifest["kind"], case.manifest["metadata"]["name"])
 
 
 @pytest.mark.parametrize("case", cases("bad"), ids=str)
