@@ -1,8 +1,9 @@
 """The narrow door to one Qdrant: everything that the operator ever asks of it.
 
-Two implementations: `server.Server` (REST, and gRPC for writing points) and `embedded.Embedded` (qdrant-client's local mode,
-for `vectorops apply --qdrant FOLDER`). Collections are exchanged as Qdrant's own JSON, because the options in them are
-verbatim; points as the small types below, because their numbers must stay numpy arrays up to the wire.
+Two implementations: `server.Server` (REST, and gRPC for writing points) and `embedded.Embedded` (qdrant-client's
+local mode, for `vectorops apply --qdrant FOLDER`). Collections are exchanged as Qdrant's own JSON, because the
+options in them are verbatim; points as the small types below, because their numbers must stay numpy arrays up to the
+wire.
 
 Every method raises only errors of `vectorops.errors`. A write returns when Qdrant says `completed`; anything less is
 `OutcomeUnknown`.
@@ -101,7 +102,7 @@ class Database(Protocol):
     async def update_collection(self, name: str, body: JsonObject) -> None: ...
 
     async def delete_collection(self, name: str) -> None:
-        """Also succeeds when there is none."""
+        """Also succeeds when there is none; given an alias, it deletes nothing."""
 
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         """Creates, or replaces in place (never delete and create: filtered queries would fail meanwhile)."""
@@ -115,7 +116,9 @@ class Database(Protocol):
 
     async def delete_alias(self, alias: str) -> None: ...
 
-    # Points. Lists may be of any length, also empty: implementations split them by points and by bytes.
+    # Points. Lists may be of any length, also empty: implementations split them by points and by bytes, and send more
+    # than one part at a time, so an id should stand in a list once. Parts may fail differently: OutcomeUnknown is then
+    # raised rather than Rejected.
     async def points(
         self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
     ) -> dict[PointId, StoredPoint]:
@@ -126,17 +129,25 @@ class Database(Protocol):
     ) -> None:
         """Writes whole points.
 
-        insert_only: existing points are left as they are (not an error). where: a Qdrant filter; existing points that do
-        not match it are left as they are. Raises Rejected if Qdrant refuses the content: some points may have been written.
+        insert_only: existing points are left as they are (not an error). where: a Qdrant filter; existing points that
+        do not match it are left as they are. Raises Rejected if Qdrant refuses the content: some points may have been
+        written.
         """
 
     async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
-        """Replaces the given vectors of existing points; other vectors and the payload stay."""
+        """Replaces the given vectors of existing points; other vectors and the payload stay.
+
+        Raises Rejected with status 404 for a missing point; others may have been written. So do the next two.
+        """
 
     async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None: ...
 
     async def change_payloads(self, name: str, changes: Sequence[PayloadChange]) -> None:
-        """Changes payloads of existing points key by key; never overwrites a whole payload."""
+        """Changes payloads of existing points key by key.
+
+        Only a change that puts a null under a top-level key reads and overwrites the whole payload of its point: to
+        Qdrant, a null in a change means to remove the key.
+        """
 
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """Missing ids are not an error."""
@@ -144,4 +155,5 @@ class Database(Protocol):
     async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
         """All points that match a filter, vectors left out. For small results."""
 
-    async def delete_matching(self, name: str, where: JsonObject) -> None: ...
+    async def delete_matching(self, name: str, where: JsonObject) -> None:
+        """Deletes all points that match a filter; an empty one matches all."""

@@ -1,0 +1,262 @@
+"""A folder as a Qdrant: qdrant-client's local mode, for `vectorops apply --qdrant FOLDER`.
+
+For demos and plans, small by nature; one process at a time. What local mode forgets (all options but vectors and
+metadata, and payload indexes) is remembered under one key of the collection's metadata, which nobody sees from here:
+see `echo`.
+
+Import this only where a folder is opened: it brings the whole of qdrant-client along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from qdrant_client import AsyncQdrantClient, models
+
+from vectorops.api.meta import GROUP, JsonObject
+from vectorops.api.reasons import Reason
+from vectorops.errors import Rejected
+from vectorops.qdrant import echo, errors, wire
+from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, Sparse, StoredPoint, VectorData
+
+REMEMBERED: Final = f"{GROUP}/embedded"
+SCROLL_PAGE: Final = 100
+
+
+class Embedded:
+    """See `Database`, which this implements. The folder is opened, and locked, at the first use."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.endpoint = str(folder)
+        self.info = ServerInfo(version="", distributed=False)
+        self._open: AsyncQdrantClient | None = None
+
+    async def check(self) -> ServerInfo:
+        with self._errors(writes=False):
+            found = await self._client().info()
+        self.info = ServerInfo(version=found.version, distributed=False)
+        return self.info
+
+    async def close(self) -> None:
+        if self._open is not None:
+            await self._open.close()
+            self._open = None
+
+    # ---- collections ----
+
+    async def collection(self, name: str) -> JsonObject | None:
+        try:
+            with self._errors(writes=False):
+                info = await self._client().get_collection(name)
+        except Rejected as rejected:
+            if rejected.status == 404:
+                return None
+            raise
+        found: JsonObject = info.model_dump(mode="json", exclude_none=True)
+        metadata = found["config"].pop("metadata", {})
+        remembered = metadata.pop(REMEMBERED, None)
+        if remembered is not None:
+            points = found["points_count"]
+            schema = {path: {**index, "points": points} for path, index in remembered["payload_schema"].items()}
+            found |= {"config": remembered["config"], "payload_schema": schema}
+        if metadata:
+            found["config"]["metadata"] = metadata
+        return found
+
+    async def collection_names(self) -> list[str]:
+        with self._errors(writes=False):
+            found = await self._client().get_collections()
+        return [collection.name for collection in found.collections]
+
+    async def create_collection(self, name: str, body: JsonObject) -> None:
+        with self._errors(writes=True):
+            config = echo.created(body)
+            await self._client().create_collection(
+                name,
+                vectors_config=_vectors_config(config["params"]["vectors"]),
+                sparse_vectors_config=_sparse_config(config["params"].get("sparse_vectors", {})),
+                metadata={**(body.get("metadata") or {}), **_remembering(config, {})},
+            )
+
+    async def update_collection(self, name: str, body: JsonObject) -> None:
+        before = await self._existing(name)
+        with self._errors(writes=True):
+            config = echo.patched(before["config"], body)
+            await self._client().update_collection(
+                name,
+                # How weights count is the one option that local mode searches by.
+                sparse_vectors_config=_sparse_config(config["params"].get("sparse_vectors", {})),
+                metadata={**(body.get("metadata") or {}), **_remembering(config, before["payload_schema"])},
+            )
+
+    async def delete_collection(self, name: str) -> None:
+        with self._errors(writes=True):
+            await self._client().delete_collection(name)
+
+    async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
+        with self._errors(writes=True):
+            index = echo.indexed(schema)
+        before = await self._existing(name)
+        await self._remember_indexes(name, before["config"], before["payload_schema"] | {path: index})
+
+    async def delete_index(self, name: str, path: str) -> None:
+        before = await self._existing(name)
+        left = {other: index for other, index in before["payload_schema"].items() if other != path}
+        await self._remember_indexes(name, before["config"], left)
+
+    async def aliases(self) -> dict[str, str]:
+        with self._errors(writes=False):
+            found = await self._client().get_aliases()
+        return {alias.alias_name: alias.collection_name for alias in found.aliases}
+
+    async def create_alias(self, alias: str, collection: str) -> None:
+        action = models.CreateAliasOperation(
+            create_alias=models.CreateAlias(alias_name=alias, collection_name=collection)
+        )
+        with self._errors(writes=True):
+            await self._client().update_collection_aliases([action])
+
+    async def delete_alias(self, alias: str) -> None:
+        action = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+        with self._errors(writes=True):
+            await self._client().update_collection_aliases([action])
+
+    # ---- points ----
+
+    async def points(
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+    ) -> dict[PointId, StoredPoint]:
+        with self._errors(writes=False):
+            records = await self._client().retrieve(name, _ids(ids), with_payload=payload, with_vectors=vectors)
+        points = map(_stored, records)
+        return {point.id: point for point in points}
+
+    async def upsert(
+        self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None
+    ) -> None:
+        if not points:
+            return
+        update_filter = wire.INSERT_ONLY if insert_only else where
+        with self._errors(writes=True):
+            structs = [
+                models.PointStruct(id=wire.id_json(point.id), vector=_vectors(point), payload=point.payload)
+                for point in points
+            ]
+            await self._client().upsert(name, structs, update_filter=_filter(update_filter))
+
+    async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
+        if not points:
+            return
+        with self._errors(writes=True):
+            changed = [models.PointVectors(id=wire.id_json(point.id), vector=_vectors(point)) for point in points]
+            await self._client().update_vectors(name, changed)
+
+    async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None:
+        if not ids or not vectors:
+            return
+        with self._errors(writes=True):
+            await self._client().delete_vectors(name, list(vectors), models.PointIdsList(points=_ids(ids)))
+
+    async def change_payloads(self, name: str, changes: Sequence[PayloadChange]) -> None:
+        for change in changes:
+            one = models.PointIdsList(points=_ids([change.id]))
+            if not wire.puts_null(change):
+                with self._errors(writes=True):
+                    await self._client().set_payload(name, wire.payload_patch(change), one)
+                continue
+            stored = await self.points(name, [change.id], payload=True)
+            before = stored[change.id].payload if stored else {}
+            with self._errors(writes=True):
+                await self._client().overwrite_payload(name, wire.changed(before, change), one)
+
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
+        if not ids:
+            return
+        with self._errors(writes=True):
+            await self._client().delete(name, models.PointIdsList(points=_ids(ids)))
+
+    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
+        found: list[StoredPoint] = []
+        offset: Any = None
+        while True:
+            with self._errors(writes=False):
+                records, offset = await self._client().scroll(
+                    name, _filter(where), limit=SCROLL_PAGE, offset=offset, with_payload=payload, with_vectors=False
+                )
+            found += map(_stored, records)
+            if offset is None:
+                return found
+
+    async def delete_matching(self, name: str, where: JsonObject) -> None:
+        with self._errors(writes=True):
+            await self._client().delete(name, models.FilterSelector(filter=models.Filter.model_validate(where)))
+
+    # ---- the folder ----
+
+    def _client(self) -> AsyncQdrantClient:
+        if self._open is None:
+            self._open = AsyncQdrantClient(path=self.endpoint)
+        return self._open
+
+    @contextmanager
+    def _errors(self, *, writes: bool) -> Iterator[None]:
+        try:
+            yield
+        except tuple(kind for kind, _ in errors.LOCAL) as error:
+            # Without its origin: that would quote content.
+            raise errors.from_local(error, self.endpoint, writes=writes) from None
+
+    async def _existing(self, name: str) -> JsonObject:
+        found = await self.collection(name)
+        if found is None:
+            message = f"Not found: Collection `{name}` doesn't exist!"
+            raise Rejected(Reason.REQUEST_REJECTED, message, status=404)
+        return found
+
+    async def _remember_indexes(self, name: str, config: JsonObject, schema: JsonObject) -> None:
+        with self._errors(writes=True):
+            await self._client().update_collection(name, metadata=_remembering(config, schema))
+
+
+def _remembering(config: JsonObject, payload_schema: JsonObject) -> JsonObject:
+    """As an addition to metadata."""
+    options = {key: value for key, value in config.items() if key != "metadata"}
+    indexes = {
+        path: {key: value for key, value in index.items() if key != "points"} for path, index in payload_schema.items()
+    }
+    return {REMEMBERED: {"config": options, "payload_schema": indexes}}
+
+
+def _vectors_config(vectors: JsonObject) -> models.VectorParams | dict[str, models.VectorParams]:
+    if echo.flat(vectors):
+        return models.VectorParams.model_validate(vectors)
+    return {name: models.VectorParams.model_validate(params) for name, params in vectors.items()}
+
+
+def _sparse_config(sparse: JsonObject) -> dict[str, models.SparseVectorParams] | None:
+    return {name: models.SparseVectorParams.model_validate(params) for name, params in sparse.items()} or None
+
+
+def _ids(ids: Sequence[PointId]) -> list[int | str]:
+    return [wire.id_json(point_id) for point_id in ids]
+
+
+def _filter(where: JsonObject | None) -> models.Filter | None:
+    return None if where is None else models.Filter.model_validate(where)
+
+
+def _vectors(point: PointData) -> dict[str, Any]:
+    return {name: _plain(vector) for name, vector in point.vectors.items()}
+
+
+def _plain(vector: VectorData) -> Any:
+    if isinstance(vector, Sparse):
+        return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    return vector.tolist()
+
+
+def _stored(record: models.Record) -> StoredPoint:
+    return wire.parse_point(record.model_dump(mode="json"))
