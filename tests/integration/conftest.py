@@ -21,6 +21,7 @@ from typing import Protocol
 import pytest
 import yaml
 
+from integration.world import Stored
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
 from servers.operator import OperatorProcess
@@ -122,6 +123,13 @@ def qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+async def stored(qdrant: QdrantServer) -> AsyncIterator[Stored]:
+    """What `qdrant` holds."""
+    async with Stored(qdrant) as stored:
+        yield stored
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from vectorops.api.meta import Model, Resource
 from vectorops.api.reasons import Reason
+from vectorops.api.validation import explain
 from vectorops.errors import Terminal
 
 Spec = TypeVar("Spec", bound=Model)
@@ -19,8 +20,6 @@ Spec = TypeVar("Spec", bound=Model)
 def parse(model: type[Spec], resource: Resource) -> Spec:
     """The spec as a model. Raises Terminal InvalidSpec that names the first wrong field."""
     try:
-        return model.model_validate(resource.spec)
+        return model.model_validate(resource.spec, by_name=False)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in ("spec", *first["loc"]))
-        raise Terminal(Reason.INVALID_SPEC, f"{place}: {first['msg']}") from None
+        raise Terminal(Reason.INVALID_SPEC, explain(error)[0]) from None
