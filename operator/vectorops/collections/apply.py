@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.collections.plan import Action, LastApplied, Plan, Step, plan
+from vectorops.collections.plan import INDEXES, Action, Difference, LastApplied, Plan, Step, plan
 from vectorops.errors import OutcomeUnknown, Rejected, Terminal, Transient
 from vectorops.qdrant.collections import Observed, observe, same
 from vectorops.qdrant.database import Database
@@ -195,15 +195,17 @@ async def _create_alias(database: Database, name: str, alias: str) -> None:
 def _remembered(before: Plan, after: Plan) -> LastApplied:
     """What the mark says at the end: also what was sent in vain."""
     known = after.remembered()
-    tried = {difference.path: difference.have for difference in before.differences}
-    in_vain = {
-        difference.path
-        for difference in after.differences
-        # A value that changed meanwhile to a third one was changed by somebody: that is drift, for the next look.
-        if difference.want is None or (difference.path in tried and same(tried[difference.path], difference.have))
-    }
-    settled = known.settled | in_vain
+    settled = known.settled | {left.path for left in after.differences if _in_vain(left, before)}
     return replace(known, settled=settled, server=before.version if settled else "")
+
+
+def _in_vain(left: Difference, before: Plan) -> bool:
+    """Is this what the server made of what we sent? If not, somebody changed it meanwhile: drift, for the next look."""
+    if left.want is None:
+        return True
+    had = {difference.path: difference.have for difference in before.differences}
+    new_index = left.path[0] == INDEXES and left.path[1] not in before.observed.indexes
+    return (left.path in had or new_index) and same(had.get(left.path), left.have)
 
 
 async def _again(database: Database, done: Plan) -> Plan:

@@ -172,10 +172,18 @@ class Plan:
         """What `approve-plan` must say: 12 hexadecimal digits, "" if nothing is held back. Not for another
         incarnation.
         """
-        if not self.held_back:
+        return self._hash(self.held_back)
+
+    @property
+    def drift_hash(self) -> str:
+        """The same for all steps, where drift is only reported and the doable ones wait for approval too."""
+        return self._hash((*self.doable, *self.held_back))
+
+    def _hash(self, steps: tuple[Step, ...]) -> str:
+        if not steps:
             return ""
         incarnation = self.observed.mark.incarnation if self.observed.mark else ""
-        content = [incarnation, *([step.action, step.target, step.lines] for step in self.held_back)]
+        content = [incarnation, *([step.action, step.target, step.lines] for step in steps)]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:12]
 
     def describe(self, points: int | None = None) -> list[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from vectorops.api.collection import (
-    NamedVector,
     PayloadIndex,
     QdrantCollectionSpec,
     SchemaStatus,
@@ -87,13 +86,10 @@ class Desired:
 def desired(spec: QdrantCollectionSpec, resource_name: str) -> Desired:
     """The collection that a resource declares. Raises Terminal InvalidSpec with the field and what to do."""
     name = spec.collection_name or resource_name
-    named: list[NamedVector] = spec.vectors or []
-    vectors = {vector.name: _vector(vector, f"spec.vectors[{n}]") for n, vector in enumerate(named)}
+    vectors = {vector.name: _vector(vector, f"spec.vectors[{n}]") for n, vector in enumerate(spec.vectors or [])}
     if spec.vector is not None:
         vectors[UNNAMED] = _vector(spec.vector, "spec.vector")
     sparse = {vector.name: _sparse_vector(vector) for vector in spec.sparse_vectors or []}
-    for twice in sorted(vectors.keys() & sparse.keys()):
-        raise _invalid("spec.sparseVectors", f"{twice!r} is the name of a dense vector already")
     _refuse_typed("params", spec.params or {}, "spec.params")
     return Desired(
         name=name,
