@@ -21,9 +21,9 @@ from kubernetes.aio.client import ApiClient
 from vectorops import logs, metrics
 from vectorops.api.meta import GROUP, VERSION, Resource
 from vectorops.errors import Transient
-from vectorops.kube import access
-from vectorops.kube.calls import PLURALS, Calls, Refused
-from vectorops.kube.cluster import FORBIDDEN, KubeCluster
+from vectorops.kube import access, permissions
+from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
+from vectorops.kube.cluster import KubeCluster
 from vectorops.kube.controller import Controller
 from vectorops.kube.health import Endpoints, Vitals
 from vectorops.kube.listing import CannotStart, Listing
@@ -95,8 +95,15 @@ class Operator:
 
     @classmethod
     async def prepare(cls, settings: Settings, client: ApiClient) -> Operator:
-        """An operator that knows its installation. Raises CannotStart."""
-        installation = settings.installation or await _cluster_uid(Calls(client))
+        """An operator that may do what it must and knows its installation. Raises CannotStart."""
+        calls = Calls(client)
+        try:
+            missing = await permissions.missing(calls, settings.namespaces)
+        except Transient as error:
+            raise CannotStart(error.message) from error
+        if missing:
+            raise CannotStart(permissions.told(missing))
+        installation = settings.installation or await _cluster_uid(calls)
         logger.info("starting", extra={"installation": installation, "namespaces": list(settings.namespaces) or "all"})
         return cls(settings, client, installation)
 

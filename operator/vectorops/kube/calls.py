@@ -26,6 +26,12 @@ PLURALS: Final = {
 """Kind to the name of the resource in paths."""
 FIELD_MANAGER: Final = "vectorops"
 MERGE_PATCH: Final = "application/merge-patch+json"
+
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+EXPIRED: Final = 410
+
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 
 

@@ -18,7 +18,17 @@ import orjson
 from vectorops.api.meta import API_VERSION, FINALIZER, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
-from vectorops.kube.calls import FIELD_MANAGER, MERGE_PATCH, Calls, Refused, core_path, resource_path
+from vectorops.kube.calls import (
+    CONFLICT,
+    FIELD_MANAGER,
+    FORBIDDEN,
+    MERGE_PATCH,
+    NOT_FOUND,
+    Calls,
+    Refused,
+    core_path,
+    resource_path,
+)
 from vectorops.reconcilers.base import Namespace, Secret
 from vectorops.reconcilers.references import refers
 
@@ -29,11 +39,6 @@ NOTE_BYTES: Final = 1024
 """The longest text that an Event may carry."""
 TRIES: Final = 3
 REPORTING_CONTROLLER: Final = "vectorops.dev/operator"
-
-FORBIDDEN: Final = 403
-NOT_FOUND: Final = 404
-CONFLICT: Final = 409
-EXPIRED: Final = 410
 
 
 class KubeCluster:

@@ -17,8 +17,7 @@ from typing import Final, Protocol
 from vectorops import metrics
 from vectorops.api.meta import GROUP, Ref, Resource
 from vectorops.errors import Transient
-from vectorops.kube.calls import PLURALS, Refused
-from vectorops.kube.cluster import EXPIRED, FORBIDDEN, NOT_FOUND
+from vectorops.kube.calls import EXPIRED, NOT_FOUND, PLURALS, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ RETRY_SECONDS: Final = 30.0
 
 
 class CannotStart(Exception):
-    """Something that the operator cannot do without is missing; the message says what, and how to get it."""
+    """Something that the operator cannot do without is missing; the message says what, and often how to get it."""
 
 
 class Pages(Protocol):
@@ -116,13 +115,9 @@ class Listing:
 
 
 def _told(kind: str, error: Transient) -> str:
-    name = f"{PLURALS[kind]}.{GROUP}"
-    status = error.status if isinstance(error, Refused) else None
-    if status == NOT_FOUND:
+    if isinstance(error, Refused) and error.status == NOT_FOUND:
         return (
-            f"the CustomResourceDefinition {name} is not installed; "
+            f"the CustomResourceDefinition {PLURALS[kind]}.{GROUP} is not installed; "
             "install all of them with: vectorops crds | kubectl apply --server-side -f -"
         )
-    if status == FORBIDDEN:
-        return f"{error.message}; grant the operator get, list, watch and patch on {name} (see its RBAC manifests)"
     return error.message

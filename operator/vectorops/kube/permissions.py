@@ -1,0 +1,78 @@
+"""Whether RBAC lets the operator do what it cannot do without, asked of the API server before anything begins.
+
+Called by `app`. Without this a missing `watch` ends the process with a traceback, and a missing `patch` shows at the
+first write. What only some need is told where it is missed, such as a Secret in the status of its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from vectorops.api.meta import GROUP
+from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
+
+REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+class Right(NamedTuple):
+    """One verb on one resource (or its subresource) of ours, in one namespace or in all."""
+
+    resource: str
+    verb: str
+    namespace: str | None
+    subresource: str = ""
+
+    @property
+    def place(self) -> str:
+        """What it is about, for people."""
+        name = f"{self.resource}.{GROUP}" + (f"/{self.subresource}" if self.subresource else "")
+        return f"{name} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
+
+
+def needed(namespaces: Sequence[str]) -> list[Right]:
+    """All that the operator needs to watch these namespaces (none: all)."""
+    return [
+        right
+        for namespace in namespaces or (None,)
+        for resource in PLURALS.values()
+        for right in (
+            *(Right(resource, verb, namespace) for verb in ("get", "list", "watch", "patch")),
+            Right(resource, "patch", namespace, "status"),
+        )
+    ]
+
+
+async def missing(calls: Calls, namespaces: Sequence[str]) -> list[Right]:
+    """Those that RBAC does not grant; none if it does not even let us ask. Raises Transient."""
+    rights = needed(namespaces)
+    try:
+        answers = await asyncio.gather(*(_is_granted(calls, right) for right in rights))
+    except Refused as error:
+        if error.status != FORBIDDEN:
+            raise
+        return []
+    return [right for right, granted in zip(rights, answers, strict=True) if not granted]
+
+
+def told(rights: Sequence[Right]) -> str:
+    """What is missing, for people: `patch on pointsets.vectorops.dev/status in namespace team`."""
+    verbs: dict[str, list[str]] = {}
+    for right in rights:
+        verbs.setdefault(right.place, []).append(right.verb)
+    lines = [f"{', '.join(found)} on {place}" for place, found in verbs.items()]
+    return f"RBAC does not let the operator do what it must; grant its service account: {'; '.join(lines)}"
+
+
+async def _is_granted(calls: Calls, right: Right) -> bool:
+    attributes = {"group": GROUP, "resource": right.resource, "verb": right.verb, "subresource": right.subresource}
+    if right.namespace:
+        attributes["namespace"] = right.namespace
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await calls.call("POST", REVIEWS, body=body)
+    return bool(answer["status"]["allowed"])
