@@ -65,14 +65,19 @@ class References:
         return current
 
     def woken_by(self, ref: Ref) -> set[Ref]:
-        """Whose next look may find something new after `ref` changed or went: those that refer to it, those it
-        refers to (one of them may wait to be deleted), and, for a PointSet, its siblings (they may want the ids it
-        held).
+        """Whose next look may find something new after `ref` changed or went.
+
+        All that hang on it, directly or not; what it refers to (that may wait to be deleted); and, for a PointSet, its
+        siblings (they may want the ids that it held).
         """
-        woken = set(self._referrers.get(ref, ()))
+        woken = self._hanging_on(ref)
         pointed_at = self._target.get(ref)
         if pointed_at is not None:
             woken.add(pointed_at)
             if ref.kind == "PointSet":
                 woken |= self._referrers[pointed_at] - {ref}
         return woken
+
+    def _hanging_on(self, ref: Ref) -> set[Ref]:
+        direct = self._referrers.get(ref, set())
+        return direct.union(*(self._hanging_on(referrer) for referrer in direct))

@@ -1,0 +1,145 @@
+"""What the driver makes of what a reconciler returns or raises. The cluster here is a dictionary: only decisions
+are tested.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from vectorops.api.meta import RECONCILE, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal, Transient, Waiting
+from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.driver import Driver
+
+REF = Ref("PointSet", "zoo", "lions")
+DONE = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "done")}, requeue_after=7.0)
+
+
+class World:
+    """One resource, what is written to it, the time of day, and what its reconciler does next."""
+
+    def __init__(self) -> None:
+        self.resource: Resource | None = Resource(
+            "PointSet", ObjectMeta(name="lions", namespace="zoo", uid="u", generation=1), {}, {}
+        )
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.writes = 0
+        self.events: list[str] = []
+        self.act: Callable[[], Awaitable[Outcome]] = self._done
+        context = Context(cast("Any", self), cast("Any", None), "test", "writer")
+        self.driver = Driver(context, {"PointSet": self}, now=lambda: self.now)
+
+    async def _done(self) -> Outcome:
+        return DONE
+
+    def raises(self, error: Exception) -> None:
+        async def fail() -> Outcome:
+            raise error
+
+        self.act = fail
+
+    async def reconcile(self, _context: Context, _resource: Resource) -> Outcome:
+        return await self.act()
+
+    finalize = reconcile
+
+    async def get(self, _ref: Ref) -> Resource | None:
+        return self.resource
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        self.writes += 1
+        self.resource = replace(resource, status=status)
+
+    async def event(self, _resource: Resource, reason: str, _message: str, *, warning: bool) -> None:
+        self.events.append(f"{'Warning' if warning else 'Normal'} {reason}")
+
+    @property
+    def ready(self) -> JsonObject:
+        assert self.resource is not None
+        found = self.resource.condition("Ready")
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_the_status_is_written_once_and_then_only_when_it_changes(world: World) -> None:
+    first, second = await world.driver.run(REF), await world.driver.run(REF)
+
+    assert world.writes == 1
+    assert world.events == ["Normal Succeeded"]
+    assert (first.told, second.told) == (True, False)
+    assert second.requeue_after == 7.0
+
+
+async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no_longer(world: World) -> None:
+    await world.driver.run(REF)
+    world.raises(Transient(Reason.UNREACHABLE, "no answer"))
+
+    world.now += timedelta(minutes=10)
+    blip = await world.driver.run(REF)
+    world.now += timedelta(seconds=119)
+    await world.driver.run(REF)
+    assert blip.backoff
+    assert world.ready["status"] == "True"
+
+    world.now += timedelta(seconds=1)
+    await world.driver.run(REF)
+    assert (world.ready["status"], world.ready["reason"]) == ("False", "Unreachable")
+
+
+async def test_a_resource_that_never_was_ready_says_at_once_what_is_wrong(world: World) -> None:
+    world.raises(Transient(Reason.UNREACHABLE, "no answer"))
+    await world.driver.run(REF)
+    assert world.ready["reason"] == "Unreachable"
+
+
+async def test_what_cannot_be_helped_by_trying_again_is_not_tried_again(world: World) -> None:
+    world.raises(Terminal(Reason.INVALID_SPEC, "spec.points: wrong"))
+    verdict = await world.driver.run(REF)
+    assert (verdict.backoff, verdict.requeue_after) == (False, None)
+    assert world.events == ["Warning InvalidSpec"]
+
+
+async def test_what_waits_looks_again_by_itself_should_the_wake_up_be_lost(world: World) -> None:
+    world.raises(Waiting(Reason.COLLECTION_NOT_FOUND, "none"))
+    verdict = await world.driver.run(REF)
+    assert (verdict.backoff, verdict.requeue_after) == (False, 60.0)
+
+
+async def test_a_fault_of_ours_is_told_as_one_and_tried_again(world: World) -> None:
+    world.raises(ZeroDivisionError("secret detail"))
+    verdict = await world.driver.run(REF)
+    assert verdict.backoff
+    assert world.ready["reason"] == "InternalError"
+    assert "secret detail" not in world.ready["message"]
+
+
+async def test_the_reconcile_annotation_is_answered_when_the_look_is_over_and_not_while_it_is_retried(
+    world: World,
+) -> None:
+    assert world.resource is not None
+    asked = world.resource.meta.model_copy(update={"annotations": {RECONCILE: "now"}})
+    world.resource = replace(world.resource, meta=asked)
+
+    world.raises(Transient(Reason.UNREACHABLE, "no answer"))
+    await world.driver.run(REF)
+    assert "lastHandledReconcileAt" not in world.resource.status
+
+    world.act = world._done
+    await world.driver.run(REF)
+    assert world.resource.status["lastHandledReconcileAt"] == "now"
+
+
+async def test_a_resource_that_is_gone_wakes_those_that_waited_for_that(world: World) -> None:
+    world.resource = None
+    verdict = await world.driver.run(REF)
+    assert verdict.told
+    assert verdict.status is None

@@ -1,0 +1,63 @@
+"""Whom to wake when a resource changes."""
+
+from vectorops.api.meta import ObjectMeta, Ref, Resource
+from vectorops.reconcilers.references import References, refers
+
+CONNECTION = Ref("QdrantConnection", "zoo", "main")
+COLLECTION = Ref("QdrantCollection", "zoo", "animals")
+LIONS, BIRDS = Ref("PointSet", "zoo", "lions"), Ref("PointSet", "zoo", "birds")
+
+
+def known() -> References:
+    references = References()
+    references.update(_resource(COLLECTION, connectionRef={"name": "main"}))
+    for point_set in (LIONS, BIRDS):
+        references.update(_resource(point_set, collectionRef={"name": "animals"}))
+    return references
+
+
+def test_a_connection_wakes_everything_that_hangs_on_it_and_not_only_its_collections() -> None:
+    assert known().woken_by(CONNECTION) == {COLLECTION, LIONS, BIRDS}
+
+
+def test_a_collection_wakes_its_sets_and_its_connection_which_may_wait_to_be_deleted() -> None:
+    assert known().woken_by(COLLECTION) == {CONNECTION, LIONS, BIRDS}
+
+
+def test_a_set_wakes_its_siblings_because_they_may_want_the_ids_that_it_held() -> None:
+    assert known().woken_by(LIONS) == {COLLECTION, BIRDS}
+
+
+def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_they_came() -> None:
+    references = References()
+    references.update(_resource(LIONS, collectionRef={"name": "animals"}))
+    assert references.connection(LIONS) is None
+
+    references.update(_resource(COLLECTION, connectionRef={"name": "main"}))
+    assert references.connection(LIONS) == CONNECTION
+
+
+def test_what_is_gone_wakes_nobody_later() -> None:
+    references = known()
+    references.remove(BIRDS)
+    assert references.woken_by(COLLECTION) == {CONNECTION, LIONS}
+
+
+def test_a_set_that_moved_to_another_collection_is_woken_by_that_one_alone() -> None:
+    references = known()
+    references.update(_resource(LIONS, collectionRef={"name": "cats"}))
+    assert references.woken_by(COLLECTION) == {CONNECTION, BIRDS}
+    assert references.woken_by(Ref("QdrantCollection", "zoo", "cats")) == {LIONS}
+
+
+def test_a_set_needs_the_connection_that_its_points_came_by_even_when_its_collection_is_gone() -> None:
+    point_set = _resource(LIONS, collectionRef={"name": "animals"})
+    remembering = Resource("PointSet", point_set.meta, point_set.spec, {"target": {"connection": "main"}})
+
+    assert refers(remembering, CONNECTION)
+    assert not refers(remembering, Ref("QdrantConnection", "elsewhere", "main"))
+    assert not refers(point_set, CONNECTION)
+
+
+def _resource(ref: Ref, **spec: object) -> Resource:
+    return Resource(ref.kind, ObjectMeta(name=ref.name, namespace=ref.namespace), dict(spec), {})
