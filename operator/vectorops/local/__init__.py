@@ -1,1 +1,3 @@
-"""The second shell: no Kubernetes. Manifests from files stand in for the cluster, and the very same reconcilers run over them."""
+"""The second shell: no Kubernetes. Manifests from files stand in for the cluster, and the very same reconcilers run
+over them.
+"""

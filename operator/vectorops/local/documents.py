@@ -1,8 +1,9 @@
 """From the text of a file to its documents, read as kubectl reads them. Called by `manifests` for each file.
 
-What kubectl does was tried out with kubectl 1.31 (`annotate --local`): YAML 1.1 booleans, dates and `1:30` stay strings, `1.0` is the
-integer 1 (its way through JSON), keys become strings, a file that begins with `{` is JSON. Stricter than kubectl on purpose: a key
-given twice and a tag of one's own are refused, since both hide a mistake. Integers keep all 64 bits.
+What kubectl does was tried out with kubectl 1.31 (`annotate --local`): YAML 1.1 booleans, dates and `1:30` stay
+strings, `1.0` is the integer 1 (its way through JSON), keys become strings, a file that begins with `{` is JSON.
+Stricter than kubectl on purpose: a key given twice and a tag of one's own are refused, since both hide a mistake.
+Integers keep all 64 bits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import yaml
 
@@ -27,14 +28,20 @@ WORDS: Final[dict[str, bool | None]] = {
 } | {"": None, "~": None}
 """Plain scalars with a meaning of their own in YAML 1.1."""
 
-NOT_JSON: Final = frozenset(
-    sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
-) | {".nan", ".NaN", ".NAN"}
+NOT_JSON: Final = frozenset(sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")) | {
+    ".nan",
+    ".NaN",
+    ".NAN",
+}
 """Plain scalars that YAML reads as numbers and JSON cannot carry."""
 
-CORE_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
-PLAIN, TEXT = "plain", "text"
-"""What the parser below puts in place of a scalar's tag: unquoted, or quoted."""
+YAML_TAG: Final = "tag:yaml.org,2002:"
+CORE_TAGS: Final = frozenset(YAML_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq"))
+
+DEEPEST: Final = 100
+"""Mappings and sequences within each other. A manifest has ten, a payload hardly more."""
+SHOWN: Final = 60
+"""Characters of a key or tag that a message shows."""
 
 NUMBER: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 BASES: Final = (
@@ -71,134 +78,172 @@ def documents(text: str) -> Iterator[Document]:
 # ---- YAML ----
 
 
-class _Parser(yaml.CSafeLoader):
-    """libyaml's parser; it only tells unquoted scalars from quoted ones, what they mean is decided by `_plain`."""
-
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:  # type: ignore[override]  # untyped there
-        if kind is yaml.ScalarNode:
-            return PLAIN if implicit[0] else TEXT
-        return "tag:yaml.org,2002:map" if kind is yaml.MappingNode else "tag:yaml.org,2002:seq"
-
-
 def _yaml_documents(text: str) -> Iterator[Document]:
-    parser = _Parser(text)
+    events = yaml.CSafeLoader(text)
     # Ten times what the text could hold without aliases: a few aliases are fine, a bomb of them is not.
-    reader = _NodeReader(values_left=10 * len(text) + 1000)
+    reader = _EventReader(events, values_left=10 * len(text) + 1000)
     try:
-        while parser.check_node():
-            node = parser.get_node()
-            if node is None:
-                continue
-            value = reader.value(node)
-            if value is not None:
-                yield Document(value, _line(node))
+        while not isinstance(event := events.get_event(), yaml.StreamEndEvent):
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield from reader.document()
     except yaml.YAMLError as error:
         raise _unreadable(error, text) from None
-    except RecursionError:
-        raise Unreadable(1, "nested too deeply") from None
     finally:
-        parser.dispose()
+        events.dispose()
 
 
-class _NodeReader:
-    """Turns the nodes of one file into JSON values."""
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    """What an anchor stands for. size: how many values are in it; 0 while it is still being read."""
 
-    def __init__(self, values_left: int) -> None:
+    value: object = None
+    size: int = 0
+
+
+Event = yaml.ScalarEvent | yaml.AliasEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
+"""The beginning of a value, or all of it."""
+
+
+class _EventReader:
+    """Turns libyaml's events into JSON values.
+
+    Not its nodes: they are built by C code that calls itself, and a deeply nested file would end the process.
+    """
+
+    def __init__(self, events: yaml.CSafeLoader, values_left: int) -> None:
+        self._events = events
         self._values_left = values_left
-        self._within: set[int] = set()
+        self._anchors: dict[str, _Anchored] = {}
 
-    def value(self, node: yaml.Node) -> object:
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if id(node) in self._within:
-            raise Unreadable(_line(node), "an anchor contains itself")
-        self._check(node)
-        self._within.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            # Most of a file of vectors is read here: plain numbers, by the thousands.
-            found: object = [
-                _plain(item) if item.tag is PLAIN and item.value not in NOT_JSON else self.value(item)
-                for item in node.value
-            ]
-        else:
-            found = self._mapping(cast("yaml.MappingNode", node))
-        self._within.discard(id(node))
+    def document(self) -> Iterator[Document]:
+        """The document that just began, unless it is empty."""
+        self._anchors.clear()
+        event = self._next()
+        value = self._value(event, DEEPEST)
+        if value is not None:
+            yield Document(value, _line(event))
+
+    def _next(self) -> Event:
+        return cast("Event", self._events.get_event())
+
+    def _value(self, event: Event, deeper: int) -> object:
+        self._values_left -= 1
+        if isinstance(event, yaml.ScalarEvent):
+            value: object = _scalar(event)
+            self._remember(event, value, 1)
+            return value
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        if not deeper:
+            raise Unreadable(_line(event), "nested too deeply")
+        if event.tag is not None and event.tag not in CORE_TAGS:
+            raise Unreadable(_line(event), f"the tag {_shown(event.tag)} is not supported")
+        before = self._values_left
+        self._remember(event, None, 0)
+        read = self._sequence if isinstance(event, yaml.SequenceStartEvent) else self._mapping
+        found = read(deeper - 1)
+        self._remember(event, found, before - self._values_left + 1)
         return found
 
-    def _check(self, node: yaml.Node) -> None:
-        if node.tag not in CORE_TAGS:
-            raise Unreadable(_line(node), f"the tag {node.tag} is not supported")
-        self._values_left -= 1 + len(node.value)
-        if self._values_left < 0:
-            raise Unreadable(_line(node), "aliases repeat too much")
+    def _remember(self, event: Event, value: object, size: int) -> None:
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(value, size)
 
-    def _mapping(self, node: yaml.MappingNode) -> dict[str, object]:
+    def _alias(self, event: yaml.AliasEvent) -> object:
+        anchored = self._anchors.get(str(event.anchor))
+        if anchored is None:
+            raise Unreadable(_line(event), f"the anchor {event.anchor!r} is not known")
+        if not anchored.size:
+            raise Unreadable(_line(event), f"the anchor {event.anchor!r} contains itself")
+        self._values_left -= anchored.size
+        if self._values_left < 0:
+            raise Unreadable(_line(event), "aliases repeat too much")
+        return anchored.value
+
+    def _sequence(self, deeper: int) -> list[object]:
+        found = []
+        while not isinstance(event := self._events.get_event(), yaml.SequenceEndEvent):
+            found.append(self._value(cast("Event", event), deeper))
+        return found
+
+    def _mapping(self, deeper: int) -> dict[str, object]:
         own: dict[str, object] = {}
         merged: dict[str, object] = {}
         first_on: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag is PLAIN and key_node.value == "<<":
-                merged = {**self._merge(value_node), **merged}
+        while not isinstance(following := self._events.get_event(), yaml.MappingEndEvent):
+            event = cast("Event", following)
+            if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+                merged = {**self._merge(deeper), **merged}
                 continue
-            key = _key(key_node)
+            key = _key(event, self._value(event, deeper))
             if key in own:
-                raise Unreadable(_line(key_node), f"the key {key!r} is given twice, first on line {first_on[key]}")
-            first_on[key] = _line(key_node)
-            own[key] = self.value(value_node)
+                raise Unreadable(_line(event), f"the key {_shown(key)} is given twice, first on line {first_on[key]}")
+            first_on[key] = _line(event)
+            own[key] = self._value(self._next(), deeper)
         return {**merged, **own}
 
-    def _merge(self, node: yaml.Node) -> dict[str, object]:
+    def _merge(self, deeper: int) -> dict[str, object]:
         """What `<<` brings in: a mapping, or several, of which the first wins."""
-        several = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        event = self._next()
+        value = self._value(event, deeper)
         found: dict[str, object] = {}
-        for one in several:
-            value = self.value(one)
-            if not isinstance(value, dict):
-                raise Unreadable(_line(one), "<< needs a mapping")
-            found = {**value, **found}
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, dict):
+                raise Unreadable(_line(event), "<< needs a mapping")
+            found = {**one, **found}
         return found
 
 
-def _key(node: yaml.Node) -> str:
+def _key(event: Event, value: object) -> str:
     """The key of a mapping as JSON has it. kubectl writes numbers and booleans as strings, and refuses the rest."""
-    value = _scalar(node) if isinstance(node, yaml.ScalarNode) else None
-    if value is None:
-        raise Unreadable(_line(node), "a key must be a string")
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    raise Unreadable(_line(event), "a key must be a string")
 
 
-def _scalar(node: yaml.ScalarNode) -> bool | int | float | str | None:
-    if node.tag not in (PLAIN, TEXT) and node.tag not in CORE_TAGS:
-        raise Unreadable(_line(node), f"the tag {node.tag} is not supported")
-    if node.tag in (TEXT, "tag:yaml.org,2002:str"):
-        return cast("str", node.value)
-    if node.value in NOT_JSON:
-        raise Unreadable(_line(node), f"{node.value} is not a number that JSON can carry")
-    return _plain(node)
+def _scalar(event: yaml.ScalarEvent) -> bool | int | float | str | None:
+    text: str = event.value
+    plain, quoted = event.implicit
+    if not plain:
+        if quoted or event.tag in {"!", f"{YAML_TAG}str"}:
+            return text
+        if event.tag not in CORE_TAGS:
+            raise Unreadable(_line(event), f"the tag {_shown(str(event.tag))} is not supported")
+    if text in NOT_JSON:
+        raise Unreadable(_line(event), f"{text} is not a number that JSON can carry")
+    return _plain(text)
 
 
-def _plain(node: yaml.ScalarNode) -> bool | int | float | str | None:
-    text: str = node.value
+def _plain(text: str) -> bool | int | float | str | None:
     if text in WORDS:
         return WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
-    plain = text.replace("_", "")
+    digits = text.replace("_", "")
     for pattern, base in BASES:
-        if pattern.fullmatch(plain):
-            return _integer(int(plain, base))
-    return number(plain) if NUMBER.fullmatch(plain) else text
+        if pattern.fullmatch(digits):
+            return _integer(int(digits, base))
+    return number(digits) if NUMBER.fullmatch(digits) else text
 
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+def _line(event: Event) -> int:
+    assert event.start_mark is not None, "libyaml marks every event"
+    return int(event.start_mark.line) + 1
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def _unreadable(error: yaml.YAMLError, text: str) -> Unreadable:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         words = ", ".join(part for part in (error.problem, error.context) if part)
-        return Unreadable(mark.line + 1 if mark else 1, f"not YAML: {words}")
+        # What is missing at the end is noticed behind it.
+        last_line = text.rstrip().count("\n") + 1
+        return Unreadable(min(mark.line + 1, last_line) if mark else 1, f"not YAML: {words}")
     position = getattr(error, "position", 0)
     return Unreadable(text.count("\n", 0, position) + 1, f"not YAML: {getattr(error, 'reason', 'unreadable')}")
 
@@ -228,7 +273,16 @@ def _json_documents(text: str) -> Iterator[Document]:
             raise Unreadable(line, f"in the object that begins here, {error}") from None
         except RecursionError:
             raise Unreadable(line, "nested too deeply") from None
+        if _is_deeper(value, DEEPEST):
+            raise Unreadable(line, "nested too deeply")
         yield Document(value, line)
+
+
+def _is_deeper(value: object, than: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return not than or any(_is_deeper(item, than - 1) for item in inside)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -236,7 +290,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _NotStrict(f"the key {twice!r} is given twice")
+        raise _NotStrict(f"the key {_shown(twice)} is given twice")
     return found
 
 
@@ -255,8 +309,9 @@ def _json_number(text: str) -> int | float:
 
 
 def number(text: str) -> int | float | str:
-    """A decimal number as it arrives in the cluster: whole numbers are integers, however they are written; what no float can hold is
-    text."""
+    """A decimal number as it arrives in the cluster: whole numbers are integers, however they are written; what no
+    float can hold is text.
+    """
     # No more digits than any integer that is kept: Python refuses to convert thousands of them.
     if len(text) <= 21 and text.lstrip("+-").isdigit():
         return _integer(int(text))

@@ -1,0 +1,244 @@
+"""The `vectorops` command: reads the command line, calls what does the work, prints what comes back.
+
+Everything heavy is imported inside the commands: `vectorops --help` answers at once, and `apply` needs neither kopf
+nor kubernetes.
+"""
+
+# No `from __future__ import annotations`: typer reads the annotations of the commands.
+
+import os
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from vectorops import __version__
+from vectorops.settings import Settings, command
+
+READY, NOT_READY, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+NOTHING_TO_CHANGE, PLAN_FAILED, CHANGES = 0, 1, 2
+"""Exit codes: of `apply`, and of `plan --detailed-exitcode`."""
+
+app = typer.Typer(
+    name="vectorops",
+    help="Qdrant collections, and the points in them, as Kubernetes resources: with a cluster (run) or without one "
+    "(apply, plan).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Output(StrEnum):
+    """table: for eyes. json: for programs."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Filenames = Annotated[
+    list[str],
+    typer.Option(
+        "--filename",
+        "-f",
+        metavar="PATH",
+        help="A file, a folder (its own *.yaml, *.yml and *.json), or - for standard input. Repeat it for more.",
+    ),
+]
+QdrantTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--qdrant",
+        metavar="URL|FOLDER",
+        help="A server, or a folder for an embedded Qdrant, in place of what the QdrantConnections say "
+        "(the files may lack them). Key of a server: VECTOROPS_QDRANT_API_KEY.",
+    ),
+]
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        "--owner",
+        metavar="NAME",
+        help="The scope of ownership, as the installation of an operator. Only what it owns is changed. Default: cli.",
+        show_default=False,
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune",
+        help="Remove what the owner had and the files no longer declare, by its deletionPolicy. Needs --owner.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace of manifests that name none. Default: default.",
+        show_default=False,
+    ),
+]
+Format = Annotated[Output, typer.Option("--output", "-o", help="Form of what is printed.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest wait for everything to be ready.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vectorops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def apply(
+    filename: Filenames,
+    qdrant: QdrantTarget = None,
+    owner: Owner = None,
+    prune: Prune = False,
+    namespace: Namespace = None,
+    output: Format = Output.TABLE,
+    timeout: Timeout = 300,
+) -> None:
+    """Make Qdrant as the manifests say, without a cluster.
+
+    Exit code: 0 everything is ready, 1 something is not, 2 wrong usage or invalid manifests (then nothing is applied).
+    """
+    from vectorops.local import apply as local
+    from vectorops.local import show
+
+    options = _options(qdrant, owner, timeout, prune=prune)
+    manifests = _read(filename, namespace, WRONG_USAGE)
+    with show.progress() as progress:
+        report = _run(local.apply(manifests, options, tell=progress.tell, settled=progress.settled))
+    show.report(report, as_json=output is Output.JSON)
+    raise typer.Exit(READY if report.ready else NOT_READY)
+
+
+@app.command()
+def plan(
+    filename: Filenames,
+    qdrant: QdrantTarget = None,
+    owner: Owner = None,
+    prune: Prune = False,
+    namespace: Namespace = None,
+    output: Format = Output.TABLE,
+    timeout: Timeout = 60,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit code: 0 nothing to change, 2 changes, 1 an error.")
+    ] = False,
+) -> None:
+    """Show what `apply` would do, and change nothing at all.
+
+    Exit code: 0, also if there is something to do (see --detailed-exitcode); 1 something cannot be planned; 2 wrong
+    usage or invalid manifests.
+    """
+    from vectorops.local import preview, show
+
+    options = _options(qdrant, owner, timeout, prune=prune)
+    manifests = _read(filename, namespace, PLAN_FAILED if detailed_exitcode else WRONG_USAGE)
+    with show.progress():
+        plans = _run(preview.preview(manifests, options))
+    show.plans(plans, as_json=output is Output.JSON)
+    if any(plan.problem for plan in plans):
+        raise typer.Exit(PLAN_FAILED)
+    raise typer.Exit(CHANGES if detailed_exitcode and any(plan.changes for plan in plans) else NOTHING_TO_CHANGE)
+
+
+@app.command()
+def crds(
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", metavar="FOLDER", help="Write one file for each kind. Default: print all."),
+    ] = None,
+) -> None:
+    """Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`."""
+    from vectorops.api.crd import render
+
+    rendered = render()
+    if output_dir is None:
+        typer.echo("---\n".join(rendered.values()), nl=False)
+        return
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for name, text in rendered.items():
+            (output_dir / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}", WRONG_USAGE)
+
+
+def _operator(settings: Settings) -> None:
+    """Run the operator of a cluster (in a pod, or with the current kubeconfig)."""
+    from vectorops.kube.app import run as run_operator
+
+    raise typer.Exit(run_operator(settings))
+
+
+app.command("run")(command(_operator))
+
+
+def main() -> NoReturn:
+    """Entry point of the console script and of `python -m vectorops`."""
+    app(prog_name="vectorops")
+    raise AssertionError("typer ends the process")
+
+
+# ---- shared by apply and plan ----
+
+
+def _options(qdrant: str | None, owner: str | None, timeout: float, *, prune: bool) -> Any:
+    from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
+    from vectorops.local.session import DEFAULT_OWNER, Options
+
+    if prune and owner is None:
+        raise typer.BadParameter("--prune removes what one owner had: say which with --owner")
+    if owner is not None and not re.fullmatch(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?", owner):
+        raise typer.BadParameter("--owner: up to 63 letters, digits and -._, a letter or digit at either end")
+    try:
+        override = Override.parse(qdrant, os.environ.get(API_KEY_VARIABLE)) if qdrant is not None else None
+    except WrongTarget as error:
+        raise typer.BadParameter(f"--qdrant: {error}") from None
+    return Options(override=override, owner=owner or DEFAULT_OWNER, prune=prune, timeout_seconds=timeout)
+
+
+def _read(paths: list[str], namespace: str | None, invalid: int) -> Any:
+    from vectorops.errors import InvalidManifest
+    from vectorops.local.manifests import read
+
+    try:
+        manifests = read(paths, namespace=namespace)
+    except InvalidManifest as error:
+        _fail("\n".join([*error.problems, "nothing was applied"]), invalid)
+    for notice in manifests.notices:
+        typer.echo(notice, err=True)
+    return manifests
+
+
+def _run(coroutine: Any) -> Any:
+    """Runs it to its end. ^C ends it between two requests; the next run goes on from there."""
+    import asyncio
+
+    try:
+        return asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", INTERRUPTED)
+
+
+def _fail(words: str, code: int) -> NoReturn:
+    typer.echo(words, err=True)
+    sys.exit(code)

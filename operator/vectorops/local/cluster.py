@@ -1,0 +1,104 @@
+"""The `Cluster` of the command line: what the files say, in memory. Made by `apply` and `plan`, asked by
+reconcilers and `runner`.
+
+It behaves as an API server with one client: nobody changes an object between a read and a write, so writes never
+conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+from uuid import NAMESPACE_URL, uuid5
+
+from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.reconcilers.base import Namespace, Secret
+from vectorops.reconcilers.references import target
+
+ORDER: Final = ("QdrantConnection", "QdrantCollection", "PointSet")
+"""Kinds, each after what it needs."""
+
+Tell = Callable[[Ref, str, str], None]
+"""Told of an event: whom it is about, its reason, its message."""
+
+
+def first_day(ref: Ref, **given: object) -> ObjectMeta:
+    """The metadata of a new object. The same name gives the same UID: it informs people, and must not change with
+    each run.
+    """
+    uid = uuid5(NAMESPACE_URL, f"{GROUP}/{ref.kind}/{ref.namespace}/{ref.name}")
+    meta = ObjectMeta(name=ref.name, namespace=ref.namespace, uid=str(uid), generation=1)
+    return meta.model_copy(update=given)
+
+
+class LocalCluster:
+    """Resources and Secrets by name.
+
+    tell: shows events as they happen, for a person who watches.
+    """
+
+    def __init__(
+        self,
+        resources: Iterable[Resource],
+        secrets: Mapping[tuple[str, str], Mapping[str, bytes]],
+        tell: Tell = lambda *_: None,
+    ) -> None:
+        self._resources = {resource.ref: resource for resource in resources}
+        self._secrets = secrets
+        self._tell = tell
+
+    @property
+    def refs(self) -> list[Ref]:
+        """All objects, in the order in which they were given."""
+        return list(self._resources)
+
+    def in_order(self) -> list[Ref]:
+        """The same, each kind after what it needs."""
+        return sorted(self._resources, key=lambda ref: ORDER.index(ref.kind))
+
+    def add(self, resource: Resource) -> None:
+        """One that no file holds: a connection that `--qdrant` stands in for, or an object that `--prune` removes."""
+        self._resources[resource.ref] = resource
+
+    def now(self, ref: Ref) -> Resource | None:
+        """The object as it is now; `get` without the wait that a real cluster needs."""
+        return self._resources.get(ref)
+
+    async def get(self, ref: Ref) -> Resource | None:
+        return self.now(ref)
+
+    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
+        return [one for ref, one in self._resources.items() if ref.kind == kind and target(one) == refers_to]
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        data = self._secrets.get((namespace, name))
+        if data is None:
+            return None
+        content = b"\0".join(part for key in sorted(data) for part in (key.encode(), data[key]))
+        return Secret(data, resource_version=sha256(content).hexdigest())
+
+    async def namespace(self, name: str) -> Namespace | None:  # noqa: ARG002 -- every namespace is there, and stays
+        return Namespace(terminating_seconds=None)
+
+    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
+        kept = [name for name in resource.meta.finalizers if name != FINALIZER]
+        changed = self._with_meta(resource, finalizers=[*kept, FINALIZER] if present else kept)
+        if changed.deleting and not changed.meta.finalizers:
+            self._resources.pop(resource.ref, None)
+        else:
+            self._resources[resource.ref] = changed
+        return changed
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        current = self._resources.get(resource.ref)
+        if current is not None:
+            self._resources[resource.ref] = replace(current, status=status)
+
+    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:  # noqa: ARG002
+        self._tell(resource.ref, reason, message)
+
+    def _with_meta(self, resource: Resource, **changes: object) -> Resource:
+        current = self._resources.get(resource.ref, resource)
+        return replace(current, meta=current.meta.model_copy(update=changes))

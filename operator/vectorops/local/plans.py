@@ -1,0 +1,50 @@
+"""What `plan` finds out, as data. Made by `preview`, printed by `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from vectorops.api.meta import JsonObject, Ref
+
+Action = Literal["create", "update", "delete", "hold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that `apply` would do; `hold`: that it would not do before somebody approves it. description: in
+    lines, for people.
+    """
+
+    action: Action
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePlan:
+    """What would become of one resource.
+
+    remarks: what is worth knowing and no change. problem: why it would not become ready.
+    points: of a PointSet: the ids that are new, changed, deleted, conflicting and failed, and how many are unchanged.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    changes: tuple[Change, ...] = ()
+    remarks: tuple[str, ...] = ()
+    problem: str | None = None
+    points: JsonObject | None = None
+
+
+def planned(
+    ref: Ref,
+    changes: Iterable[Change] = (),
+    *,
+    remarks: Iterable[str] = (),
+    problem: str | None = None,
+    points: JsonObject | None = None,
+) -> ResourcePlan:
+    """The plan of one resource."""
+    return ResourcePlan(ref.kind, ref.namespace, ref.name, tuple(changes), tuple(remarks), problem, points)

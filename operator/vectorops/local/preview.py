@@ -1,0 +1,239 @@
+"""`vectorops plan`: what `apply` would do, found out without doing it. Called by `cli`.
+
+Connections are really tried, since that only reads. Collections and points are decided by the very functions that
+the reconcilers decide by; the database that they see here cannot write (`session.ReadOnly`), so that nothing can
+happen but printing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.meta import APPROVE_PLAN, JsonObject, Ref, Resource
+from vectorops.api.pointset import PointSetSpec
+from vectorops.api.reasons import Reason
+from vectorops.collections import plan as steps
+from vectorops.collections.plan import Plan, create_body, differences, mismatches
+from vectorops.collections.resolve import Desired, desired
+from vectorops.errors import Terminal, VectorOpsError, Waiting
+from vectorops.local import plans, preview_points
+from vectorops.local.manifests import Manifests
+from vectorops.local.override import Override
+from vectorops.local.plans import Change, ResourcePlan, planned
+from vectorops.local.prune import left_over
+from vectorops.local.runner import Runner
+from vectorops.local.session import Options, Session, session
+from vectorops.points.declared import declare
+from vectorops.points.schema import PointSchema, schema_of
+from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.ledger import LedgerKey, LedgerStore
+from vectorops.qdrant.marks import Mark
+from vectorops.reconcilers.collection import claim
+from vectorops.reconcilers.dependencies import Access, require_access, require_collection
+from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.kinds import RECONCILERS
+from vectorops.reconcilers.pointset import UNMANAGED
+from vectorops.reconcilers.spec import parse
+
+SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
+    steps.Action.CREATE_COLLECTION: "create",
+    steps.Action.CREATE_VECTOR: "create",
+    steps.Action.CREATE_ALIAS: "create",
+    steps.Action.UPDATE_COLLECTION: "update",
+    steps.Action.DELETE_ALIAS: "delete",
+    steps.Action.DELETE_INDEX: "delete",
+    steps.Action.DELETE_VECTOR: "delete",
+    steps.Action.RECREATE_COLLECTION: "delete",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    """A collection as it would be when the turn comes to its points. described: by Qdrant, as it is now; None if it
+    would be made first.
+    """
+
+    access: Access
+    name: str
+    schema: PointSchema
+    described: JsonObject | None = None
+    mark: Mark | None = None
+
+
+async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
+    """What `apply` would do with the same manifests and options. Writes nothing, neither into Qdrant nor beside it."""
+    until = asyncio.get_running_loop().time() + options.timeout_seconds
+    with _without_traces(options) as careful:
+        async with session(manifests, careful, read_only=True) as opened:
+            await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds={"QdrantConnection"})
+            previewed = _Preview(opened)
+            found = [await previewed.of(ref) for ref in opened.cluster.in_order()]
+            if options.prune:
+                found += await _pruned(opened, stand_in=options.override is not None)
+            return found
+
+
+@contextmanager
+def _without_traces(options: Options) -> Iterator[Options]:
+    """To open a folder is to make it: one that holds no Qdrant yet is planned for in a temporary place."""
+    folder = options.override.folder if options.override else None
+    if folder is None or (folder / "meta.json").exists():
+        yield options
+        return
+    with TemporaryDirectory() as empty:
+        yield replace(options, override=Override(folder=Path(empty)))
+
+
+class _Preview:
+    """One preview. It remembers the collections that point sets are then compared with."""
+
+    def __init__(self, opened: Session) -> None:
+        self._cluster = opened.cluster
+        self._context = opened.context
+        self._collections: dict[Ref, _Collection] = {}
+
+    async def of(self, ref: Ref) -> ResourcePlan:
+        resource = self._cluster.now(ref)
+        assert resource is not None, "refs lists what is there"
+        try:
+            match ref.kind:
+                case "QdrantConnection":
+                    return _connection(resource)
+                case "QdrantCollection":
+                    return await self._collection(resource)
+                case _:
+                    return await self._point_set(resource)
+        except VectorOpsError as error:
+            return planned(ref, problem=f"{error.reason.value}: {error.message}")
+
+    async def _collection(self, resource: Resource) -> ResourcePlan:
+        spec = parse(QdrantCollectionSpec, resource)
+        if spec.suspend:
+            return planned(resource.ref, remarks=["suspended: nothing would be changed"])
+        wanted = desired(spec, resource.meta.name)
+        access = await require_access(self._context, resource)
+        found = await observe(access.database, wanted.name, wanted.aliases)
+        version = access.database.info.version
+        if spec.managed_by == "User":
+            return await self._users_own(resource, access, wanted, found)
+        mark = await claim(self._context, resource, spec, found, mismatches(wanted, found, version=version))
+        todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied)
+        reported = spec.drift_policy == "Report" and todo.is_drift
+        asked = resource.meta.annotations.get(APPROVE_PLAN)
+        approved = bool(asked) and asked == (todo.drift_hash if reported else todo.hash)
+        await self._keep(resource.ref, access, todo, mark, approved=approved)
+        if reported and not approved:
+            remark = (
+                f"changed by others; driftPolicy is Report, so plan {todo.drift_hash} must be approved to put it right:"
+            )
+            return planned(resource.ref, remarks=[remark, *todo.describe(found.points)])
+        return _collection_planned(resource.ref, todo, mark, approved=approved)
+
+    async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
+        """A collection that its user manages: nothing is ever changed, but for a mark from before."""
+        if not found.exists:
+            raise Waiting(Reason.COLLECTION_NOT_FOUND, f"there is no collection {wanted.name!r}, and managedBy is User")
+        differing = differences(wanted, found, version=access.database.info.version)
+        if differing:
+            raise Terminal(Reason.SCHEMA_MISMATCH, f"collection {wanted.name!r} differs: {'; '.join(differing)}")
+        described = await access.database.collection(wanted.name) or {}
+        self._collections[resource.ref] = _Collection(access, wanted.name, schema_of(described), described)
+        ours = found.mark is not None and found.mark.belongs_to(self._context.installation, resource.ref)
+        return planned(
+            resource.ref, [Change("update", "release the mark: the collection becomes its user's")] if ours else []
+        )
+
+    async def _keep(self, ref: Ref, access: Access, todo: Plan, mark: Mark, *, approved: bool) -> None:
+        name = todo.desired.name
+        to_be = schema_of({"config": {"params": create_body(todo.desired.tree())}})
+        recreated = approved and any(step.action is steps.Action.RECREATE_COLLECTION for step in todo.held_back)
+        described = None if recreated or not todo.observed.exists else await access.database.collection(name)
+        if described is None:
+            self._collections[ref] = _Collection(access, name, to_be)
+            return
+        added = {step.target for step in todo.doable if step.action is steps.Action.CREATE_VECTOR}
+        schema = {**schema_of(described), **{vector: to_be[vector] for vector in added}}
+        self._collections[ref] = _Collection(access, name, schema, described, mark)
+
+    async def _point_set(self, resource: Resource) -> ResourcePlan:
+        spec = parse(PointSetSpec, resource)
+        if spec.suspend:
+            return planned(resource.ref, remarks=["suspended: nothing would be changed"])
+        collection = await require_collection(self._context, resource)
+        into = self._collections.get(collection.ref)
+        if into is None:
+            raise Waiting(
+                Reason.COLLECTION_NOT_READY, f"QdrantCollection {collection.meta.name!r} is suspended or has a problem"
+            )
+        declaration = declare(
+            spec.points, into.schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as
+        )
+        if into.described is None:
+            return preview_points.all_new(resource.ref, declaration)
+        incarnation = into.mark.incarnation if into.mark else UNMANAGED
+        key = LedgerKey(self._context.installation, resource.ref, into.name, incarnation)
+        store = LedgerStore(into.access.database, into.access.ledger_collection, key, self._context.writer)
+        place = preview_points.Place(store, into.schema, into.described, into.mark)
+        return await preview_points.compared(resource.ref, declaration, place)
+
+
+def _connection(resource: Resource) -> ResourcePlan:
+    if resource.ready or resource.spec.get("suspend"):
+        return planned(resource.ref)
+    told = resource.condition("Ready") or {"reason": Reason.UNREACHABLE.value, "message": "time ran out"}
+    return planned(resource.ref, problem=f"{told['reason']}: {told['message']}")
+
+
+def _collection_planned(ref: Ref, todo: Plan, mark: Mark, *, approved: bool) -> ResourcePlan:
+    points = todo.observed.points
+    changes = _of_the_mark(todo, mark)
+    changes += [Change(_sign(step, todo), "\n".join(step.described(points))) for step in todo.doable]
+    for step in todo.held_back:
+        words = "\n".join(step.described(points))
+        changes.append(Change(_sign(step, todo), words) if approved else Change("hold", words))
+    problems = [f"alias {alias!r} leads to collection {holder!r}" for alias, holder in todo.taken]
+    problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
+    if todo.held_back and not approved:
+        problems.append(f"held back until plan {todo.hash} is approved with the annotation {APPROVE_PLAN}")
+    if not changes and todo.observed.mark != replace(mark, last_applied=todo.remembered().to_json()):
+        changes.append(Change("update", "the mark: what was applied last"))
+    return planned(ref, changes, problem="; ".join(problems) or None)
+
+
+def _sign(step: steps.Step, todo: Plan) -> plans.Action:
+    if step.action is steps.Action.PUT_INDEX:
+        return "update" if step.target in todo.observed.indexes else "create"
+    return SIGNS[step.action]
+
+
+def _of_the_mark(todo: Plan, mark: Mark) -> list[Change]:
+    """What changes about the ownership of a collection that is there."""
+    before = todo.observed.mark
+    if not todo.observed.exists:
+        return []
+    if before is None or before.released:
+        return [Change("update", f"adopt collection {mark.collection}")]
+    if (before.installation, before.namespace, before.name) != (mark.installation, mark.namespace, mark.name):
+        return [Change("update", f"take collection {mark.collection} over from {before.owner}")]
+    if before.deletion_policy != mark.deletion_policy:
+        return [Change("update", f"deletionPolicy: {before.deletion_policy} -> {mark.deletion_policy}")]
+    return []
+
+
+async def _pruned(opened: Session, *, stand_in: bool) -> list[ResourcePlan]:
+    found = await left_over(opened, stand_in=stand_in)
+    return [planned(resource.ref, [Change("delete", _removal(resource))]) for resource in found.resources]
+
+
+def _removal(resource: Resource) -> str:
+    what = "its points" if resource.kind == "PointSet" else f"collection {resource.spec['collectionName']}"
+    if resource.spec["deletionPolicy"] == "Delete":
+        return f"prune: delete {what}"
+    return f"prune: let go of {what}, which stay{'' if resource.kind == 'PointSet' else 's'} (deletionPolicy: Retain)"

@@ -1,0 +1,86 @@
+"""What `apply` and `plan` both begin with: the cluster that the files make, and a context to work in. Closed when
+they end.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from vectorops.api.connection import QdrantConnectionSpec
+from vectorops.local.cluster import LocalCluster, Tell
+from vectorops.local.manifests import Manifests
+from vectorops.local.override import Override
+from vectorops.qdrant.connect import Credentials, connect
+from vectorops.qdrant.database import Database
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.databases import Connect, Databases
+
+DEFAULT_OWNER: Final = "cli"
+"""The installation of a command that names none. One name for all, so that a second apply from another laptop finds
+its own.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """override: `--qdrant`. owner: the installation. prune: remove what the owner no longer declares."""
+
+    override: Override | None = None
+    owner: str = DEFAULT_OWNER
+    prune: bool = False
+    timeout_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """cluster: the same as in `context`, with what only a local one can do."""
+
+    cluster: LocalCluster
+    context: Context
+
+
+@asynccontextmanager
+async def session(
+    manifests: Manifests, options: Options, *, read_only: bool, tell: Tell = lambda *_: None
+) -> AsyncIterator[Session]:
+    """Opens what `apply` (or, read_only, `plan`) works with."""
+    cluster = LocalCluster(manifests.resources.values(), manifests.secrets, tell)
+    opener: Connect = connect
+    if options.override is not None:
+        await options.override.rewrite(cluster)
+        opener = options.override.connect()
+    databases = Databases(_read_only(opener) if read_only else opener)
+    try:
+        yield Session(cluster, Context(cluster, databases, options.owner, writer=secrets.token_hex(8)))
+    finally:
+        await databases.close_all()
+
+
+def _read_only(opener: Connect) -> Connect:
+    def open_read_only(spec: QdrantConnectionSpec, credentials: Credentials) -> Database:
+        return cast("Database", ReadOnly(opener(spec, credentials)))
+
+    return open_read_only
+
+
+class ReadOnly:
+    """A Database that cannot write: `plan` changes nothing because it has nothing to change it with.
+
+    What is not known to read is refused, so a method that is added later cannot slip through.
+    """
+
+    _READS: Final = frozenset(
+        {"endpoint", "info", "check", "close", "collection", "collection_names", "aliases", "points", "scroll"}
+    )
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._READS:
+            raise AssertionError(f"plan must not write, and called {name}")
+        return getattr(self._database, name)

@@ -1,0 +1,182 @@
+"""Which files are read, what is taken from them, and how all that is wrong is told at once."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from vectorops.api.meta import Ref
+from vectorops.errors import InvalidManifest
+from vectorops.local.manifests import Manifests, read
+
+CONNECTION = """
+apiVersion: vectorops.dev/v1alpha1
+kind: QdrantConnection
+metadata: {name: main}
+spec: {url: "http://localhost:6333"}
+"""
+COLLECTION = """
+apiVersion: vectorops.dev/v1alpha1
+kind: QdrantCollection
+metadata: {name: zoo, labels: {team: search}, annotations: {vectorops.dev/reconcile: "1"}}
+spec: {connectionRef: {name: main}, vector: {size: 4}}
+"""
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+data: {api-key: czNj
+  cjN0}
+stringData: {other: plain}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and we are in it: messages then show names without a path."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems(*paths: str, namespace: str | None = None) -> list[str]:
+    with pytest.raises(InvalidManifest) as raised:
+        read(paths, namespace=namespace)
+    return raised.value.problems
+
+
+def names(manifests: Manifests) -> list[str]:
+    return [str(ref) for ref in manifests.resources]
+
+
+def test_a_folder_gives_its_own_manifests_in_order_and_nothing_else(folder):
+    (folder / "b.yaml").write_text(COLLECTION)
+    (folder / "a.yml").write_text(CONNECTION)
+    (folder / "readme.md").write_text("# no manifest")
+    (folder / "data").mkdir()
+    (folder / "data" / "c.yaml").write_text("- no manifest either")
+
+    assert names(read(["."])) == ["QdrantConnection default/main", "QdrantCollection default/zoo"]
+
+
+def test_documents_lists_and_json_are_all_the_same(folder):
+    (folder / "all.yaml").write_text(f"{CONNECTION}---{COLLECTION}")
+    (folder / "list.json").write_text(
+        '{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "vectorops.dev/v1alpha1",'
+        ' "kind": "QdrantConnection", "metadata": {"name": "other"}, "spec": {"url": "http://localhost"}}]}'
+    )
+
+    assert names(read(["all.yaml", "list.json"])) == [
+        "QdrantConnection default/main",
+        "QdrantCollection default/zoo",
+        "QdrantConnection default/other",
+    ]
+
+
+def test_a_dash_is_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(CONNECTION.encode())))
+
+    assert names(read(["-"])) == ["QdrantConnection default/main"]
+
+
+def test_a_resource_is_as_on_its_first_day(folder):
+    (folder / "a.yaml").write_text(f"{COLLECTION}status: {{observedGeneration: 7}}")
+
+    (resource,) = read(["a.yaml"]).resources.values()
+
+    assert (resource.meta.generation, resource.status, resource.meta.finalizers) == (1, {}, [])
+    assert resource.meta.labels == {"team": "search"}
+    assert resource.meta.annotations == {"vectorops.dev/reconcile": "1"}
+    assert resource.meta.uid == read(["a.yaml"]).resources[resource.ref].meta.uid
+
+
+def test_secrets_are_decoded_and_shown_nowhere(folder):
+    (folder / "a.yaml").write_text(f"{SECRET}---{CONNECTION}")
+
+    manifests = read(["a.yaml"])
+
+    assert manifests.secrets == {("default", "keys"): {"api-key": b"s3cr3t", "other": b"plain"}}
+    assert "s3cr3t" not in repr(manifests)
+
+
+def test_a_namespace_is_given_by_the_file_else_by_the_flag_else_it_is_default(folder):
+    (folder / "own.yaml").write_text(CONNECTION.replace("name: main", "name: main, namespace: own"))
+    (folder / "none.yaml").write_text(CONNECTION)
+
+    assert names(read(["own.yaml", "none.yaml"])) == ["QdrantConnection own/main", "QdrantConnection default/main"]
+    assert names(read(["none.yaml"], namespace="search")) == ["QdrantConnection search/main"]
+    assert problems("own.yaml", namespace="search") == [
+        (
+            "own.yaml (document 1, QdrantConnection own/main): "
+            "metadata.namespace: own is not the namespace that was asked for, search"
+        )
+    ]
+
+
+def test_other_kinds_are_left_out_with_a_notice(folder):
+    (folder / "a.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: search}}\n---{CONNECTION}")
+
+    manifests = read(["a.yaml"])
+
+    assert names(manifests) == ["QdrantConnection default/main"]
+    assert manifests.notices == [
+        "a.yaml (document 1, Namespace search): left out; without a cluster only our kinds and Secrets are read"
+    ]
+
+
+def test_everything_that_is_wrong_in_any_file_is_told_at_once(folder):
+    (folder / "1.yaml").write_text(f"{CONNECTION}---{COLLECTION.replace('size: 4', 'size: 0, sizes: 4')}")
+    (folder / "2.yaml").write_text("apiVersion: v1\nkind: [")
+    (folder / "3.yaml").write_text("- a list")
+    (folder / "4.yaml").write_text("kind: Secret\nmetadata: {name: a}")
+    (folder / "5.yaml").write_text("apiVersion: v1\nkind: Secret\nmetadata: {}")
+    (folder / "6.yaml").write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: plain text, b: 7}")
+    (folder / "7.yaml").write_bytes(b"a: 1\nb: \xff")
+    (folder / "empty").mkdir()
+
+    assert problems(".", "missing.yaml", "empty") == [
+        "1.yaml (document 2, QdrantCollection default/zoo): spec.vector.size: should be greater than or equal to 1",
+        '1.yaml (document 2, QdrantCollection default/zoo): unknown field "spec.vector.sizes"',
+        "2.yaml:2: not YAML: did not find expected node content, while parsing a flow node",
+        "3.yaml (document 1, line 1): an object with apiVersion and kind is expected",
+        "4.yaml (document 1, line 1): apiVersion is missing",
+        "5.yaml (document 1, Secret): metadata.name is missing",
+        "6.yaml (document 1, Secret default/a): data.b: must be a string; put it in quotes",
+        "6.yaml (document 1, Secret default/a): data.a: must be base64; plain text goes under stringData",
+        "7.yaml:2: not UTF-8 text",
+        "missing.yaml: No such file or directory",
+        "empty: this folder holds no *.json, *.yaml, *.yml",
+    ]
+
+
+def test_a_kind_of_ours_under_another_group_or_version_is_wrong_and_not_left_out(folder):
+    (folder / "a.yaml").write_text(COLLECTION.replace("vectorops.dev/v1alpha1", "v1"))
+    (folder / "b.yaml").write_text(COLLECTION.replace("QdrantCollection", "QdrantColection"))
+
+    assert len(problems(".")) == 2
+
+
+def test_the_same_object_twice_is_wrong(folder):
+    (folder / "a.yaml").write_text(CONNECTION)
+
+    assert problems("a.yaml", "a.yaml") == [
+        (
+            "a.yaml (document 1, QdrantConnection default/main): given twice, "
+            "first in a.yaml (document 1, QdrantConnection default/main)"
+        )
+    ]
+
+
+def test_names_are_unique_by_kind_and_namespace_only(folder):
+    (folder / "a.yaml").write_text(CONNECTION)
+    (folder / "b.yaml").write_text(CONNECTION.replace("name: main", "name: main, namespace: other"))
+    (folder / "c.yaml").write_text(COLLECTION.replace("name: zoo", "name: main"))
+
+    assert Ref("QdrantCollection", "default", "main") in read(["."]).resources
+    assert len(read(["."]).resources) == 3
+
+
+@pytest.mark.parametrize("text", ["# nothing", "", SECRET])
+def test_files_without_a_resource_are_a_mistake_and_no_wish_to_have_nothing(folder, text):
+    (folder / "a.yaml").write_text(text)
+
+    assert problems("a.yaml") == ["a.yaml: no resource of vectorops.dev is in there"]
