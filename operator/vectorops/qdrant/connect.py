@@ -139,7 +139,8 @@ def _tls_context(tls: ConnectionTLS, credentials: Credentials) -> ssl.SSLContext
 
 def _own_authorities(ca: bytes) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cadata=ca.decode("ascii"))
+        # Without any certificate in it, the system's authorities would be taken.
+        return ssl.create_default_context(cadata=ca.decode("ascii").strip() or "none")
     except (ssl.SSLError, ValueError):
         raise Terminal(
             Reason.SECRET_INVALID, "spec.tls.caSecretRef: the value is not one or more certificates in PEM form"

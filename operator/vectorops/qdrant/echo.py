@@ -184,11 +184,8 @@ def _known(model: type[BaseModel], block: JsonObject | None) -> JsonObject:
         value = (block or {}).get(name)
         if value is None:
             continue
-        nested = next((kind for kind in get_args(field.annotation) if _is_model(kind)), None)
-        known[name] = _known(nested, value) if nested is not None and isinstance(value, dict) else deepcopy(value)
+        kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        # One of several kinds (a quantization) is checked, and kept as it is.
+        known[name] = _known(kinds[0], value) if len(kinds) == 1 and isinstance(value, dict) else deepcopy(value)
     model.model_validate(known)
     return known
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)

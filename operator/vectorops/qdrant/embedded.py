@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 from qdrant_client import AsyncQdrantClient, models
 
 from vectorops.api.meta import GROUP, JsonObject
@@ -142,7 +143,7 @@ class Embedded:
         update_filter = wire.INSERT_ONLY if insert_only else where
         with self._errors(writes=True):
             structs = [
-                models.PointStruct(id=wire.id_json(point.id), vector=_vectors(point), payload=point.payload)
+                models.PointStruct(id=wire.id_json(point.id), vector=_vectors(point), payload=_json(point.payload))
                 for point in points
             ]
             await self._client().upsert(name, structs, update_filter=_filter(update_filter))
@@ -165,12 +166,12 @@ class Embedded:
             one = models.PointIdsList(points=_ids([change.id]))
             if not wire.puts_null(change):
                 with self._errors(writes=True):
-                    await self._client().set_payload(name, wire.payload_patch(change), one)
+                    await self._client().set_payload(name, _json(wire.payload_patch(change)), one)
                 continue
             stored = await self.points(name, [change.id], payload=True)
             before = stored[change.id].payload if stored else {}
             with self._errors(writes=True):
-                await self._client().overwrite_payload(name, wire.changed(before, change), one)
+                await self._client().overwrite_payload(name, _json(wire.changed(before, change)), one)
 
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         if not ids:
@@ -205,7 +206,7 @@ class Embedded:
     def _errors(self, *, writes: bool) -> Iterator[None]:
         try:
             yield
-        except tuple(kind for kind, _ in errors.LOCAL) as error:
+        except errors.LOCAL_ERRORS as error:
             # Without its origin: that would quote content.
             raise errors.from_local(error, self.endpoint, writes=writes) from None
 
@@ -238,6 +239,12 @@ def _vectors_config(vectors: JsonObject) -> models.VectorParams | dict[str, mode
 
 def _sparse_config(sparse: JsonObject) -> dict[str, models.SparseVectorParams] | None:
     return {name: models.SparseVectorParams.model_validate(params) for name, params in sparse.items()} or None
+
+
+def _json(payload: JsonObject) -> JsonObject:
+    """As it would arrive at a server. Raises Rejected for what JSON cannot hold."""
+    arrived: JsonObject = orjson.loads(wire.dumps(payload))
+    return arrived
 
 
 def _ids(ids: Sequence[PointId]) -> list[int | str]:

@@ -60,7 +60,10 @@ HTTPX: Final[tuple[tuple[type[Exception], Means], ...]] = (
     (httpx.HTTPError, Means.LOST),
     (httpx.StreamError, Means.OUR_MISTAKE),
     (httpx.CookieConflict, Means.OUR_MISTAKE),
+    # A TLS alert in place of an answer comes through httpx as it is.
+    (OSError, Means.LOST),
 )
+HTTPX_ERRORS: Final = tuple(kind for kind, _ in HTTPX)
 
 GRPC: Final[Mapping[grpc.StatusCode, Means]] = {
     grpc.StatusCode.CANCELLED: Means.LOST,
@@ -96,6 +99,7 @@ LOCAL: Final[tuple[tuple[type[Exception], Means], ...]] = (
     (OSError, Means.SERVER_FAILED),
     (sqlite3.Error, Means.SERVER_FAILED),
 )
+LOCAL_ERRORS: Final = tuple(kind for kind, _ in LOCAL)
 
 LOCAL_STATUS: Final = (("not found", 404), ("already exists", 409))
 """Words in the ValueErrors of local mode for which a server has a status of its own."""

@@ -15,7 +15,7 @@ from qdrant_client import grpc as messages
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected, Transient, VectorOpsError
+from vectorops.errors import Transient, VectorOpsError
 from vectorops.qdrant import batches, errors
 from vectorops.qdrant.database import UNNAMED, PointData, PointId, Sparse, VectorData
 from vectorops.qdrant.traffic import Traffic
@@ -155,7 +155,7 @@ def _size(message: Any) -> int:
 
 
 class _NotInGrpc(Exception):
-    """This payload must go over REST."""
+    """This payload must go over REST, which also has the words for what is no JSON at all."""
 
 
 def _encodable(points: Iterable[PointData], left: list[PointData]) -> Iterable[Any]:
@@ -234,12 +234,12 @@ def _set(message: Any, value: Any, depth: int) -> None:
         elif isinstance(value, Mapping):
             message.struct_value.SetInParent()
             _fill(message.struct_value.fields, dict(value), depth + 1)
-        else:
+        elif isinstance(value, list | tuple):
             _append(message.list_value, value, depth + 1)
-    except (UnicodeEncodeError, TypeError) as error:
-        raise Rejected(
-            Reason.REQUEST_REJECTED, f"cannot be written as JSON ({type(error).__name__})", status=400
-        ) from None
+        else:
+            raise _NotInGrpc
+    except UnicodeEncodeError:
+        raise _NotInGrpc from None
 
 
 def _append(message: Any, values: Iterable[Any], depth: int) -> None:

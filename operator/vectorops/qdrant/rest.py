@@ -53,7 +53,7 @@ class Rest:
         async with self._traffic.one(operation) as request:
             try:
                 answer = await self._client.request(method, path, content=body, extensions=self._extensions)
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            except errors.HTTPX_ERRORS as error:
                 request.code = type(error).__name__
                 raise errors.from_httpx(error, self._endpoint, writes=writes) from error
             request.code = str(answer.status_code)

@@ -1,0 +1,196 @@
+"""Nothing foreign gets past the boundary, and nothing private goes into a message."""
+
+import ast
+import builtins
+import inspect
+import ssl
+from pathlib import Path
+
+import grpc
+import httpx
+import orjson
+import pydantic
+import pytest
+import qdrant_client.local
+from qdrant_client import models
+
+from vectorops.api.reasons import Reason
+from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Terminal, Transient, Unauthorized, VectorOpsError
+from vectorops.qdrant import errors
+
+HERE = "https://qdrant.example:6333"
+REQUEST = httpx.Request("GET", HERE)
+
+HTTPX_CLASSES = [kind for kind in vars(httpx).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
+CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+
+
+def raised_by_local_mode() -> set[str]:
+    """Names of the classes in all `raise` statements of qdrant-client's local mode."""
+    folder = Path(qdrant_client.local.__path__[0])
+    calls = [
+        node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Raise) and node.exc is not None
+    ]
+    return {call.id for call in calls if isinstance(call, ast.Name) and call.id[0].isupper()}
+
+
+@pytest.mark.parametrize("kind", HTTPX_CLASSES)
+def test_every_exception_of_httpx_has_a_meaning(kind):
+    assert issubclass(kind, errors.HTTPX_ERRORS)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_of_grpc_has_a_meaning(code):
+    assert isinstance(errors.from_grpc(code, "details", HERE), VectorOpsError)
+
+
+def test_every_exception_that_local_mode_raises_has_a_meaning():
+    raised = raised_by_local_mode()
+
+    assert len(raised) > 3, "or else this test looks in the wrong place"
+    assert [name for name in raised if not issubclass(getattr(builtins, name), errors.LOCAL_ERRORS)] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (httpx.ConnectTimeout("", request=REQUEST), Transient, Reason.UNREACHABLE),
+        (httpx.ConnectError("", request=REQUEST), Transient, Reason.UNREACHABLE),
+        (httpx.PoolTimeout("", request=REQUEST), Transient, Reason.UNREACHABLE),
+        (httpx.ReadTimeout("", request=REQUEST), OutcomeUnknown, Reason.UNREACHABLE),
+        (httpx.WriteTimeout("", request=REQUEST), OutcomeUnknown, Reason.UNREACHABLE),
+        (httpx.ReadError("", request=REQUEST), OutcomeUnknown, Reason.UNREACHABLE),
+        (httpx.RemoteProtocolError("Server disconnected", request=REQUEST), OutcomeUnknown, Reason.UNREACHABLE),
+        (httpx.RemoteProtocolError("illegal request line", request=REQUEST), Transient, Reason.NOT_QDRANT),
+        (httpx.InvalidURL("bad"), Terminal, Reason.INVALID_URL),
+        (httpx.LocalProtocolError("Illegal header value b's3cret'", request=REQUEST), Transient, Reason.INTERNAL_ERROR),
+    ],
+)
+def test_a_write_that_certainly_was_not_sent_is_told_from_one_that_perhaps_was(error, kind, reason):
+    ours = errors.from_httpx(error, HERE, writes=True)
+
+    assert (type(ours), ours.reason) == (kind, reason)
+    assert "s3cret" not in ours.message
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout("", request=REQUEST), httpx.ReadError("", request=REQUEST)])
+def test_a_read_without_an_answer_is_merely_transient(error):
+    assert type(errors.from_httpx(error, HERE, writes=False)) is Transient
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (9, "is not valid yet"),
+        (10, "has expired"),
+        (18, "unknown authority"),
+        (19, "unknown authority"),
+        (20, "unknown authority"),
+        (62, "another name"),
+        (64, "another name"),
+        (28, "is not accepted: application verification failure"),
+    ],
+)
+def test_a_bad_certificate_is_told_in_words(code, words):
+    cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    cause.verify_code = code
+    cause.verify_message = "application verification failure"
+    error = httpx.ConnectError("", request=REQUEST)
+    error.__cause__ = cause
+
+    ours = errors.from_httpx(error, HERE, writes=True)
+
+    assert (type(ours), ours.reason) == (Transient, Reason.CERTIFICATE_INVALID)
+    assert ours.message.startswith(f"{HERE}: the server's certificate {words}" if code in (9, 10) else HERE)
+    assert words in ours.message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (400, Rejected, Reason.REQUEST_REJECTED),
+        (404, Rejected, Reason.REQUEST_REJECTED),
+        (409, Rejected, Reason.REQUEST_REJECTED),
+        (413, Rejected, Reason.REQUEST_REJECTED),
+        (422, Rejected, Reason.REQUEST_REJECTED),
+        (401, Unauthorized, Reason.UNAUTHORIZED),
+        (403, Unauthorized, Reason.UNAUTHORIZED),
+        (408, OutcomeUnknown, Reason.SERVER_ERROR),
+        (429, RateLimited, Reason.RATE_LIMITED),
+        (500, OutcomeUnknown, Reason.SERVER_ERROR),
+        (503, OutcomeUnknown, Reason.SERVER_ERROR),
+    ],
+)
+def test_what_an_answer_means_for_a_write(status, kind, reason):
+    body = orjson.dumps({"status": {"error": "this is wrong"}})
+
+    ours = errors.from_answer(status, {}, body, HERE, writes=True)
+
+    assert (type(ours), ours.reason) == (kind, reason)
+    if isinstance(ours, Rejected):
+        assert ours.status == status
+
+
+def test_a_retry_after_that_is_a_date_is_left_to_the_backoff():
+    headers = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
+
+    ours = errors.from_answer(429, headers, b"", HERE, writes=True)
+
+    assert isinstance(ours, RateLimited)
+    assert ours.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ('Format error in JSON body: invalid type: string "s3cret \\" s3cret", expected a map', "expected a map"),
+        ("invalid value: integer `5310`, expected a number in range", "expected a number in range"),
+        ("invalid type: floating point `0.5310`, expected usize", "expected usize"),
+    ],
+)
+def test_a_value_that_qdrant_quotes_is_cut_out(said, kept):
+    ours = errors.from_answer(400, {}, orjson.dumps({"status": {"error": said}}), HERE, writes=True)
+
+    assert kept in ours.message
+    assert "s3cret" not in ours.message
+    assert "5310" not in ours.message
+
+
+def test_a_long_message_is_shortened_to_one_line():
+    ours = errors.from_answer(400, {}, orjson.dumps({"status": {"error": "a\nb " * 1000}}), HERE, writes=True)
+
+    assert len(ours.message) == errors.MESSAGE_LENGTH
+    assert "\n" not in ours.message
+
+
+def test_what_local_mode_cannot_read_is_told_without_the_input():
+    with pytest.raises(pydantic.ValidationError) as failed:
+        models.VectorParams.model_validate({"size": "s3cret", "distance": "Dot"})
+
+    ours = errors.from_local(failed.value, "folder", writes=True)
+
+    assert isinstance(ours, Rejected)
+    assert ours.message.startswith("size: ")
+    assert "s3cret" not in ours.message
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ("failed to connect to all addresses; last error: Connection refused", Reason.UNREACHABLE),
+        ("DNS resolution failed for nowhere.invalid:6334", Reason.UNREACHABLE),
+        (
+            "failed to connect: Ssl handshake failed: CERTIFICATE_VERIFY_FAILED: certificate has expired",
+            Reason.CERTIFICATE_INVALID,
+        ),
+        ("failed to connect: tls handshake failed: WRONG_VERSION_NUMBER", Reason.NOT_QDRANT),
+    ],
+)
+def test_grpc_says_whether_the_request_got_through(details, reason):
+    ours = errors.from_grpc(grpc.StatusCode.UNAVAILABLE, details, HERE)
+
+    assert (type(ours), ours.reason) == (Transient, reason)
+    assert type(errors.from_grpc(grpc.StatusCode.UNAVAILABLE, "Socket closed", HERE)) is OutcomeUnknown
