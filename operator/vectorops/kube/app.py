@@ -210,7 +210,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = OUTAGE_BACKOFFS
-    settings.networking.trust_env = True
     settings.queueing.idle_timeout = 1.0
     return settings
 
