@@ -62,7 +62,7 @@ class Controller:
 
     def gone(self, ref: Ref) -> None:
         """An object is no more: those who waited for that, or hang on it, look again."""
-        woken, connection = self._references.woken_by(ref), self._references.connection(ref)
+        woken, connection = self._references.woken_by(ref, gone=True), self._references.connection(ref)
         self._marks.pop(ref, None)
         self._references.remove(ref)
         self._tally.remove(ref)
@@ -118,7 +118,7 @@ class Controller:
         else:
             self._tally.put(ref, verdict.status)
         if verdict.told:
-            self._wake(self._references.woken_by(ref), by=ref)
+            self._wake(self._references.woken_by(ref, gone=verdict.status is None), by=ref)
 
     def _wake(self, refs: set[Ref], *, by: Ref) -> None:
         for ref in refs:

@@ -7,8 +7,10 @@ is really used.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
+from errno import EACCES
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,9 @@ from vectorops.reconcilers.references import target
 
 API_KEY_VARIABLE: Final = "VECTOROPS_QDRANT_API_KEY"
 """The key for `--qdrant URL`. Without it, the Secret that a connection names is used if the files hold it."""
+
+KEPT: Final = ("timeoutSeconds", "ledgerCollectionName", "suspend")
+"""Fields of a connection that hold for any server."""
 
 UNUSED_URL: Final = "http://localhost:6333"
 """A QdrantConnection must have a URL; nobody asks for it when a folder stands in."""
@@ -54,6 +59,17 @@ class Override:
             raise WrongTarget(f"{given} is a file; a URL or a folder is expected")
         return cls(folder=folder)
 
+    def make_folder(self) -> None:
+        """Raises WrongTarget if the folder cannot be made or written: that is no trouble which passes."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(EACCES, os.strerror(EACCES))
+        except OSError as error:
+            raise WrongTarget(f"{self.folder}: {error.strerror}") from None
+
     async def rewrite(self, cluster: LocalCluster) -> None:
         """Makes every connection lead here, and adds those that collections name and the files lack."""
         for ref in [*cluster.refs, *missing_connections(cluster)]:
@@ -62,9 +78,7 @@ class Override:
 
     async def _here(self, cluster: LocalCluster, ref: Ref) -> Resource:
         there = cluster.now(ref) or Resource(ref.kind, first_day(ref), {}, {})
-        kept = {
-            key: there.spec[key] for key in ("timeoutSeconds", "ledgerCollectionName", "suspend") if key in there.spec
-        }
+        kept: JsonObject = {key: there.spec[key] for key in KEPT if key in there.spec}
         # The gRPC port of this server is not known, and often not reachable (`docker run -p 6333:6333`).
         spec: JsonObject = {**kept, "url": self.url or there.spec.get("url") or UNUSED_URL, "preferGrpc": False}
         if self.url is not None:

@@ -121,7 +121,7 @@ class Runner:
         if progress.settled and not before:
             self._settled(ref)
         if verdict.told:
-            for woken in self._references.woken_by(ref) & self._progress.keys():
+            for woken in self._references.woken_by(ref, gone=resource is None) & self._progress.keys():
                 self._progress[woken].due = 0.0
         if resource is None:
             # Nobody wakes what is gone: two of them would go on waking each other.

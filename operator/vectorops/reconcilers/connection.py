@@ -18,6 +18,8 @@ from vectorops.reconcilers.status import suspended, without_conditions
 
 CHECK_SECONDS: Final = 60.0
 """How often a connection is looked at: two small requests, and its Secrets are read again."""
+BLOCKED_SECONDS: Final = 10.0
+"""The same while its deletion waits: not everything that needs it can be told to wake it when it goes."""
 SHOWN_REFERRERS: Final = 3
 
 
@@ -55,7 +57,8 @@ class ConnectionReconciler:
         server = await _checked(database)
         named = ", ".join(needed_by[:SHOWN_REFERRERS]) + (" and others" if len(needed_by) > SHOWN_REFERRERS else "")
         message = f"deletion waits for what needs this connection: {named}"
-        return _answer(resource, server, conditions(True, Reason.DELETION_BLOCKED, message))
+        told = conditions(True, Reason.DELETION_BLOCKED, message)
+        return _answer(resource, server, told, look_again_seconds=BLOCKED_SECONDS)
 
 
 async def _checked(database: Database) -> ServerStatus:
@@ -64,6 +67,8 @@ async def _checked(database: Database) -> ServerStatus:
     return ServerStatus(version=info.version, distributed=info.distributed)
 
 
-def _answer(resource: Resource, server: ServerStatus, told: list[JsonObject]) -> Outcome:
+def _answer(
+    resource: Resource, server: ServerStatus, told: list[JsonObject], *, look_again_seconds: float = CHECK_SECONDS
+) -> Outcome:
     status = {**without_conditions(resource.status), "server": server.dump(), "conditions": told}
-    return Outcome(status, requeue_after=CHECK_SECONDS)
+    return Outcome(status, requeue_after=look_again_seconds)

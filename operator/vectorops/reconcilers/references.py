@@ -64,17 +64,17 @@ class References:
             current = self._target.get(current)
         return current
 
-    def woken_by(self, ref: Ref) -> set[Ref]:
+    def woken_by(self, ref: Ref, *, gone: bool = False) -> set[Ref]:
         """Whose next look may find something new after `ref` changed or went.
 
-        All that hang on it, directly or not; what it refers to (that may wait to be deleted); and, for a PointSet, its
-        siblings (they may want the ids that it held).
+        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. When a PointSet is gone,
+        also its siblings: they may want the ids that it held.
         """
         woken = self._hanging_on(ref)
         pointed_at = self._target.get(ref)
         if pointed_at is not None:
             woken.add(pointed_at)
-            if ref.kind == "PointSet":
+            if gone and ref.kind == "PointSet":
                 woken |= self._referrers[pointed_at] - {ref}
         return woken
 

@@ -24,8 +24,9 @@ def test_a_collection_wakes_its_sets_and_its_connection_which_may_wait_to_be_del
     assert known().woken_by(COLLECTION) == {CONNECTION, LIONS, BIRDS}
 
 
-def test_a_set_wakes_its_siblings_because_they_may_want_the_ids_that_it_held() -> None:
-    assert known().woken_by(LIONS) == {COLLECTION, BIRDS}
+def test_a_set_that_is_gone_wakes_its_siblings_because_they_may_want_the_ids_that_it_held() -> None:
+    assert known().woken_by(LIONS, gone=True) == {COLLECTION, BIRDS}
+    assert known().woken_by(LIONS) == {COLLECTION}
 
 
 def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_they_came() -> None:
