@@ -68,6 +68,8 @@ def connect(spec: QdrantConnectionSpec, credentials: Credentials, *, observe: Ob
         base_url=f"{address.endpoint}{address.path}",
         headers={"accept-encoding": "identity", "content-type": "application/json"} | ({"api-key": key} if key else {}),
         timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
+        # Qdrant closes what was idle for 5 s: a request that crosses this would be one with an unknown outcome.
+        limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
         verify=context if context is not None else False,
         trust_env=False,
     )

@@ -6,6 +6,7 @@ numpy row; filling it number by number takes four times as long (benchmarks/poin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,8 @@ from vectorops.qdrant.database import UNNAMED, PointData, PointId, Sparse, Vecto
 from vectorops.qdrant.traffic import Traffic
 
 INT64: Final = range(-(2**63), 2**63)
+CHECK_SECONDS: Final = 10.0
+
 DEEPEST: Final = 16
 """Levels of a payload sent over gRPC. A level of JSON is three of protobuf, of which Qdrant reads a hundred."""
 
@@ -69,7 +72,7 @@ class GrpcWrites:
         """Is Qdrant there, and does it speak TLS as expected?"""
         health = messages.QdrantStub(self._channel()).HealthCheck  # type: ignore[no-untyped-call]
         try:
-            await self._call("grpc_check", health, messages.HealthCheckRequest())
+            await self._call("grpc_check", health, messages.HealthCheckRequest(), CHECK_SECONDS)
         except Transient as error:
             if error.reason is Reason.UNREACHABLE:
                 hint = "set spec.preferGrpc to false where only the REST port can be reached"
@@ -134,10 +137,13 @@ class GrpcWrites:
         if answer.result.status != messages.UpdateStatus.Completed:
             raise errors.incomplete(messages.UpdateStatus.Name(answer.result.status), self._endpoint)
 
-    async def _call(self, operation: str, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+    async def _call(
+        self, operation: str, method: Callable[..., Awaitable[Any]], request: Any, most_seconds: float = math.inf
+    ) -> Any:
+        timeout = min(most_seconds, self._timeout_seconds)
         async with self._traffic.one(operation) as under_way:
             try:
-                answer = await method(request, metadata=self._metadata, timeout=self._timeout_seconds)
+                answer = await method(request, metadata=self._metadata, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 under_way.code = error.code().name
                 raise _failure(error, self._endpoint) from error
