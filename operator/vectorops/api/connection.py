@@ -26,8 +26,8 @@ class ConnectionTLS(Model):
     ) = Field(default=None, description="Name to expect in the server's certificate, if not the URL's host.")
     insecure_skip_verify: bool | None = Field(
         default=None,
-        description="Accept any certificate. For experiments: whoever answers gets the API key. Points are then written "
-        "over REST. Default: false.",
+        description="Accept any certificate. For experiments: whoever answers gets the API key. Points are then "
+        "written over REST. Default: false.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -67,8 +67,8 @@ class References:
     def woken_by(self, ref: Ref, *, gone: bool = False) -> set[Ref]:
         """Whose next look may find something new after `ref` changed or went.
 
-        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. When a PointSet is gone,
-        also its siblings: they may want the ids that it held.
+        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. When a PointSet is
+        gone, also its siblings: they may want the ids that it held.
         """
         woken = self._hanging_on(ref)
         pointed_at = self._target.get(ref)
