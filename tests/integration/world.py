@@ -34,6 +34,13 @@ def connection(namespace: str, server: QdrantServer | str, name: str = "main", *
     return resource("QdrantConnection", namespace, name, spec)
 
 
+def secret(namespace: str, name: str, **data: str) -> Object:
+    """A Secret; `_` in a key stands for `-` (`api_key="..."`), `__` for `.` (`ca__crt="..."`)."""
+    named = {key.replace("__", ".").replace("_", "-"): value for key, value in data.items()}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": named}
+
+
 def collection(namespace: str, name: str, *, annotations: Mapping[str, str] | None = None, **spec: Any) -> Object:
     """A QdrantCollection on the connection `main`; one unnamed vector of three components unless `spec` says
     otherwise.
@@ -80,6 +87,12 @@ def has_reason(reason: str) -> Any:
     return lambda obj: is_current(obj) and condition(obj, "Ready").get("reason") == reason
 
 
+def mark_of(server: QdrantServer, collection: str) -> Object:
+    """The ownership mark in the collection's metadata; an empty one if there is none."""
+    metadata = server.get(f"/collections/{collection}")["config"].get("metadata") or {}
+    return dict(metadata.get("vectorops.dev/mark") or {})
+
+
 class Stored:
     """What a server holds, seen through the plain client: the fixture `stored`, or `async with Stored(server) as
     stored:`.
@@ -114,3 +127,8 @@ class Stored:
     async def payloads(self, collection: str) -> dict[Any, Any]:
         """All payloads, by id."""
         return {id: point.payload for id, point in (await self.points(collection)).items()}
+
+    async def versions(self, collection: str, using: str | None = None) -> dict[Any, int]:
+        """The number of the operation that last changed each point, by id: the same number means not written again."""
+        found = await self.client.query_points(collection, limit=10_000, using=using)
+        return {point.id: point.version for point in found.points}

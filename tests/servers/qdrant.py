@@ -5,6 +5,7 @@ The session fixture `qdrant` is one that all tests of a process share (each with
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -119,13 +120,16 @@ class QdrantServer(Process):
 
     def client(self) -> AsyncQdrantClient:
         """A plain client with all rights, over REST. The caller closes it."""
-        return AsyncQdrantClient(
-            url=self.url,
-            grpc_port=self.grpc_port,
-            api_key=self.api_key,
-            check_compatibility=False,
-            **self._httpx_tls(),
-        )
+        with warnings.catch_warnings():
+            # Of a key without TLS.
+            warnings.simplefilter("ignore", UserWarning)
+            return AsyncQdrantClient(
+                url=self.url,
+                grpc_port=self.grpc_port,
+                api_key=self.api_key,
+                check_compatibility=False,
+                **self._httpx_tls(),
+            )
 
     def get(self, path: str) -> Any:
         """The `result` of a GET, for instance `get("/collections/zoo")`."""

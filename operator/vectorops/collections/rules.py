@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from vectorops.qdrant.collections import DATATYPE, Path
+from vectorops.qdrant.connect import MINIMUM_VERSION
 
 Version = tuple[int, int]
 
@@ -88,6 +89,8 @@ def _covers(pattern: Path, path: Path) -> bool:
 
 
 def parse_version(version: str) -> Version:
-    """(1, 16) of "1.16.3"."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
+    """(1, 16) of "1.16.3", and of what is no version: a build of someone's own is trusted with the least."""
+    numbers = version.split("-", maxsplit=1)[0].split(".")[:2]
+    if len(numbers) != len(MINIMUM_VERSION) or not all(number.isdecimal() for number in numbers):
+        return MINIMUM_VERSION
+    return int(numbers[0]), int(numbers[1])

@@ -50,7 +50,11 @@ async def require_access(context: Context, collection: Resource) -> Access:
         raise Waiting(
             Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is not ready{_why(connection)}", on=ref
         )
-    return _access(connection, await context.databases.of(context.cluster, connection))
+    database = await context.databases.of(context.cluster, connection)
+    if not database.info.version:
+        # Opened just now, as after a restart of ours: what can be changed in place depends on the server's version.
+        await database.check()
+    return _access(connection, database)
 
 
 async def cleanup_access(context: Context, namespace: str, name: str) -> Access:

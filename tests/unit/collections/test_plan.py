@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, VERSION, bring, declare, look, specs
 from vectorops.collections.plan import Action, differences, mismatches, plan
+from vectorops.collections.rules import parse_version
 from vectorops.qdrant.collections import Observed, observe
 
 
@@ -381,3 +382,8 @@ async def test_an_unknown_option_where_qdrant_fills_in_all_known_ones_is_not_a_r
 
     assert todo.doable == todo.held_back == ()
     assert todo.unsupported == (("wal_config.wal_typo", 1),)
+
+
+def test_a_build_of_someones_own_is_trusted_with_the_oldest_version():
+    assert parse_version("1.18.0-dev") == (1, 18)
+    assert parse_version("nightly") == parse_version("1.16.3")
