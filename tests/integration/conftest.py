@@ -11,6 +11,7 @@ operator and proxies for each test.
 A test that stops, freezes or counts the writes of a server takes one of its own: `start_qdrant()`, `start_kube()`.
 """
 
+import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from typing import Protocol
 import pytest
 import yaml
 
-from integration.world import Stored
+from integration.team import Team, unique
+from integration.world import Stored, connection
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
 from servers.operator import OperatorProcess
@@ -195,3 +197,31 @@ def start_proxy() -> Iterator[StartProxy]:
             return stack.enter_context(Proxy(upstream, tls=tls))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def team_namespace(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A namespace with a connection to the shared Qdrant, and an operator that watches it."""
+
+    async def prepare() -> str:
+        async with kube.api() as api:
+            namespace = await api.create_namespace("team")
+            await api.apply(connection(namespace, qdrant))
+            return namespace
+
+    namespace = asyncio.run(prepare())
+    operator = OperatorProcess(
+        tmp_path_factory.mktemp("team"),
+        kubeconfig=kube.kubeconfig(),
+        installation=unique("team"),
+        namespaces=[namespace],
+    )
+    operator.start()
+    yield namespace
+    operator.kill()
+
+
+@pytest.fixture
+def team(api: KubeApi, team_namespace: str) -> Team:
+    """The team of this module: see `Team`."""
+    return Team(api, team_namespace)

@@ -1,0 +1,95 @@
+"""A namespace in which a team works with a running operator: what a person does with kubectl, in words.
+
+Used by the tests about collections and point sets. They share one operator (fixture `team`), because none of them stops
+it, and each makes collections of its own names.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from integration.world import collection, has_reason, is_current, point_set
+from servers.kubeapi import KubeApi, Object, condition
+
+RECONCILE = "vectorops.dev/reconcile"
+APPROVE_PLAN = "vectorops.dev/approve-plan"
+
+
+def unique(word: str) -> str:
+    """A name that no other test has."""
+    return f"{word}-{uuid.uuid4().hex[:8]}"
+
+
+def is_settled(obj: Object) -> bool:
+    """Has the operator come to an answer about the spec as it is?"""
+    return is_current(obj) and bool(condition(obj, "Ready")) and not condition(obj, "Reconciling")
+
+
+def reason(obj: Object) -> str:
+    """The reason of Ready."""
+    return str(condition(obj, "Ready")["reason"])
+
+
+def message(obj: Object) -> str:
+    """The message of Ready."""
+    return str(condition(obj, "Ready")["message"])
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """One namespace with a connection `main`."""
+
+    api: KubeApi
+    namespace: str
+
+    async def collection(self, name: str, *, until: Callable[[Object], object] = is_settled, **spec: Any) -> Object:
+        """Declares a collection, and waits for the answer."""
+        await self.api.apply(collection(self.namespace, name, **spec))
+        return await self.wait("QdrantCollection", name, until)
+
+    async def points(
+        self,
+        name: str,
+        collection: str,
+        points: list[Object],
+        *,
+        until: Callable[[Object], object] = is_settled,
+        **spec: Any,
+    ) -> Object:
+        """Declares a point set, and waits for the answer."""
+        await self.api.apply(point_set(self.namespace, name, collection, points, **spec))
+        return await self.wait("PointSet", name, until)
+
+    async def wait(self, kind: str, name: str, until: Callable[[Object], object] | str) -> Object:
+        """Waits for a predicate, or for a reason of Ready."""
+        predicate = has_reason(until) if isinstance(until, str) else until
+        return await self.api.wait_for(kind, self.namespace, name, predicate)
+
+    async def get(self, kind: str, name: str) -> Object:
+        return await self.api.get(kind, self.namespace, name)
+
+    async def annotate(self, kind: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        await self.api.annotate(kind, self.namespace, name, dict(annotations))
+
+    async def look_again(self, kind: str, name: str) -> Object:
+        """Asks the operator to look now, and waits for the answer."""
+        token = uuid.uuid4().hex
+        await self.annotate(kind, name, {RECONCILE: token})
+        return await self.wait(
+            kind, name, lambda obj: obj["status"].get("lastHandledReconcileAt") == token and is_settled(obj)
+        )
+
+    async def approve(self, name: str, plan_hash: str) -> None:
+        """Approves a plan of a collection, and has the operator look."""
+        await self.annotate("QdrantCollection", name, {APPROVE_PLAN: plan_hash})
+
+    async def delete(self, kind: str, name: str) -> None:
+        """Deletes a resource, and waits until it is gone."""
+        await self.api.delete(kind, self.namespace, name)
+        await self.api.wait_gone(kind, self.namespace, name)
+
+    async def events(self, name: str, reason: str) -> list[str]:
+        """The notes of the events about a resource."""
+        events = await self.api.list("Event", self.namespace)
+        return [e["message"] for e in events if e["involvedObject"]["name"] == name and e["reason"] == reason]
