@@ -42,7 +42,9 @@ class NamedVectors(Protocol):
 class Applied:
     """How things are after `apply`.
 
-    plan: what is left: held back, unsupported, taken. mark: as it is in the collection.
+    plan: what is left: held back, unsupported, taken. Doable steps are left if Qdrant has not finished, or others
+    were at
+        work meanwhile: look again soon. mark: as it is in the collection.
     """
 
     observed: Observed
@@ -193,7 +195,11 @@ async def _create_alias(database: Database, name: str, alias: str) -> None:
 
 
 def _remembered(before: Plan, after: Plan) -> LastApplied:
-    """What the mark says at the end: also what was sent in vain."""
+    """What the mark says at the end: also what was sent in vain, and still what is not gone yet."""
+    if any(step.action in {Action.DELETE_INDEX, Action.DELETE_ALIAS} for step in after.doable):
+        # While it optimizes, Qdrant shows a deleted index for a while. Forgotten now, it would look like somebody
+        # else's.
+        return after.intended()
     known = after.remembered()
     settled = known.settled | {left.path for left in after.differences if _in_vain(left, before)}
     return replace(known, settled=settled, server=before.version if settled else "")

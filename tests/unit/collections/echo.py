@@ -10,6 +10,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Rejected
 
@@ -54,6 +56,7 @@ class EchoingQdrant:
     """See the module.
 
     kill_at: number of the write at which the process dies; after: once it was carried out. answers_lost: of all writes.
+    optimizing: a deleted index is still shown.
     """
 
     endpoint = "memory"
@@ -65,6 +68,7 @@ class EchoingQdrant:
         self.kill_at: int | None = None
         self.after = False
         self.answers_lost = False
+        self.optimizing = False
 
     # ---- reading
 
@@ -93,7 +97,8 @@ class EchoingQdrant:
         self._write(("create_index", path, schema), lambda: self._index(name, path, schema))
 
     async def delete_index(self, name: str, path: str) -> None:
-        self._write(("delete_index", path), lambda: self.collections[name]["payload_schema"].pop(path, None))
+        indexes = self.collections[name]["payload_schema"]
+        self._write(("delete_index", path), lambda: None if self.optimizing else indexes.pop(path, None))
 
     async def create_alias(self, alias: str, collection: str) -> None:
         self._write(("create_alias", alias), lambda: self._alias(alias, collection))
@@ -194,7 +199,11 @@ class EchoingQdrant:
 
 def _known(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _known(inner) for key, inner in value.items() if key != UNKNOWN}
+        known = {key: _known(inner) for key, inner in value.items() if key != UNKNOWN}
+        if "quantile" in known:
+            # Kept as a float32, shown in the fewest digits.
+            known["quantile"] = float(str(np.float32(known["quantile"])))
+        return known
     return copy.deepcopy(value)
 
 

@@ -229,6 +229,23 @@ async def test_an_alias_that_moved_away_is_not_deleted_with_ours(qdrant):
     assert qdrant.alias_map == {"docs": "other"}
 
 
+async def test_a_deleted_index_that_qdrant_still_shows_stays_ours_until_it_is_gone(qdrant):
+    """Qdrant 1.16.3 shows it while it optimizes; forgotten, it would stay for ever if the deletion was lost."""
+    await bring(qdrant, declare(payloadIndexes=[{"field": "a", "schema": {"type": "bool"}}]))
+    qdrant.optimizing = True
+    unfinished = await bring(qdrant, declare())
+    qdrant.optimizing = False
+    todo = await look(qdrant, declare())
+
+    done = await bring(qdrant, declare())
+
+    assert unfinished.plan.doable
+    assert not todo.is_drift
+    assert done.plan.doable == ()
+    assert done.observed.indexes == {}
+    assert "indexes" not in done.mark.last_applied
+
+
 class TestQdrant118:
     async def test_a_vector_is_added_with_all_its_options(self, qdrant):
         await bring(qdrant, declare(), "1.18.0")

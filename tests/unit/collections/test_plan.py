@@ -28,7 +28,7 @@ def actions(steps):
     return [(step.action, step.target) for step in steps]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(specs)
 async def test_a_collection_that_was_made_as_declared_needs_nothing(spec):
     qdrant: Any = EchoingQdrant()
@@ -44,7 +44,7 @@ async def test_a_collection_that_was_made_as_declared_needs_nothing(spec):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(specs, specs)
 async def test_a_new_declaration_is_settled_by_one_pass_and_never_destroys(before, after):
     qdrant: Any = EchoingQdrant()
@@ -62,7 +62,7 @@ async def test_a_new_declaration_is_settled_by_one_pass_and_never_destroys(befor
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(specs, specs)
 async def test_an_approved_plan_leaves_the_declared_collection(before, after):
     qdrant: Any = EchoingQdrant()
