@@ -121,9 +121,15 @@ def apply(
     """
     from vectorops.local import apply as local
     from vectorops.local import show
+    from vectorops.local.override import WrongTarget
 
     options = _options(qdrant, owner, timeout, prune=prune)
     manifests = _read(filename, namespace, WRONG_USAGE)
+    if options.override is not None:
+        try:
+            options.override.make_folder()
+        except WrongTarget as error:
+            _fail(f"--qdrant: {error}", WRONG_USAGE)
     with show.progress() as progress:
         report = _run(local.apply(manifests, options, tell=progress.tell, settled=progress.settled))
     show.report(report, as_json=output is Output.JSON)

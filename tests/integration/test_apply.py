@@ -1,0 +1,399 @@
+"""`vectorops apply`: no cluster, a folder or a real server, and the same promises."""
+
+import base64
+import json
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from integration.command_line import CONNECTION, Shell, collection, point_set
+from integration.conftest import StartQdrant
+from servers.qdrant import QdrantServer
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def zoo() -> str:
+    """A name of a collection that no other test uses."""
+    return f"zoo-{uuid.uuid4().hex[:8]}"
+
+
+class Place:
+    """What `--qdrant` is given, and a look into it with the plain client."""
+
+    def __init__(self, given: str, folder: Path | None = None) -> None:
+        self.given = given
+        self._folder = folder
+
+    def client(self) -> QdrantClient:
+        return (
+            QdrantClient(path=str(self._folder))
+            if self._folder
+            else QdrantClient(url=self.given, check_compatibility=False)
+        )
+
+    def ids(self, name: str) -> set[str]:
+        client = self.client()
+        try:
+            return {str(record.id) for record in client.scroll(name, limit=1000)[0]}
+        finally:
+            client.close()
+
+    def collections(self) -> set[str]:
+        client = self.client()
+        try:
+            return {found.name for found in client.get_collections().collections}
+        finally:
+            client.close()
+
+
+@pytest.fixture(params=["folder", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An embedded folder, and a real server."""
+    if request.param == "folder":
+        yield Place("storage", tmp_path / "storage")
+    else:
+        qdrant: QdrantServer = request.getfixturevalue("qdrant")
+        yield Place(qdrant.url)
+
+
+# ---- what a person gets ----
+
+
+def test_a_collection_and_its_points_are_made_and_can_be_searched(shell, place, zoo):
+    shell.write("all.yaml", CONNECTION, collection(zoo), point_set("animals", zoo, {1: [1, 0], 2: [0, 1]}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given)
+
+    assert (answer.code, answer.err) == (0, "")
+    assert [line.split()[0] for line in answer.out.splitlines()] == [
+        "KIND",
+        "QdrantConnection",
+        "QdrantCollection",
+        "PointSet",
+    ]
+    client = place.client()
+    best = client.query_points(zoo, query=[0.0, 1.0], limit=1).points[0]
+    client.close()
+    assert (best.id, best.score) == (2, 1.0)
+
+
+def test_json_output_is_one_array_and_nothing_else(shell, place, zoo):
+    shell.write("all.yaml", CONNECTION, collection(zoo), point_set("animals", zoo, {1: [1, 0]}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "-o", "json")
+
+    assert answer.code == 0
+    assert [result["kind"] for result in answer.json] == ["QdrantConnection", "QdrantCollection", "PointSet"]
+    animals = answer.by_name()["animals"]
+    assert set(animals) == {"kind", "namespace", "name", "ready", "reason", "message", "status"}
+    assert (animals["namespace"], animals["ready"], animals["reason"]) == ("default", True, "Succeeded")
+    assert animals["status"]["points"] == {"desired": 1, "synced": 1, "failed": 0, "conflicts": 0}
+
+
+def test_the_flag_stands_in_for_a_connection_that_the_files_lack(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo))
+
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    assert zoo in place.collections()
+
+
+def test_without_the_flag_a_missing_connection_is_told_at_once(shell, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "-o", "json")
+
+    assert answer.code == 1
+    assert answer.by_name()[zoo]["reason"] == "ConnectionNotFound"
+    assert not answer.by_name()["animals"]["ready"]
+
+
+def test_manifests_come_from_standard_input_too(shell, place, zoo):
+    assert shell.run("apply", "-f", "-", "--qdrant", place.given, stdin=collection(zoo)).code == 0
+    assert zoo in place.collections()
+
+
+def test_a_point_that_cannot_be_written_fails_alone_and_the_command_says_so(shell, place, zoo):
+    points = point_set("animals", zoo, {1: [1, 0], 2: [1, 2, 3]})
+    shell.write("all.yaml", collection(zoo), points)
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "-o", "json")
+
+    assert answer.code == 1
+    assert answer.by_name()["animals"]["reason"] == "PointsFailed"
+    assert answer.by_name()["animals"]["status"]["failures"][0]["id"] == "2"
+    assert place.ids(zoo) == {"1"}
+
+
+# ---- the same promises as in a cluster ----
+
+
+def test_a_second_apply_writes_nothing(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant()
+    indexed = collection(zoo, payloadIndexes=[{"field": "a", "schema": {"type": "keyword"}}], aliases=[f"{zoo}-alias"])
+    shell.write("all.yaml", indexed, point_set("animals", zoo, {1: [1, 0], "lion": [0, 1]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", qdrant.url).code == 0
+    before = qdrant.telemetry_writes_by_endpoint()
+
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", qdrant.url).code == 0
+
+    assert before
+    assert qdrant.telemetry_writes_by_endpoint() == before
+
+
+def test_points_that_leave_the_file_leave_the_collection_and_foreign_ones_stay(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0], 2: [0, 1]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    client = place.client()
+    client.upsert(zoo, [models.PointStruct(id=7, vector=[1.0, 1.0])])
+    client.close()
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {2: [0, 1], 3: [1, 1]}))
+
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+
+    assert place.ids(zoo) == {"2", "3", "7"}
+
+
+def test_another_owner_changes_nothing_and_says_so(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", "one").code == 0
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {2: [1, 0]}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", "two", "-o", "json")
+
+    assert answer.code == 1
+    assert answer.by_name()[zoo]["reason"] == "OwnedByAnother"
+    assert place.ids(zoo) == {"1"}
+
+
+# ---- prune ----
+
+
+def test_prune_removes_what_the_owner_no_longer_declares_by_its_policy(shell, place, zoo):
+    goes, stays, kept = f"{zoo}-goes", f"{zoo}-stays", f"{zoo}-kept"
+    shell.write(
+        "all.yaml",
+        collection(goes, deletionPolicy="Delete"),
+        collection(stays),
+        collection(kept),
+        point_set("kept", kept, {1: [1, 0]}),
+        point_set("gone", kept, {2: [1, 0]}),
+    )
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0
+    shell.write("all.yaml", collection(kept), point_set("kept", kept, {1: [1, 0]}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo, "--prune")
+
+    assert answer.code == 0
+    assert sorted(answer.err.splitlines()) == [
+        "PointSet default/gone: pruned",
+        f"QdrantCollection default/{goes}: pruned",
+        f"QdrantCollection default/{stays}: pruned",
+    ]
+    assert place.collections() & {goes, stays, kept} == {stays, kept}
+    assert place.ids(kept) == {"1"}
+    again = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo, "--prune")
+    assert (again.code, again.err) == (0, "")
+
+
+def test_prune_touches_nothing_of_another_owner_or_of_nobody(shell, place, zoo):
+    theirs, mine, nobodys = f"{zoo}-theirs", f"{zoo}-mine", f"{zoo}-nobodys"
+    shell.write("theirs.yaml", collection(theirs, deletionPolicy="Delete"), point_set("theirs", theirs, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "theirs.yaml", "--qdrant", place.given, "--owner", f"{zoo}-them").code == 0
+    client = place.client()
+    client.create_collection(nobodys, vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.upsert(nobodys, [models.PointStruct(id=7, vector=[1.0, 1.0])])
+    client.close()
+    shell.write("mine.yaml", collection(mine))
+
+    answer = shell.run("apply", "-f", "mine.yaml", "--qdrant", place.given, "--owner", f"{zoo}-me", "--prune")
+
+    assert (answer.code, answer.err) == (0, "")
+    assert (place.ids(theirs), place.ids(nobodys)) == ({"1"}, {"7"})
+
+
+def test_an_id_that_a_pruned_set_held_is_taken_by_the_set_that_declares_it_now(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("old", zoo, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0
+    shell.write("all.yaml", collection(zoo), point_set("new", zoo, {1: [0, 1]}))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo, "--prune")
+
+    assert answer.code == 0
+    assert place.ids(zoo) == {"1"}
+
+
+def test_prune_needs_an_owner(shell, zoo):
+    shell.write("all.yaml", collection(zoo))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", "storage", "--prune")
+
+    assert answer.code == 2
+    assert "--owner" in answer.err
+
+
+# ---- keys ----
+
+
+def secret(key: str) -> str:
+    encoded = base64.b64encode(f"{key}\n".encode()).decode()
+    return f"\napiVersion: v1\nkind: Secret\nmetadata: {{name: qdrant}}\ndata: {{api-key: {encoded}}}\n"
+
+
+def connection(url: str) -> str:
+    spec = {"url": url, "preferGrpc": False, "apiKeySecretRef": {"name": "qdrant", "key": "api-key"}}
+    return CONNECTION.split("spec:")[0] + f"spec: {json.dumps(spec)}\n"
+
+
+def test_a_key_comes_from_the_secret_in_the_files(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant(api_key="sesame")
+    shell.write("all.yaml", secret("sesame"), connection(qdrant.url), collection(zoo))
+
+    answer = shell.run("apply", "-f", "all.yaml")
+
+    assert answer.code == 0
+    assert qdrant.get(f"/collections/{zoo}")["config"]["params"]["vectors"]["size"] == 2
+
+
+def test_a_key_that_is_missing_or_wrong_is_told_at_once_and_never_shown(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant(api_key="sesame")
+    shell.write("missing.yaml", connection(qdrant.url), collection(zoo))
+    shell.write("wrong.yaml", secret("mustard"), connection(qdrant.url), collection(zoo))
+
+    missing = shell.run("apply", "-f", "missing.yaml", "-o", "json")
+    wrong = shell.run("apply", "-f", "wrong.yaml", "-o", "json")
+
+    assert (missing.code, missing.by_name()["main"]["reason"]) == (1, "SecretNotFound")
+    assert (wrong.code, wrong.by_name()["main"]["reason"]) == (1, "Unauthorized")
+    assert "mustard" not in wrong.out + wrong.err
+
+
+def test_the_key_for_the_flag_comes_from_the_environment_and_the_secret_may_be_elsewhere(
+    shell, start_qdrant: StartQdrant, zoo
+):
+    qdrant = start_qdrant(api_key="sesame")
+    shell.write("all.yaml", connection("https://qdrant.example:6333"), collection(zoo))
+    environment = {"VECTOROPS_QDRANT_API_KEY": "sesame"}
+
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", qdrant.url, environment=environment).code == 0
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", qdrant.url).code == 1
+
+
+# ---- mistakes ----
+
+
+def test_an_invalid_manifest_in_any_file_stops_everything(shell, place, zoo):
+    (shell.folder / "manifests").mkdir()
+    shell.write("manifests/1.yaml", collection(zoo))
+    shell.write("manifests/2.yaml", "kind: Secret\nspec: [1,\n")
+    shell.write("manifests/3.yaml", collection("other", vectorz=[]))
+
+    answer = shell.run("apply", "-f", "manifests", "--qdrant", place.given)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "manifests/2.yaml:2: not YAML" in answer.err
+    assert 'manifests/3.yaml (document 1, QdrantCollection default/other): unknown field "spec.vectorz"' in answer.err
+    assert zoo not in place.collections()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-f", "missing.yaml"], "missing.yaml: No such file or directory"),
+        (["-f", "all.yaml", "--qdrant", "localhost:6333"], "http://localhost:6333"),
+        (["-f", "all.yaml", "--qdrant", "all.yaml"], "is a file"),
+        (["-f", "all.yaml", "--qdrant", "all.yaml/storage"], "Not a directory"),
+        (["-f", "all.yaml", "--qdrant", "http://key@localhost"], "without a key"),
+        (["-f", "all.yaml", "--owner", "a/b"], "--owner"),
+        (["-f", "all.yaml", "-n", "Not_A_Name"], "metadata.namespace"),
+        (["-f", "all.yaml", "--timeout", "0"], "--timeout"),
+        (["-f", "all.yaml", "--unknown"], "--unknown"),
+        ([], "--filename"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(shell, zoo, arguments, words):
+    shell.write("all.yaml", collection(zoo))
+
+    answer = shell.run("apply", *arguments)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+
+
+def test_a_server_that_is_not_there_is_waited_for_as_long_as_asked(shell, zoo):
+    shell.write("all.yaml", CONNECTION, collection(zoo))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--timeout", "5", "-o", "json")
+
+    assert answer.code == 1
+    assert answer.by_name()["main"]["reason"] == "Unreachable"
+    assert answer.by_name()[zoo]["reason"] == "ConnectionNotReady"
+    assert "time ran out" in answer.err
+
+
+def test_an_interrupt_ends_it_with_130_and_no_traceback(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant()
+    qdrant.pause()
+    shell.write("all.yaml", collection(zoo))
+    command = shell.command("apply", "-f", "all.yaml", "--qdrant", qdrant.url)
+    process = subprocess.Popen(command, cwd=shell.folder, stderr=subprocess.PIPE, text=True, env=shell.environment())
+    # The flag's folder or server is looked at only after everything is loaded; a connection shows that it is.
+    _until_connected(qdrant, process)
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    qdrant.resume()
+
+    assert process.returncode == 130
+    assert said == "interrupted; run the same command again to go on\n"
+
+
+def _until_connected(qdrant: QdrantServer, process: subprocess.Popen[str]) -> None:
+    port = f":{qdrant.port:04X}"
+    while process.poll() is None:
+        rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if any(row.split()[2].endswith(port) and row.split()[3] == "01" for row in rows):
+            return
+
+
+def test_a_reader_that_goes_away_makes_no_noise(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo))
+    for output in ("json", "table"):
+        command = shell.command("apply", "-f", "all.yaml", "--qdrant", place.given, "-o", output)
+        process = subprocess.Popen(
+            command,
+            cwd=shell.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=shell.environment(),
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.stderr.close()
+
+        assert process.wait(timeout=30) == 1
+        assert said == ""
+
+
+def test_help_and_version_need_nothing_heavy(shell):
+    """What is not needed is not loaded: `apply` works where neither kopf nor kubernetes can be imported."""
+    (shell.folder / "kopf.py").write_text("raise ImportError")
+    (shell.folder / "kubernetes.py").write_text("raise ImportError")
+    environment = {"PYTHONPATH": str(shell.folder)}
+    shell.write("all.yaml", CONNECTION)
+
+    assert shell.run("--help", environment=environment).code == 0
+    assert shell.run("--version", environment=environment).out.startswith("vectorops ")
+    assert shell.run("apply", "-f", "all.yaml", "--timeout", "1", environment=environment).code == 1
