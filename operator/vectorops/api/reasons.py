@@ -62,7 +62,7 @@ class Reason(StrEnum):
     LEDGER_DAMAGED = "LedgerDamaged", "The record of the set's points is incomplete: nothing is deleted."
     LEDGER_LOST = (
         "LedgerLost",
-        "The record of the set's points is gone: declared points are taken back, none is deleted.",
+        "The record of the set's points was lost once: declared points were taken back, none was deleted.",
     )
     ANOTHER_WRITER = "AnotherWriter", "Another process writes the same set at the moment."
     # Deletion.

@@ -191,7 +191,7 @@ def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, rebuilt:
         message = f"{counts.synced} points are as declared"
         if rebuilt:
             message += "; the ledger was lost once: points that left the set before that may still be stored"
-        return conditions(True, Reason.SUCCEEDED, message)
+        return conditions(True, Reason.LEDGER_LOST if rebuilt else Reason.SUCCEEDED, message)
     first = shown[0]
     message = (
         f"{counts.failed} of {counts.desired} points failed, {counts.conflicts} are held by others; "
