@@ -15,6 +15,8 @@ Everything happens in the thread of one event loop, whose timers carry the delay
 
 import asyncio
 import contextvars
+import heapq
+import itertools
 import logging
 import random
 import time
@@ -65,6 +67,15 @@ class Snapshot:
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """One key that waits. arrival: its place among all that wait; endpoint: at which it was when last asked."""
+
+    arrival: int
+    since: float
+    endpoint: Hashable | None
+
+
+@dataclass(slots=True)
 class _Run:
     task: asyncio.Task[Result]
     lane: Lane
@@ -83,8 +94,9 @@ class WorkQueue(Generic[Key]):
     """See the module. Made and used in a running event loop; `snapshot()` alone may be called from another thread.
 
     run: reconciles one key. What it raises is logged and handled as a `Result` that asks for backoff.
-    endpoint_of: which Qdrant a run of the key would talk to, asked when it is about to start because the answer may
-    have changed while the key waited; None if none is known: then only `concurrency` limits it. Cheap; must not raise.
+    endpoint_of: which Qdrant a run of the key would talk to; None if none is known: then only `concurrency` limits it.
+    Asked when the key is added and again when it is the next there, because the answer may have changed meanwhile.
+    Must not raise.
     concurrency, endpoint_limit: how many runs at a time, in all and for one endpoint.
     clock: seconds, for the ages in `snapshot()`.
     """
@@ -105,8 +117,12 @@ class WorkQueue(Generic[Key]):
         self._endpoint_limit = endpoint_limit
         self._clock = clock
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries; nothing secret
-        # Keys in order of arrival, with the time of it. A key waits in one lane at most.
-        self._waiting: dict[Lane, dict[Key, float]] = {lane: {} for lane in Lane}
+        # Keys in order of arrival. A key waits in one lane at most.
+        self._waiting: dict[Lane, dict[Key, _Waiting]] = {lane: {} for lane in Lane}
+        # The same by endpoint, as heaps of (arrival, key): else each start would walk over all that wait for a busy
+        # Qdrant. An entry whose key went elsewhere stays until it is the first.
+        self._lines: dict[Lane, dict[Hashable | None, list[tuple[int, Key]]]] = {lane: {} for lane in Lane}
+        self._arrivals = itertools.count()
         self._timers: dict[Key, _Timer] = {}
         self._running: dict[Key, _Run] = {}
         self._failures: Counter[Key] = Counter()
@@ -152,8 +168,7 @@ class WorkQueue(Generic[Key]):
             return True
         full = len(self._running) >= self._concurrency
         for lane in Lane:
-            for other in self._waiting[lane]:
-                endpoint = self._endpoint_of(other)
+            for endpoint in self._firsts(lane):
                 has_room = self._has_room(endpoint)
                 # Room for it everywhere: it is about to start beside this one.
                 if (full and has_room) or (not has_room and endpoint == run.endpoint):
@@ -168,6 +183,7 @@ class WorkQueue(Generic[Key]):
         self._draining = True
         for lane in Lane:
             self._waiting[lane].clear()
+            self._lines[lane].clear()
         if not self._running:
             return
         tasks = {run.task: key for key, run in self._running.items()}
@@ -180,7 +196,7 @@ class WorkQueue(Generic[Key]):
 
     def snapshot(self) -> Snapshot:
         """The queue now. Safe from the metrics server's thread: it reads copies, which CPython makes in one step."""
-        waiting = {lane: list(self._waiting[lane].values()) for lane in Lane}
+        waiting = {lane: [key.since for key in list(self._waiting[lane].values())] for lane in Lane}
         runs = [run.since for run in list(self._running.values())]
         now = self._clock()
         return Snapshot(
@@ -197,12 +213,24 @@ class WorkQueue(Generic[Key]):
         if run := self._running.get(key):
             run.again = lane if run.again is None else min(lane, run.again)
             return
-        if any(key in self._waiting[higher] for higher in Lane if higher <= lane):
+        endpoint = self._endpoint_of(key)
+        waits_in = next((lane for lane in Lane if key in self._waiting[lane]), None)
+        if waits_in is None or waits_in > lane:
+            if waits_in is not None:
+                del self._waiting[waits_in][key]
+            self._waiting[lane][key] = _Waiting(next(self._arrivals), self._clock(), endpoint)
+        elif self._waiting[waits_in][key].endpoint == endpoint:
             return
-        for lower in Lane:
-            self._waiting[lower].pop(key, None)
-        self._waiting[lane][key] = self._clock()
+        else:
+            lane = waits_in
+        self._line_up(key, lane, endpoint)
         self._wake()
+
+    def _line_up(self, key: Key, lane: Lane, endpoint: Hashable | None) -> None:
+        """The key waits for this endpoint, since it came."""
+        waiting = self._waiting[lane][key]
+        waiting.endpoint = endpoint
+        heapq.heappush(self._lines[lane].setdefault(endpoint, []), (waiting.arrival, key))
 
     def _ring(self, key: Key) -> None:
         self._enqueue(key, self._timers.pop(key).lane)
@@ -224,22 +252,46 @@ class WorkQueue(Generic[Key]):
     def _pick(self) -> tuple[Key, Lane, Hashable | None] | None:
         """The oldest key of the lane whose turn it is, and else of the other, that has room."""
         for lane in reversed(Lane) if _is_reversed(self._starts) else Lane:
-            for key in self._waiting[lane]:
-                endpoint = self._endpoint_of(key)
-                if self._has_room(endpoint):
-                    return self._in_turn(key, lane, endpoint)
+            firsts = self._firsts(lane)
+            if able := [endpoint for endpoint in firsts if self._has_room(endpoint)]:
+                return self._in_turn(lane, min(able, key=firsts.__getitem__), firsts)
         return None
 
-    def _in_turn(self, key: Key, lane: Lane, endpoint: Hashable | None) -> tuple[Key, Lane, Hashable | None]:
-        """The key, or the resync that waits for the same endpoint when it is that one's turn.
+    def _in_turn(
+        self, lane: Lane, endpoint: Hashable | None, firsts: dict[Hashable | None, tuple[int, Key]]
+    ) -> tuple[Key, Lane, Hashable | None]:
+        """The first key for the endpoint in the lane, or in that of resync when it is that one's turn there.
 
         The turns in all are not enough: when starts fall into a rhythm, a busy endpoint may have room at none of them.
         """
         if lane is Lane.CHANGE and _is_reversed(self._starts_at[endpoint]):
-            for other in self._waiting[Lane.RESYNC]:
-                if self._endpoint_of(other) == endpoint:
-                    return other, Lane.RESYNC, endpoint
-        return key, lane, endpoint
+            resyncs = self._firsts(Lane.RESYNC)
+            if endpoint in resyncs:
+                lane, firsts = Lane.RESYNC, resyncs
+        return firsts[endpoint][1], lane, endpoint
+
+    def _firsts(self, lane: Lane) -> dict[Hashable | None, tuple[int, Key]]:
+        """The oldest key that waits for each endpoint, with its arrival."""
+        lines = self._lines[lane]
+        # A key that turns out to be at another endpoint goes to its line there, which may be behind us: it is in order
+        # all the same, because what comes to a line in order is its first, or waits behind it.
+        for endpoint in list(lines):
+            while lines[endpoint] and not self._is_first(lane, endpoint):
+                heapq.heappop(lines[endpoint])
+        for endpoint in [endpoint for endpoint, line in lines.items() if not line]:
+            del lines[endpoint]
+        return {endpoint: line[0] for endpoint, line in lines.items()}
+
+    def _is_first(self, lane: Lane, endpoint: Hashable | None) -> bool:
+        """Does the first entry of the line stand for a key that waits there? If its endpoint changed, it is sent on."""
+        arrival, key = self._lines[lane][endpoint][0]
+        waiting = self._waiting[lane].get(key)
+        if waiting is None or (waiting.arrival, waiting.endpoint) != (arrival, endpoint):
+            return False
+        if (now := self._endpoint_of(key)) == endpoint:
+            return True
+        self._line_up(key, lane, now)
+        return False
 
     def _start(self, key: Key, lane: Lane, endpoint: Hashable | None) -> None:
         del self._waiting[lane][key]

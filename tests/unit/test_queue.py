@@ -198,6 +198,59 @@ async def test_the_endpoint_is_asked_for_when_a_run_starts_and_not_when_the_key_
 
 
 @in_virtual_time
+async def test_keys_whose_endpoint_changed_keep_their_places_among_those_who_wait_there() -> None:
+    at = {"hangs": "dead", "hangs-too": "alive"} | {str(n): "dead" if n % 2 else "alive" for n in range(8)}
+    harness = Harness(endpoint_limit=1)
+    harness.queue._endpoint_of = at.__getitem__
+    harness.lasts = lambda key: {"hangs": LONG_ENOUGH, "hangs-too": 10.0}.get(key, 1.0)
+    for key in ("hangs", "hangs-too", *map(str, range(8))):
+        harness.queue.add(key, CHANGE)
+    await asyncio.sleep(1)
+
+    at |= dict.fromkeys(map(str, range(8)), "alive")
+    await asyncio.sleep(100)
+
+    assert harness.order() == ["hangs", "hangs-too", *map(str, range(8))]
+
+
+@in_virtual_time
+async def test_a_key_that_waits_and_is_added_again_after_its_endpoint_changed_need_not_become_the_first_to_start() -> (
+    None
+):
+    at: dict[str, str] = {}
+    harness = Harness(endpoint_limit=1)
+    harness.queue._endpoint_of = lambda key: at.get(key, "dead")
+    harness.lasts = lambda key: LONG_ENOUGH if key == "hangs" else 1.0
+    for key in ("hangs", "first", "x"):
+        harness.queue.add(key, CHANGE)
+    await asyncio.sleep(1)
+
+    at["x"] = "alive"
+    harness.queue.add("x", RESYNC)
+    await asyncio.sleep(1)
+
+    assert harness.order() == ["hangs", "x"]
+    assert harness.queue.snapshot().depth == {CHANGE: 1, RESYNC: 0}
+
+
+@in_virtual_time
+async def test_a_start_does_not_ask_for_the_endpoint_of_all_that_wait() -> None:
+    """Thousands wait at a busy Qdrant after a restart; asking each of them at each start took minutes."""
+    asked = itertools.count()
+    harness = Harness(concurrency=4, endpoint_limit=2)
+    harness.queue._endpoint_of = lambda key: (next(asked), endpoint_of(key))[1]
+    harness.lasts = lambda _key: 1.0
+
+    for n in range(1000):
+        harness.queue.add(f"busy/{n}", RESYNC)
+        harness.queue.add(f"other/{n}", CHANGE)
+    await asyncio.sleep(LONG_ENOUGH)
+
+    assert len(harness.started) == 2000
+    assert next(asked) < 2000 * 20
+
+
+@in_virtual_time
 async def test_resync_of_a_busy_endpoint_is_not_starved_by_a_rhythm_that_gives_it_no_eighth_start() -> None:
     """One start of `slow` and seven of `quick` in every eight: the eighth in all is never one of `slow`."""
     harness = Harness(endpoint_limit=1)
