@@ -92,10 +92,7 @@ def declare(
             protected.add(id)
         else:
             good.setdefault(id, found)
-    for id in protected & good.keys():
-        failures.append(
-            Failure(good.pop(id).shown_id, "this id is declared more than once, with different content", id)
-        )
+    failures += [Failure(good.pop(id).shown_id, TWICE, id) for id in protected & good.keys()]
     return Declaration(good, tuple(failures), complete, frozenset(protected))
 
 

@@ -4,46 +4,57 @@ there are points to write, and never otherwise: a set with nothing to do leaves 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from vectorops.points.declared import Declaration
-from vectorops.points.diff import Stored
+from vectorops.points.diff import Stored, recover
+from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import UNKNOWN, Entry, Ledger, LedgerStore, align, owners
+from vectorops.qdrant.ledger import UNKNOWN, Entries, Entry, Ledger, LedgerStore, align, owners
 
 
 async def begin(
-    store: LedgerStore, names: tuple[str, ...], declaration: Declaration, stored: Stored, *, lost: bool, previous: str
+    store: LedgerStore, schema: PointSchema, declaration: Declaration, stored: Stored, *, lost: bool, previous: str
 ) -> Ledger:
     """Makes the ledger of a set that has none.
 
     lost: the collection says that there was one. What the source still has is taken back into ownership (unless
     another set owns it) and written again; what it no longer has cannot be known, and is left where it is.
-    previous: the installation that the collection was taken over from; its ledger of the same set is inherited.
+    previous: the installation that the collection was taken over from; its ledger of the same set is inherited. It is
+    left to be removed when the collection says that this one exists: killed before, we inherit again.
     """
+    names = tuple(sorted(schema))
     if lost:
-        entries = _unknown(set(stored) & set(declaration.points) - await _owned_by_others(store), names)
-        return await store.create(names, entries, rebuilt=True)
-    if previous:
-        former = replace(store, key=replace(store.key, installation=previous))
-        inherited = await former.read()
-        if inherited is not None:
-            entries = {id: align(entry, inherited.names, names) for id, entry in inherited.entries.items()}
-            if inherited.pending is not None:
-                # Whether the former owner finished its last window is not known: what it was about to write is ours
-                # to repair.
-                entries |= _unknown((set(inherited.pending.entries) - inherited.pending.new) & set(stored), names)
-            ledger = await store.create(names, entries)
-            await former.remove()
-            return ledger
-    return await store.create(names, {})
+        unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
+        taken_back = set(stored) & set(declaration.points) - await held_by_others(store)
+        return await store.create(names, dict.fromkeys(taken_back, unknown), rebuilt=True)
+    inherited = await former(store, previous).read() if previous else None
+    if inherited is None:
+        return await store.create(names, {})
+    ids = sorted(inherited.pending.entries if inherited.pending else (), key=str)
+    touched = await store.database.points(store.key.collection, ids, payload=True, vectors=True)
+    recovered = recover(aligned(inherited, names), declaration, touched, schema)
+    return await store.create(names, recovered.entries)
 
 
-async def _owned_by_others(store: LedgerStore) -> set[PointId]:
+def former(store: LedgerStore, previous: str) -> LedgerStore:
+    """The store of the same set's ledger in the installation that the collection was taken over from."""
+    return replace(store, key=replace(store.key, installation=previous))
+
+
+def aligned(ledger: Ledger, names: tuple[str, ...]) -> Ledger:
+    """The same ledger, an open window included, for the vectors that the collection has now."""
+    if ledger.names == names:
+        return ledger
+
+    def renamed(entries: Entries) -> Entries:
+        return {id: align(entry, ledger.names, names) for id, entry in entries.items()}
+
+    pending = ledger.pending and replace(ledger.pending, entries=renamed(ledger.pending.entries))
+    return replace(ledger, names=names, entries=renamed(ledger.entries), pending=pending)
+
+
+async def held_by_others(store: LedgerStore) -> set[PointId]:
+    """Points of the collection that other sets own."""
     held = await owners(store.database, store.ledger_collection, store.key.collection, store.key.incarnation)
     return {id for owner, ids in held.items() if owner != store.key.owner for id in ids}
-
-
-def _unknown(ids: Collection[PointId], names: tuple[str, ...]) -> dict[PointId, Entry]:
-    return {id: Entry(UNKNOWN, (UNKNOWN,) * len(names)) for id in ids}

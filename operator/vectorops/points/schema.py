@@ -22,6 +22,11 @@ class VectorSchema:
     distance: str = "Cosine"
     datatype: str = "float32"
 
+    @property
+    def stores_exactly(self) -> bool:
+        """Are the numbers read back those that were written, bit for bit? Cosine vectors are normalized."""
+        return self.datatype == "float32" and (self.kind == "sparse" or self.distance != "Cosine")
+
 
 PointSchema = Mapping[str, VectorSchema]
 """Vectors by name, `UNNAMED` for the unnamed one."""

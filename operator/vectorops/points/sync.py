@@ -8,7 +8,8 @@ it does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -16,11 +17,11 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
 from vectorops.points.declared import Declaration, Declared, Failure
-from vectorops.points.diff import Change, Diff, Stored, blurred, diff, entry_of, payload_fingerprint, recover
-from vectorops.points.ledgers import begin
+from vectorops.points.diff import Change, Diff, Stored, blurred, diff, entry_of, is_as_declared, recover
+from vectorops.points.ledgers import aligned, begin, former, held_by_others
 from vectorops.points.schema import PointSchema
-from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId, StoredPoint
-from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerStore, align, ensure_ledger_collection, owners
+from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
+from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerStore, ensure_ledger_collection, owners
 
 Item = TypeVar("Item")
 
@@ -70,12 +71,17 @@ class Synced:
 
 async def sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
     """One pass. Raises what `Database` raises; then the pass is unfinished, and the next one goes on."""
+    with _collection_may_go():
+        return await _sync(store, target, declaration)
+
+
+async def _sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
     view = await _look(store, target, declaration, await store.read())
     if view.nothing_to_write and target.expects(view.ledger):
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     view = await _make_ours(store, target, declaration, view)
-    ledger, rejected, stolen = await _write(store, target.collection, view.ours, view.diff)
-    deleted = await _delete(store, target.collection, ledger, view.diff)
+    ledger, rejected, stolen = await _write(store, target, view.ours, view.diff)
+    deleted = await _delete(store, target.collection, ledger, view.diff.delete, view.diff.forget)
     written = len(view.diff.insert) + len(view.diff.change) - len(rejected) - len(stolen)
     conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *stolen)))
     failures = (*declaration.failures, *rejected)
@@ -84,25 +90,39 @@ async def sync(store: LedgerStore, target: Target, declaration: Declaration) -> 
 
 async def remove_all(store: LedgerStore, collection: str) -> int:
     """Deletes all points that the set owns, and then its ledger. Returns how many were deleted; safe to repeat."""
-    ledger = await store.read()
-    if ledger is None:
-        return 0
-    ledger = await store.take(ledger)
+    with _collection_may_go():
+        ledger = await store.read()
+        deleted = 0 if ledger is None else await _delete_owned(store, collection, await store.take(ledger))
+        # Also without a ledger: whoever was killed while removing it may have left records.
+        await store.remove()
+        return deleted
+
+
+async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger) -> int:
     pending = set(ledger.pending.entries) if ledger.pending else set()
     stored = await store.database.points(
         collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
     )
     # Nothing is declared any more, so what an open window was to create is ours only if it looks like that.
-    ledger = await _settled(store, ledger, recover(ledger, Declaration({}), stored, {}))
-    owned = tuple(id for id in ledger.entries if id in stored)
-    await _delete(store, collection, ledger, Diff(delete=owned, forget=tuple(ledger.entries.keys() - set(owned))))
-    await store.remove()
-    return len(owned)
+    ledger = await _recorded(store, ledger, recover(ledger, Declaration({}), stored, {}))
+    owned = [id for id in ledger.entries if id in stored]
+    return await _delete(store, collection, ledger, owned, [id for id in ledger.entries if id not in stored])
+
+
+@contextmanager
+def _collection_may_go() -> Iterator[None]:
+    """The collection, or a point that we are changing, may go away under our hands: then it helps to look again."""
+    try:
+        yield
+    except Rejected as error:
+        if error.status in BAD_CONTENT:
+            raise
+        raise Transient(Reason.COLLECTION_NOT_READY, f"the collection changed meanwhile: {error.message}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What was found: the ledger as stored, the same as it is after recovery, and what differs."""
+    """What was found: the ledger as stored, the same as it should be before anything is written, and what differs."""
 
     ledger: Ledger | None
     ours: Ledger
@@ -111,8 +131,7 @@ class _View:
 
     @property
     def nothing_to_write(self) -> bool:
-        clean = self.ledger is None or (self.ledger.pending is None and self.ledger.names == self.ours.names)
-        return clean and self.diff.empty
+        return (self.ledger is None or self.ledger == self.ours) and self.diff.empty
 
 
 async def _look(store: LedgerStore, target: Target, declaration: Declaration, ledger: Ledger | None) -> _View:
@@ -120,8 +139,15 @@ async def _look(store: LedgerStore, target: Target, declaration: Declaration, le
     known = ledger or Ledger(names, {})
     ids = {*declaration.points, *known.entries, *(known.pending.entries if known.pending else ())}
     stored = await store.database.points(target.collection, sorted(ids, key=str), payload=True, vectors=True)
-    ours = _renamed(recover(known, declaration, stored, target.schema), names)
-    return _View(ledger, ours, stored, diff(declaration, ours, stored, target.schema))
+    ours = recover(aligned(known, names), declaration, stored, target.schema)
+    found = diff(declaration, ours, stored, target.schema)
+    drifted = {change.declared.data.id for change in found.change if change.drifted}
+    # Somebody deleted our point, and another set made its own of that id before we came: it is theirs now. Without
+    # asking, the two sets would overwrite each other for ever.
+    if drifted and (theirs := drifted & await held_by_others(store)):
+        ours = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in theirs})
+        found = diff(declaration, ours, stored, target.schema)
+    return _View(ledger, ours, stored, found)
 
 
 async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: _View) -> _View:
@@ -132,32 +158,30 @@ async def _make_ours(store: LedgerStore, target: Target, declaration: Declaratio
             store.database, store.ledger_collection, replication_factor=target.replication_factor
         )
         lost = target.registered is True
-        ledger = await begin(store, view.ours.names, declaration, view.stored, lost=lost, previous=target.previous)
+        ledger = await begin(store, target.schema, declaration, view.stored, lost=lost, previous=target.previous)
     elif ledger.token != store.writer:
         ledger = await store.take(ledger)
     if ledger is not view.ledger:
         view = await _look(store, target, declaration, ledger)
+    if target.registered is not True and target.previous:
+        await former(store, target.previous).remove()
     if target.registered is False:
         await store.remove_others()
         await store.database.update_collection(target.collection, {"metadata": target.registration})
-    names = view.ours.names
-    settled = await _settled(store, ledger, recover(ledger, declaration, view.stored, target.schema))
-    return replace(view, ours=settled if settled.names == names else await store.rename(settled, names))
+    return replace(view, ours=await _recorded(store, ledger, view.ours))
 
 
-async def _settled(store: LedgerStore, ledger: Ledger, recovered: Ledger) -> Ledger:
-    """Writes down what recovery found out, if it had to."""
-    return ledger if ledger.pending is None else await store.settle(ledger, recovered.entries, recovered.through)
-
-
-def _renamed(ledger: Ledger, names: tuple[str, ...]) -> Ledger:
-    if ledger.names == names:
+async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
+    """Writes down what was found out about the ledger, if anything was."""
+    if ledger.names != ours.names:
+        return await store.rename(ours, ours.names)
+    if ledger.pending is None and ledger.entries == ours.entries:
         return ledger
-    return replace(ledger, names=names, entries={id: align(e, ledger.names, names) for id, e in ledger.entries.items()})
+    return await store.settle(ledger, ours.entries, ours.through)
 
 
 async def _write(
-    store: LedgerStore, collection: str, ledger: Ledger, found: Diff
+    store: LedgerStore, target: Target, ledger: Ledger, found: Diff
 ) -> tuple[Ledger, list[Failure], list[PointId]]:
     """The window of inserts and changes. Returns the ledger, what Qdrant refused, and ids that somebody else took
     meanwhile.
@@ -167,9 +191,9 @@ async def _write(
         return ledger, [], []
     targets = {point.data.id: entry_of(point, ledger.names) for point in declared}
     slot = await store.open(ledger, targets, found.new)
-    rejected = await _insert(store.database, collection, found.insert)
-    rejected += await _update(store.database, collection, found.change)
-    stolen = await _stolen(store.database, collection, found)
+    rejected = await _insert(store.database, target.collection, found.insert)
+    rejected += await _update(store.database, target.collection, found.change)
+    stolen = await _stolen(store.database, target, found)
     entries = {**ledger.entries, **targets}
     for id in {*(failure.id for failure in rejected if failure.id is not None), *stolen}:
         if id in ledger.entries:
@@ -200,8 +224,9 @@ async def _update(database: Database, collection: str, changes: Sequence[Change]
     for gone in sorted({change.gone for change in changes if change.gone}):
         ids = [change.declared.data.id for change in changes if change.gone == gone]
         await database.delete_vectors(collection, ids, gone)
-    rejected += await _accepted(payloads, [c for c in changes if _is_needed(c.payload)], lambda change: change.declared)
-    return rejected
+    failed = {failure.id for failure in rejected}
+    left = [change for change in changes if _is_needed(change.payload) and change.declared.data.id not in failed]
+    return rejected + await _accepted(payloads, left, lambda change: change.declared)
 
 
 def _changed_vectors(change: Change) -> PointData:
@@ -222,10 +247,7 @@ async def _accepted(
         await send(items)
     except Rejected as error:
         if error.status not in BAD_CONTENT:
-            # The collection, or a point that we are changing, went away under our hands.
-            raise Transient(
-                Reason.COLLECTION_NOT_READY, f"the collection changed meanwhile: {error.message}"
-            ) from error
+            raise
         if len(items) == 1:
             point = declared(items[0])
             return [Failure(point.shown_id, f"Qdrant refused it: {error.message}", point.data.id)]
@@ -235,38 +257,37 @@ async def _accepted(
     return []
 
 
-async def _stolen(database: Database, collection: str, found: Diff) -> list[PointId]:
+async def _stolen(database: Database, target: Target, found: Diff) -> list[PointId]:
     """New ids under which somebody else's point stands: it came between our look and our insert, which left it
     alone.
     """
     wanted = {point.data.id: point for point in found.insert if point.data.id in found.new}
-    stored = await database.points(collection, list(wanted), payload=True)
-    return [id for id, point in stored.items() if _differs(point, wanted[id])]
+    stored = await database.points(target.collection, list(wanted), payload=True, vectors=True)
+    return [id for id, point in stored.items() if not is_as_declared(point, wanted[id], target.schema)]
 
 
-def _differs(stored: StoredPoint, wanted: Declared) -> bool:
-    return payload_fingerprint(stored) != wanted.payload
-
-
-async def _delete(store: LedgerStore, collection: str, ledger: Ledger, found: Diff) -> int:
-    """The window of deletions, the last thing of a pass."""
-    if not (found.delete or found.forget):
+async def _delete(
+    store: LedgerStore, collection: str, ledger: Ledger, ids: Sequence[PointId], gone: Sequence[PointId]
+) -> int:
+    """The window of deletions, the last thing of a pass. gone: to be forgotten only."""
+    if not (ids or gone):
         return 0
-    entries = {id: entry for id, entry in ledger.entries.items() if id not in set(found.forget)}
-    through = ledger.through
-    if found.delete:
-        tombstone = Entry(TOMBSTONE, (TOMBSTONE,) * len(ledger.names))
-        slot = await store.open(ledger, dict.fromkeys(found.delete, tombstone), ())
-        await store.database.delete_points(collection, found.delete)
-        still_there = await store.database.points(collection, found.delete)
-        through = slot.sequence
-        for id in found.delete:
-            if id in still_there:
-                entries[id] = tombstone
-            else:
-                del entries[id]
-    await store.settle(ledger, entries, through)
-    return len(found.delete)
+    dropped = {*ids, *gone}
+    entries = {id: entry for id, entry in ledger.entries.items() if id not in dropped}
+    if not ids:
+        await store.settle(ledger, entries, ledger.through)
+        return 0
+    tombstones = dict.fromkeys(ids, Entry(TOMBSTONE, (TOMBSTONE,) * len(ledger.names)))
+    slot = await store.open(ledger, tombstones, ())
+    # Asked after our window tells what we are deleting. So if another set claims one of the ids as well and deletes it
+    # at the same time, one of us sees the other's claim gone, and the point is not left behind.
+    theirs = await held_by_others(store)
+    mine = [id for id in ids if id not in theirs]
+    await store.database.delete_points(collection, mine)
+    still_there = await store.database.points(collection, mine)
+    entries |= {id: tombstones[id] for id in still_there}
+    await store.settle(ledger, entries, slot.sequence)
+    return len(mine)
 
 
 async def _told(store: LedgerStore, view: _View, synced: Synced) -> Synced:

@@ -12,7 +12,8 @@ tells what is). A slot whose sequence is above the base's `through` was left ope
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
@@ -48,6 +49,9 @@ class Entry(NamedTuple):
 
 
 Entries = Mapping[PointId, Entry]
+
+UNREADABLE: Final = (KeyError, TypeError, ValueError)
+"""What reading a record raises that somebody else has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +116,38 @@ class LedgerStore:
     writer: str
 
     async def read(self) -> Ledger | None:
-        """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing."""
+        """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing or cannot be
+        read.
+        """
         head, base, slot = await self._records()
         if head is None:
             return None
-        if base is None or slot is None:
-            raise Terminal(
-                Reason.LEDGER_DAMAGED,
-                f"a record of the ledger in collection {self.ledger_collection!r} is missing: nothing is written or "
-                "deleted. Restore it from a snapshot, or delete all records of this set to have it rebuilt "
-                "(docs/operations.md)",
-            )
         if head.get("format") != FORMAT:
             raise Terminal(
                 Reason.LEDGER_DAMAGED, "the ledger was written by a newer version of VectorOps; upgrade this one"
             )
-        names = tuple(head["vectors"])
-        pending = None
-        if slot["sequence"] > base["through"]:
-            entries = _unpack(slot, len(names))
-            pending = Slot(slot["sequence"], entries, _unpack_flags(slot["new"], entries))
-        return Ledger(
-            names, _unpack(base, len(names)), base["through"], pending, head["token"], bool(head.get("rebuilt"))
+        if base is None or slot is None:
+            raise self._damaged("is missing")
+        try:
+            return _ledger(head, base, slot)
+        except UNREADABLE:
+            # Without its origin: that would quote content.
+            raise self._damaged("cannot be read") from None
+
+    def _damaged(self, what: str) -> Terminal:
+        return Terminal(
+            Reason.LEDGER_DAMAGED,
+            f"a record of the ledger in collection {self.ledger_collection!r} {what}: nothing is written or "
+            "deleted. Restore it from a snapshot, or delete all records of this set to have it rebuilt "
+            "(docs/operations.md)",
         )
 
     async def create(self, names: tuple[str, ...], entries: Entries, *, rebuilt: bool = False) -> Ledger:
         """Makes the records, the head last: without it there is no ledger. What is there already, from a try that
         was killed or from another writer, is not overwritten before the token is ours.
         """
-        head = {"kind": "head", "generation": 0, "bits": 0, "parts": 1, "vectors": list(names), "rebuilt": rebuilt}
-        base = {"kind": "base", "n": 0, "through": 0, **_pack(entries, len(names))}
+        head = _head(names, rebuilt)
+        base = _base(entries, names, 0)
         slot = {"kind": "slot", "sequence": 0, "state": "free", "new": "", **_pack({}, len(names))}
         await self.database.upsert(self.ledger_collection, [self._record(base), self._record(slot)], insert_only=True)
         await self.database.upsert(self.ledger_collection, [self._record(head)], insert_only=True)
@@ -165,48 +171,52 @@ class LedgerStore:
         any more.
         """
         slot = Slot(ledger.through + 1, entries, frozenset(new))
-        flags = _pack_flags(slot.new, entries)
-        record = {
-            "kind": "slot",
-            "sequence": slot.sequence,
-            "state": "open",
-            "new": flags,
-            **_pack(entries, len(ledger.names)),
-        }
-        await self._write(record)
+        record = self._record(
+            {
+                "kind": "slot",
+                "sequence": slot.sequence,
+                "state": "open",
+                "new": _pack_flags(slot.new, entries),
+                **_pack(entries, len(ledger.names)),
+            }
+        )
+        await self._write([record], older={"key": "sequence", "range": {"gte": slot.sequence}})
         _, base, stored = await self._records()
         self._expect(base is not None and base["token"] == self.writer and base["through"] == ledger.through)
-        self._expect(stored is not None and (stored["token"], stored["sequence"]) == (self.writer, slot.sequence))
+        self._expect(stored == record.payload)
         return slot
 
     async def settle(self, ledger: Ledger, entries: Entries, through: int) -> Ledger:
         """Tells what is so now; the slot up to `through` has nothing more to say."""
-        await self._write({"kind": "base", "n": 0, "through": through, **_pack(entries, len(ledger.names))})
+        record = self._record(_base(entries, ledger.names, through))
+        await self._write([record], older=_beyond(through))
         _, base, _ = await self._records()
-        self._expect(base is not None and (base["token"], base["through"]) == (self.writer, through))
+        self._expect(base == record.payload)
         return replace(ledger, entries=entries, through=through, pending=None)
 
     async def rename(self, ledger: Ledger, names: tuple[str, ...]) -> Ledger:
-        """The collection got or lost vectors: entries speak of the new ones from now on."""
+        """The collection got or lost vectors: entries speak of the new ones from now on. ledger: without an open
+        window; what the slot holds counts no more.
+        """
         entries = {id: align(entry, ledger.names, names) for id, entry in ledger.entries.items()}
-        # Killed between the two deletions, the head is gone and the set's registration tells that a ledger must
-        # exist; so the new records are written over the old ones, the base and the head in one request.
-        head = {
-            "kind": "head",
-            "generation": 0,
-            "bits": 0,
-            "parts": 1,
-            "vectors": list(names),
-            "rebuilt": ledger.rebuilt,
-        }
-        base = {"kind": "base", "n": 0, "through": ledger.through, **_pack(entries, len(names))}
-        await self.database.upsert(self.ledger_collection, [self._record(base), self._record(head)], where=self._ours())
+        # Both in one request. Should only the base be written after all, its width tells (see `_unpack`).
+        records = [self._record(_base(entries, names, ledger.through)), self._record(_head(names, ledger.rebuilt))]
+        await self._write(records, older=_beyond(ledger.through))
         return await self._taken()
 
     async def remove(self) -> None:
-        """Deletes the records. The head goes first: without it there is no ledger."""
-        for kind in ("head", "base", "slot"):
-            await self.database.delete_points(self.ledger_collection, [self.key.record_id(kind)])
+        """Deletes the records, also what is left of them; safe to repeat.
+
+        In one request, and the slot before the base: a slot that is left beside the base of the next ledger would
+        look like an open window.
+        """
+        ids = [self.key.record_id(kind) for kind in ("head", "slot", "base")]
+        try:
+            await self.database.delete_points(self.ledger_collection, ids)
+        except Rejected as error:
+            # No set has a ledger in this Qdrant any more.
+            if error.status != 404:
+                raise
 
     async def remove_others(self) -> None:
         """Deletes what this set remembered of other physical collections: those are gone."""
@@ -233,8 +243,13 @@ class LedgerStore:
         head, base, slot = (stored[id].payload if id in stored else None for id in ids)
         return head, base, slot
 
-    async def _write(self, record: JsonObject) -> None:
-        await self.database.upsert(self.ledger_collection, [self._record(record)], where=self._ours())
+    async def _write(self, records: Sequence[PointData], *, older: JsonObject) -> None:
+        """Overwrites records if their token is ours, and they are older than what `older` excludes.
+
+        A request that we gave up waiting for may arrive late, after we went on: it must not bring back what was so.
+        """
+        where = {"must": [{"key": "token", "match": {"value": self.writer}}], "must_not": [older]}
+        await self.database.upsert(self.ledger_collection, records, where=where)
 
     def _record(self, fields: JsonObject) -> PointData:
         common = {
@@ -246,9 +261,6 @@ class LedgerStore:
             "token": self.writer,
         }
         return PointData(self.key.record_id(fields["kind"]), payload={**common, **fields})
-
-    def _ours(self) -> JsonObject:
-        return {"must": [{"key": "token", "match": {"value": self.writer}}]}
 
     def _expect(self, so: bool) -> None:
         if not so:
@@ -283,18 +295,58 @@ async def owners(
     """
     where = {
         "must": [
-            {"key": "kind", "match": {"value": "base"}},
+            {"key": "kind", "match": {"any": ["base", "slot"]}},
             {"key": "collection", "match": {"value": collection}},
             {"key": "incarnation", "match": {"value": incarnation}},
         ]
     }
     try:
-        bases = await database.scroll(ledger_collection, where, payload=True)
+        records = await database.scroll(ledger_collection, where, payload=True)
     except Rejected as error:
         if error.status != 404:
             raise
         return {}
-    return {record.payload["owner"]: set(_unpack_ids(record.payload)) for record in bases}
+    by_kind = {(record.payload["owner"], record.payload["kind"]): record.payload for record in records}
+    held = {}
+    for owner in sorted({owner for owner, _ in by_kind}):
+        # Another set's ledger that cannot be read is that set's trouble: it says so itself.
+        with suppress(*UNREADABLE):
+            held[owner] = _claimed(by_kind[owner, "base"], by_kind[owner, "slot"])
+    return held
+
+
+def _claimed(base: JsonObject, slot: JsonObject) -> set[PointId]:
+    """What a set owns, with the window that it has open; without what it is deleting."""
+    width = base["width"]
+    entries = _unpack(base, width)
+    if slot["sequence"] > base["through"]:
+        entries |= _unpack(slot, width)
+    return {id for id, entry in entries.items() if not entry.dying}
+
+
+def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
+    names = tuple(head["vectors"])
+    pending = None
+    if slot["sequence"] > base["through"]:
+        entries = _unpack(slot, len(names))
+        pending = Slot(slot["sequence"], entries, _unpack_flags(slot["new"], entries))
+    # Whoever took only some of the records has to take them all again.
+    tokens = {head["token"], base["token"], slot["token"]}
+    token = head["token"] if len(tokens) == 1 else ""
+    return Ledger(names, _unpack(base, len(names)), base["through"], pending, token, bool(head.get("rebuilt")))
+
+
+def _head(names: tuple[str, ...], rebuilt: bool) -> JsonObject:
+    return {"kind": "head", "generation": 0, "bits": 0, "parts": 1, "vectors": list(names), "rebuilt": rebuilt}
+
+
+def _base(entries: Entries, names: tuple[str, ...], through: int) -> JsonObject:
+    return {"kind": "base", "n": 0, "through": through, **_pack(entries, len(names))}
+
+
+def _beyond(through: int) -> JsonObject:
+    """A condition: what a record says is newer. A head has no such field, and is never."""
+    return {"key": "through", "range": {"gt": through}}
 
 
 def _pack(entries: Entries, width: int) -> JsonObject:
@@ -327,10 +379,6 @@ def _unpack(record: Mapping[str, Any], width: int) -> dict[PointId, Entry]:
 
 def _fitted(entry: Entry, width: int) -> Entry:
     return entry if len(entry.vectors) == width else Entry(entry.payload, (UNKNOWN,) * width)
-
-
-def _unpack_ids(record: Mapping[str, Any]) -> list[PointId]:
-    return list(_unpack(record, record["width"]))
 
 
 def _text(rows: NDArray[np.uint64]) -> str:

@@ -1,0 +1,209 @@
+"""One collection with the points of several sets and of strangers in it: what the tests of points are written in.
+
+Nothing here starts an operator: `sync` and `remove_all` are called as the PointSet reconciler calls them.
+"""
+
+import itertools
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.pointset import Point
+from vectorops.api.reasons import Reason
+from vectorops.errors import OutcomeUnknown
+from vectorops.points.declared import Declaration, declare
+from vectorops.points.fingerprints import canonical_json
+from vectorops.points.schema import schema_of
+from vectorops.points.sync import Synced, Target, remove_all, sync
+from vectorops.qdrant.database import Database, PointData, PointId, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
+from vectorops.qdrant.marks import registration_key, registrations
+
+VECTORS: JsonObject = {"text": {"size": 3, "distance": "Dot"}, "image": {"size": 2, "distance": "Euclid"}}
+"""Distances that leave the numbers alone, so that tests can compare them exactly."""
+
+WRITES = frozenset(
+    {
+        "create_collection",
+        "update_collection",
+        "delete_collection",
+        "create_index",
+        "delete_index",
+        "upsert",
+        "update_vectors",
+        "delete_vectors",
+        "change_payloads",
+        "delete_points",
+        "delete_matching",
+    }
+)
+
+Frozen = tuple[bytes, dict[str, tuple[tuple[int, ...], bytes]]]
+"""A point in a form that is equal only if every bit is."""
+
+
+def point(id: Any, text: list[float] | None = None, image: list[float] | None = None, **payload: Any) -> JsonObject:
+    """A point as in a manifest. Without vectors given, it gets a `text` of its own."""
+    named = {"text": text, "image": image} if text or image else {"text": [1.0, 2.0, float(len(str(id)))]}
+    vectors = {name: {"values": values} for name, values in named.items() if values is not None}
+    return {"id": id, "vectors": vectors, "payload": payload}
+
+
+def frozen(stored: StoredPoint) -> Frozen:
+    """See Frozen."""
+    return canonical_json(stored.payload), {name: _bytes(vector) for name, vector in stored.vectors.items()}
+
+
+def _bytes(vector: VectorData) -> tuple[tuple[int, ...], bytes]:
+    if isinstance(vector, Sparse):
+        return vector.indices.shape, vector.indices.tobytes() + vector.values.tobytes()
+    return vector.shape, vector.tobytes()
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL: nothing catches it."""
+
+
+class Watched:
+    """A database that counts the writing calls, and lets something happen at one of them.
+
+    at: the number of the call, from 1. instead: called with the call, to be carried out or not.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        at: int = 0,
+        instead: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._database = database
+        self._at = at
+        self._instead = instead
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._database, name)
+        if name not in WRITES:
+            return method
+
+        async def call(*arguments: Any, **options: Any) -> None:
+            self.calls.append(name)
+            if len(self.calls) == self._at and self._instead is not None:
+                await self._instead(lambda: method(*arguments, **options))
+            else:
+                await method(*arguments, **options)
+
+        return call
+
+
+async def killed_before(call: Callable[[], Awaitable[None]]) -> None:
+    raise Killed
+
+
+async def killed_after(call: Callable[[], Awaitable[None]]) -> None:
+    await call()
+    raise Killed
+
+
+async def answer_lost(call: Callable[[], Awaitable[None]]) -> None:
+    await call()
+    raise OutcomeUnknown(Reason.UNREACHABLE, "the connection was lost before the answer came")
+
+
+class Scene:
+    """One collection, its ledgers, and who writes into it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.collection = f"zoo-{uuid.uuid4().hex[:8]}"
+        self.ledgers = f"{self.collection}-ledgers"
+        self.incarnation = "first"
+        self._writers = itertools.count(1)
+
+    async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
+        await self.database.create_collection(self.collection, {"vectors": vectors, **body})
+
+    async def clear(self) -> None:
+        """As after `make`."""
+        await self.database.delete_collection(self.ledgers)
+        await self.database.delete_matching(self.collection, {})
+        metadata = (await self._described())["config"].get("metadata") or {}
+        await self.database.update_collection(self.collection, {"metadata": dict.fromkeys(metadata)})
+
+    async def sync(
+        self,
+        *points: JsonObject,
+        owner: str = "mine",
+        installation: str = "here",
+        previous: str = "",
+        database: Any = None,
+        writer: str | None = None,
+        store_id_as: str | None = None,
+    ) -> Synced:
+        """A pass, by a process that was just started unless `writer` says which one it is."""
+        declaration = await self.declared(*points, store_id_as=store_id_as)
+        target = await self.target(owner, installation, previous)
+        return await sync(self.store(owner, installation, writer, database), target, declaration)
+
+    async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
+        return await remove_all(self.store(owner, database=database), self.collection)
+
+    async def declared(self, *points: JsonObject, store_id_as: str | None = None) -> Declaration:
+        schema = schema_of(await self._described())
+        return declare([Point.model_validate(one) for one in points], schema, store_id_as=store_id_as)
+
+    async def target(self, owner: str = "mine", installation: str = "here", previous: str = "") -> Target:
+        described = await self._described()
+        key = registration_key(installation, Ref("PointSet", "default", owner))
+        return Target(
+            self.collection,
+            schema_of(described),
+            registered=key in registrations(described, self.incarnation),
+            registration={key: self.incarnation},
+            previous=previous,
+        )
+
+    def store(
+        self, owner: str = "mine", installation: str = "here", writer: str | None = None, database: Any = None
+    ) -> LedgerStore:
+        key = LedgerKey(installation, Ref("PointSet", "default", owner), self.collection, self.incarnation)
+        return LedgerStore(database or self.database, self.ledgers, key, writer or f"writer-{next(self._writers)}")
+
+    async def ledger(self, owner: str = "mine", installation: str = "here") -> Ledger | None:
+        return await self.store(owner, installation).read()
+
+    async def stranger(self, id: PointId, text: list[float], **payload: Any) -> Frozen:
+        """Another program writes a point, whatever is there."""
+        vectors = {"text": np.array(text, dtype=np.float32)}
+        await self.database.upsert(self.collection, [PointData(id, vectors, payload)])
+        return (await self.stored())[id]
+
+    async def stored(self) -> dict[PointId, Frozen]:
+        """All points, bit for bit."""
+        ids = [point.id for point in await self.database.scroll(self.collection)]
+        found = await self.database.points(self.collection, ids, payload=True, vectors=True)
+        return {id: frozen(one) for id, one in found.items()}
+
+    async def expected(self, *points: JsonObject) -> dict[PointId, Frozen]:
+        """How these points look when they are stored as declared."""
+        declared = (await self.declared(*points)).points
+        return {id: frozen(StoredPoint(id, dict(one.data.payload), one.data.vectors)) for id, one in declared.items()}
+
+    async def records(self) -> int:
+        """How many records the ledgers of all sets have together."""
+        if await self.database.collection(self.ledgers) is None:
+            return 0
+        return len(await self.database.scroll(self.ledgers))
+
+    async def _described(self) -> JsonObject:
+        described = await self.database.collection(self.collection)
+        assert described is not None
+        return described
+
+
+def without(stored: Mapping[PointId, Frozen], *ids: PointId) -> dict[PointId, Frozen]:
+    return {id: one for id, one in stored.items() if id not in ids}
