@@ -3,13 +3,14 @@
 Nothing here knows how the operator works; it speaks to the API server and, with the plain client, to Qdrant.
 """
 
+import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from qdrant_client import AsyncQdrantClient
 
-from servers.kubeapi import Object, condition
+from servers.kubeapi import KubeApi, Object, condition
 from servers.qdrant import QdrantServer
 
 API_VERSION = "vectorops.dev/v1alpha1"
@@ -85,6 +86,15 @@ def is_current(obj: Object) -> bool:
 def has_reason(reason: str) -> Any:
     """A predicate: Ready carries this reason, for the spec as it is."""
     return lambda obj: is_current(obj) and condition(obj, "Ready").get("reason") == reason
+
+
+async def look_again(api: KubeApi, kind: str, namespace: str, name: str) -> Object:
+    """Asks for a reconciliation by annotation, and waits until one came to an end (Ready, or without hope)."""
+    token = uuid.uuid4().hex
+    await api.annotate(kind, namespace, name, {"vectorops.dev/reconcile": token})
+    return await api.wait_for(
+        kind, namespace, name, lambda found: found.get("status", {}).get("lastHandledReconcileAt") == token
+    )
 
 
 def mark_of(server: QdrantServer, collection: str) -> Object:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.meta import TAKE_OVER_FROM, JsonObject, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, VectorOpsError
 from vectorops.reconcilers.base import conditions
@@ -44,7 +44,11 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
         Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
     )
     told = conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal)
-    return {**without_conditions(resource.status), "conditions": told}
+    known = without_conditions(resource.status)
+    if TAKE_OVER_FROM not in resource.meta.annotations:
+        # The wish was taken back: the same one, should it be uttered again, is a new one.
+        known.pop("lastHandledTakeOverFrom", None)
+    return {**known, "conditions": told}
 
 
 def suspended(resource: Resource) -> JsonObject:
