@@ -16,7 +16,7 @@ from vectorops.collections.resolve import Desired, desired, schema_status
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.marks import Mark, mark_of, new_incarnation
+from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of, new_incarnation
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
@@ -84,6 +84,8 @@ async def claim(
     mark = found.mark
     if not found.exists:
         return ours
+    if incarnation := _wiped(resource, found):
+        return replace(ours, incarnation=incarnation)
     if mark is not None and mark.belongs_to(context.installation, resource.ref):
         # The UID only informs: a rebuilt cluster has others, and must find everything as it was.
         return replace(mark, connection=ours.connection, deletion_policy=ours.deletion_policy)
@@ -104,6 +106,17 @@ async def claim(
             + "; ".join(in_the_way),
         )
     return replace(ours, incarnation=mark.incarnation) if mark is not None else ours
+
+
+def _wiped(resource: Resource, found: Observed) -> str:
+    """The incarnation of a collection of ours whose mark somebody removed; "" if it is not known to be one.
+
+    The name alone proves nothing: it may be another collection by now. What the sets entered in the metadata is still
+    there, and tells the incarnation that our status tells.
+    """
+    incarnation: str = (resource.status.get("collection") or {}).get("incarnation", "")
+    entered = [value for key, value in found.metadata.items() if key.startswith(REGISTRATION_PREFIX)]
+    return incarnation if MARK_KEY not in found.metadata and incarnation in entered else ""
 
 
 async def _require_take_over(context: Context, resource: Resource, mark: Mark) -> None:
