@@ -11,13 +11,13 @@ After the writing it is read back. What did not become what was sent is remember
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.collections.plan import INDEXES, Action, Difference, LastApplied, Plan, Step, plan
 from vectorops.errors import OutcomeUnknown, Rejected, Terminal, Transient
-from vectorops.qdrant.collections import Observed, observe, same
+from vectorops.qdrant.collections import NamedVectors, Observed, observe, same
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark, new_incarnation
 
@@ -25,17 +25,6 @@ CONFLICT: Final = 409
 
 ON_THE_MARK: Final = frozenset({Action.PUT_INDEX, Action.CREATE_ALIAS, Action.DELETE_ALIAS, Action.DELETE_INDEX})
 """Steps about what the mark lists as ours."""
-
-
-@runtime_checkable
-class NamedVectors(Protocol):
-    """A `Database` that can change the set of named vectors of an existing collection (Qdrant >= 1.18)."""
-
-    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
-        """PUT /collections/{name}/vectors/{vector}; body: `{"dense": {...}}` or `{"sparse": {...}}`."""
-
-    async def delete_vector_name(self, name: str, vector: str) -> None:
-        """DELETE of the same, with the data of the vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +143,7 @@ async def _update(database: Database, todo: Plan, mark: Mark, deletions: list[St
     if final != mark:
         await database.update_collection(name, {"metadata": final.metadata()})
     if final != mark or left is todo:
-        observed = replace(left.observed, mark=final)
+        observed = replace(left.observed, mark=final, metadata=left.observed.metadata | final.metadata())
         left = plan(todo.desired, observed, version=todo.version, last_applied=final.last_applied)
     return Applied(left.observed, left, final)
 
