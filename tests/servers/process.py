@@ -12,11 +12,24 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 
 class DidNotStart(Exception):
     """The program ended, or did not answer in time; the message ends with its last output."""
+
+
+class Running(Protocol):
+    """The part of `subprocess.Popen` that is used here."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
 
 
 class Process:
@@ -45,22 +58,14 @@ class Process:
         self._log = log
         self._answers = answers
         self._marked_at = 0
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: Running | None = None
         Process.all.add(self)
 
     def start(self, *, within_seconds: float = 60) -> None:
         """Run the program and wait until it answers."""
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
-        with self._log.open("ab") as log:
-            self._popen = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                cwd=self.cwd,
-            )
+        self._popen = self._run()
         deadline = time.monotonic() + within_seconds
         while not self._answers():
             if self.status is not None or time.monotonic() > deadline:
@@ -138,6 +143,17 @@ class Process:
         with self._log.open("rb") as log:
             log.seek(self._marked_at)
             return log.read().decode(errors="replace")
+
+    def _run(self) -> Running:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.cwd,
+            )
 
 
 def wait_until(holds: Callable[[], bool], *, what: str, within_seconds: float = 30) -> None:
