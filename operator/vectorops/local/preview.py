@@ -1,7 +1,7 @@
 """`vectorops plan`: what `apply` would do, found out without doing it. Called by `cli`.
 
 Connections are really tried, since that only reads. Collections and points are decided by the very functions that
-the reconcilers decide by; the database that they see here cannot write (`session.ReadOnly`), so that nothing can
+the reconcilers decide by; the database that they see here cannot write (`session.read_only`), so that nothing can
 happen but printing.
 """
 

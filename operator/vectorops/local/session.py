@@ -5,10 +5,11 @@ they end.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, NoReturn
 
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.local.cluster import LocalCluster, Tell
@@ -23,6 +24,10 @@ DEFAULT_OWNER: Final = "cli"
 """The installation of a command that names none. One name for all, so that a second apply from another laptop finds
 its own.
 """
+
+
+READS: Final = frozenset({"check", "close", "collection", "collection_names", "aliases", "points", "scroll"})
+"""Methods of a Database that change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +66,31 @@ async def session(
 
 
 def _read_only(opener: Connect) -> Connect:
+    guarded: dict[Database, Database] = {}
+
     def open_read_only(spec: QdrantConnectionSpec, credentials: Credentials) -> Database:
-        return cast("Database", ReadOnly(opener(spec, credentials)))
+        # One for each: a folder that several connections share can be opened once only.
+        database = opener(spec, credentials)
+        return guarded.setdefault(database, read_only(database))
 
     return open_read_only
 
 
-class ReadOnly:
-    """A Database that cannot write: `plan` changes nothing because it has nothing to change it with.
+def read_only(database: Database) -> Database:
+    """The same database without its writing: `plan` changes nothing because it has nothing to change it with.
 
-    What is not known to read is refused, so a method that is added later cannot slip through.
+    Whatever is not known to read is refused, so that a method which is added later cannot slip through. It stays an
+    object of its own class, since what a database can do is asked by its class.
     """
+    guarded = copy(database)
+    for name in dir(database):
+        if not name.startswith("_") and name not in READS and callable(getattr(database, name)):
+            setattr(guarded, name, _refuse(name))
+    return guarded
 
-    _READS: Final = frozenset(
-        {"endpoint", "info", "check", "close", "collection", "collection_names", "aliases", "points", "scroll"}
-    )
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+def _refuse(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError(f"plan must not write, and called {name}")
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in self._READS:
-            raise AssertionError(f"plan must not write, and called {name}")
-        return getattr(self._database, name)
+    return refuse

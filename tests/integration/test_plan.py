@@ -1,0 +1,220 @@
+"""`vectorops plan`: what would be done, in words and in an exit code, and nothing is done."""
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from integration.command_line import CONNECTION, Answer, Shell, collection, point_set
+from integration.conftest import StartQdrant
+from servers.qdrant import QdrantServer
+
+NOTHING, ERROR, CHANGES = 0, 1, 2
+
+
+class Scene:
+    """A shell and a Qdrant of its own, which counts what is written to it."""
+
+    def __init__(self, folder: Path, qdrant: QdrantServer) -> None:
+        self.shell = Shell(folder)
+        self.qdrant = qdrant
+
+    def apply(self, *documents: str) -> None:
+        self.shell.write("all.yaml", *documents)
+        answer = self.shell.run("apply", "-f", "all.yaml", "--qdrant", self.qdrant.url, "--owner", "us")
+        assert answer.code == 0, answer.out
+
+    def plan(self, *documents: str, flags: tuple[str, ...] = ("--detailed-exitcode",)) -> Answer:
+        """Also sees to it that Qdrant is as before."""
+        self.shell.write("all.yaml", *documents)
+        before = self.qdrant.telemetry_writes_by_endpoint()
+        answer = self.shell.run("plan", "-f", "all.yaml", "--qdrant", self.qdrant.url, "--owner", "us", *flags)
+        assert self.qdrant.telemetry_writes_by_endpoint() == before
+        return answer
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        httpx.patch(f"{self.qdrant.url}{path}", json=body).raise_for_status()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, start_qdrant: StartQdrant) -> Scene:
+    return Scene(tmp_path, start_qdrant())
+
+
+def words(answer: Answer) -> list[str]:
+    """The lines, without their indentation."""
+    return [line.strip() for line in answer.out.splitlines()]
+
+
+def test_a_first_plan_shows_all_that_would_be_made(scene):
+    indexed = collection("zoo", payloadIndexes=[{"field": "a", "schema": {"type": "keyword"}}], aliases=["park"])
+
+    answer = scene.plan(CONNECTION, indexed, point_set("animals", "zoo", {1: [1, 0], "lion": [0, 1]}))
+
+    assert answer.code == CHANGES
+    assert words(answer) == [
+        "QdrantCollection default/zoo",
+        "+ create collection zoo",
+        "the vector: 2 Dot",
+        '+ create payload index a: {"type": "keyword"}',
+        "+ create alias park",
+        "PointSet default/animals",
+        "+ 2 points to insert: 1, lion",
+        "3 resources: 2 to change, 0 with a problem, 1 as declared",
+    ]
+    assert scene.qdrant.get("/collections")["collections"] == []
+
+
+def test_after_an_apply_nothing_is_left_to_do(scene):
+    documents = [CONNECTION, collection("zoo"), point_set("animals", "zoo", {1: [1, 0], "lion": [0, 1]})]
+    scene.apply(*documents)
+
+    answer = scene.plan(*documents)
+
+    assert answer.code == NOTHING
+    assert words(answer)[-1] == "3 resources: 0 to change, 0 with a problem, 3 as declared"
+
+
+def test_changed_new_and_vanished_points_are_told_apart_by_their_ids(scene):
+    scene.apply(collection("zoo"), point_set("animals", "zoo", {1: [1, 0], "lion": [0, 1], 3: [1, 1]}))
+
+    answer = scene.plan(
+        collection("zoo"),
+        point_set("animals", "zoo", {1: [1, 0], "lion": [5, 1], 4: [1, 1]}),
+        flags=("-o", "json"),
+    )
+
+    assert answer.code == NOTHING
+    assert answer.by_name()["animals"]["points"] == {
+        "new": ["4"],
+        "changed": ["lion"],
+        "deleted": ["3"],
+        "conflicts": [],
+        "failed": [],
+        "unchanged": 1,
+    }
+    assert [change["action"] for change in answer.by_name()["animals"]["changes"]] == ["create", "update", "delete"]
+
+
+def test_what_apply_then_does_is_what_was_planned(scene):
+    scene.apply(collection("zoo"), point_set("animals", "zoo", {1: [1, 0], 2: [0, 1]}))
+    changed = [
+        collection("zoo", hnswConfig={"m": 24}, aliases=["park"], deletionPolicy="Delete"),
+        point_set("animals", "zoo", {2: [0, 2], 3: [1, 1]}),
+    ]
+
+    assert scene.plan(*changed).code == CHANGES
+    scene.apply(*changed)
+
+    assert scene.plan(*changed).code == NOTHING
+
+
+def test_what_cannot_be_changed_in_place_is_shown_as_held_back_with_its_price(scene):
+    scene.apply(collection("zoo"), point_set("animals", "zoo", {1: [1, 0]}))
+
+    answer = scene.plan(collection("zoo", vector={"size": 3, "distance": "Dot"}))
+
+    assert answer.code == ERROR
+    held, problem = words(answer)[1:3]
+    assert held.startswith("! the vector: size 2 -> 3")
+    assert "1 points would be lost" in held
+    assert "x held back until plan" in problem
+
+
+def test_drift_is_seen(scene):
+    scene.apply(collection("zoo", hnswConfig={"m": 24}))
+    scene.patch("/collections/zoo", {"hnsw_config": {"m": 8}})
+
+    answer = scene.plan(collection("zoo", hnswConfig={"m": 24}))
+
+    assert answer.code == CHANGES
+    assert "~ hnsw_config.m: 8 -> 24" in words(answer)
+
+
+def test_a_collection_of_another_owner_and_one_that_was_there_first(scene):
+    for name in ("theirs", "nobodys"):
+        made = {"vectors": {"size": 2, "distance": "Dot"}}
+        httpx.put(f"{scene.qdrant.url}/collections/{name}", json=made).raise_for_status()
+    scene.shell.write("theirs.yaml", collection("theirs"))
+    them = ("--qdrant", scene.qdrant.url, "--owner", "them")
+    assert scene.shell.run("apply", "-f", "theirs.yaml", *them).code == 0
+
+    answer = scene.plan(collection("theirs"), collection("nobodys"), flags=("-o", "json"))
+
+    assert answer.code == ERROR
+    assert "OwnedByAnother" in answer.by_name()["theirs"]["problem"]
+    adopted = [{"action": "update", "description": "adopt collection nobodys"}]
+    assert answer.by_name()["nobodys"]["changes"] == adopted
+
+
+def test_a_point_of_another_writer_and_one_that_cannot_be_written_are_problems(scene):
+    scene.apply(collection("zoo"))
+    foreign = {"points": [{"id": 7, "vector": [1, 1]}]}
+    httpx.put(f"{scene.qdrant.url}/collections/zoo/points?wait=true", json=foreign).raise_for_status()
+
+    answer = scene.plan(collection("zoo"), point_set("animals", "zoo", {7: [1, 0], 8: [1, 2, 3]}), flags=("-o", "json"))
+
+    assert answer.code == ERROR
+    animals = answer.by_name()["animals"]
+    assert (animals["points"]["conflicts"], animals["points"]["failed"], animals["changes"]) == (["7"], ["8"], [])
+
+
+def test_prune_shows_what_would_go_and_by_which_policy(scene):
+    scene.apply(
+        collection("goes", deletionPolicy="Delete"),
+        collection("stays"),
+        collection("zoo"),
+        point_set("animals", "zoo", {1: [1, 0]}),
+    )
+
+    answer = scene.plan(collection("zoo"), flags=("--prune",))
+
+    assert "- prune: delete its points" in words(answer)
+    assert "- prune: delete collection goes" in words(answer)
+    assert "- prune: let go of collection stays, which stays (deletionPolicy: Retain)" in words(answer)
+
+
+def test_a_server_that_is_not_there_and_an_invalid_manifest_are_errors(scene):
+    scene.shell.write("all.yaml", CONNECTION, collection("zoo"))
+    scene.shell.write("bad.yaml", collection("zoo", vectorz=[]))
+
+    away = scene.shell.run("plan", "-f", "all.yaml", "--timeout", "2", "--detailed-exitcode")
+    invalid = scene.shell.run("plan", "-f", "bad.yaml", "--detailed-exitcode")
+    plainly = scene.shell.run("plan", "-f", "bad.yaml")
+
+    assert (away.code, invalid.code, plainly.code) == (ERROR, ERROR, 2)
+    assert 'unknown field "spec.vectorz"' in invalid.err
+
+
+def test_a_folder_is_neither_made_nor_changed(tmp_path):
+    shell = Shell(tmp_path)
+    name = f"zoo-{uuid.uuid4().hex[:8]}"
+    shell.write("all.yaml", collection(name), point_set("animals", name, {1: [1, 0]}))
+    flags = ("-f", "all.yaml", "--qdrant", "storage", "--detailed-exitcode")
+
+    assert shell.run("plan", *flags).code == CHANGES
+    assert not (tmp_path / "storage").exists()
+
+    assert shell.run("apply", *flags[:-1]).code == 0
+    before = _contents(tmp_path / "storage")
+    shell.write("all.yaml", collection(name, hnswConfig={"m": 24}), point_set("animals", name, {2: [1, 0]}))
+    assert shell.run("plan", *flags).code == CHANGES
+    assert _contents(tmp_path / "storage") == before
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_two_connections_may_share_one_folder(tmp_path):
+    shell = Shell(tmp_path)
+    other = CONNECTION.replace("main", "other")
+    shell.write("all.yaml", CONNECTION, other, collection("zoo"), collection("park", connectionRef={"name": "other"}))
+    flags = ("-f", "all.yaml", "--qdrant", "storage")
+
+    assert shell.run("apply", *flags).code == 0
+    assert shell.run("plan", *flags, "--detailed-exitcode").code == NOTHING
