@@ -22,7 +22,9 @@ EXACT_FLOAT: Final = 2**53
 
 _HEX: Final = r"[0-9a-fA-F]"
 _UUID: Final = re.compile(
-    rf"(?:urn:uuid:)?(?P<brace>\{{)?(?:{_HEX}{{32}}|{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})(?(brace)\}})",
+    r"(?:urn:uuid:)?(?P<brace>\{)?"
+    rf"(?P<digits>{_HEX}{{32}}|{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})"
+    r"(?(brace)\})",
     re.IGNORECASE,
 )
 """The spellings that Qdrant itself takes for one UUID: hyphenated, 32 digits, in braces, as a URN, in either case."""
@@ -77,8 +79,8 @@ def _canonical(declared: Any) -> str:
 
 
 def _uuid(text: str) -> UUID:
-    if _UUID.fullmatch(text):
-        return UUID(text)
+    if spelled := _UUID.fullmatch(text):
+        return UUID(spelled["digits"])
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,0 +1,170 @@
+"""From the points of a spec to points, or to the reason why not."""
+
+import base64
+import math
+
+import numpy as np
+import pytest
+
+from vectorops.api.pointset import Point
+from vectorops.points.declared import declare
+from vectorops.points.schema import VectorSchema
+from vectorops.qdrant.database import UNNAMED
+
+SCHEMA = {
+    "text": VectorSchema("dense", 2),
+    "bytes": VectorSchema("dense", 2, "Dot", "uint8"),
+    "half": VectorSchema("dense", 2, "Dot", "float16"),
+    "rows": VectorSchema("multivector", 2),
+    "terms": VectorSchema("sparse"),
+}
+GOOD = {"text": {"values": [1, 2]}}
+
+
+def declared(*points, schema=SCHEMA, **options):
+    return declare([Point.model_validate(point) for point in points], schema, **options)
+
+
+def packed(*numbers):
+    return base64.b64encode(np.array(numbers, dtype="<f4").tobytes()).decode()
+
+
+def only_failure(point, schema=SCHEMA, **options):
+    found = declared(point, schema=schema, **options)
+    assert found.points == {}
+    (failure,) = found.failures
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [
+        ({"text": {"values": [1, 2, 3]}}, "vectors.text.values: 3 components, but the vector's size is 2"),
+        ({"text": {"values": [1, math.nan]}}, "vectors.text.values[1]: not a finite float32 number"),
+        ({"text": {"values": [math.inf, 1]}}, "vectors.text.values[0]: not a finite float32 number"),
+        ({"text": {"values": [1, 1e39]}}, "vectors.text.values[1]: not a finite float32 number"),
+        ({"text": {"packed": "%%%"}}, "vectors.text.packed: not base64"),
+        ({"text": {"packed": "AAAA"}}, "vectors.text.packed: 3 bytes are no whole number of float32 components"),
+        ({"text": {"packed": packed(1)}}, "vectors.text.packed: 1 components, but the vector's size is 2"),
+        ({"text": {"packed": packed(1, math.nan)}}, "vectors.text.packed[1]: not a finite float32 number"),
+        ({"text": {"rows": [[1, 2]]}}, "vectors.text.rows: this is no multi-vector; give it as `values` or `packed`"),
+        ({"text": {"sparse": {"indices": [1], "values": [1]}}}, "vectors.text.sparse: this is a dense vector"),
+        ({"bytes": {"values": [1, 256]}}, "vectors.bytes.values[1]: outside the range of datatype uint8"),
+        ({"bytes": {"values": [-1, 1]}}, "vectors.bytes.values[0]: outside the range of datatype uint8"),
+        ({"half": {"values": [1, 65505]}}, "vectors.half.values[1]: outside the range of datatype float16"),
+        ({"rows": {"rows": []}}, "vectors.rows.rows: a multi-vector needs at least one row"),
+        ({"rows": {"rows": [[1, 2], [1]]}}, "vectors.rows.rows[1]: 1 components, but the vector's size is 2"),
+        ({"rows": {"rows": [[1, 2], [1, 1e39]]}}, "vectors.rows.rows[1][1]: not a finite float32 number"),
+        ({"terms": {"values": [1, 2]}}, "vectors.terms: this is a sparse vector; give it as `sparse`"),
+        ({"terms": {"sparse": {"indices": [1, 2], "values": [1]}}}, "vectors.terms.sparse: 2 indices, but 1 values"),
+        (
+            {"terms": {"sparse": {"indices": [1, 1], "values": [1, 2]}}},
+            "vectors.terms.sparse.indices: an index is given",
+        ),
+        ({"terms": {"sparse": {"indices": [1], "values": [1e39]}}}, "vectors.terms.sparse.values[0]: not a finite"),
+        ({"nope": {"values": [1, 2]}}, "vectors.nope: the collection has no vector of this name, but 'bytes'"),
+        ({}, "no vector is given; the collection has 'bytes'"),
+    ],
+)
+def test_a_bad_vector_is_refused_with_its_place(vectors, reason):
+    failure = only_failure({"id": 1, "vectors": vectors})
+
+    assert failure.reason.startswith(reason)
+    assert (failure.id, failure.shown_id) == (1, "1")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ({"a": [1, math.nan]}, "payload: a[1]: NaN or infinite"),
+        ({"a": 2**64}, "payload: a: an integer beyond 64 bits"),
+        ({"a": "\ud800"}, "payload: not valid Unicode text"),
+        ({"key": 1}, "payload.key: storeIdAs keeps the id in this field"),
+    ],
+)
+def test_a_bad_payload_is_refused_with_its_place(payload, reason):
+    failure = only_failure({"id": 1, "vectors": GOOD, "payload": payload}, store_id_as="key")
+
+    assert failure.reason.startswith(reason)
+
+
+def test_the_unnamed_vector_and_named_ones_are_not_mixed_up():
+    unnamed = {UNNAMED: VectorSchema("dense", 2)}
+    point = {"id": 1, "vector": {"values": [1, 2]}}
+
+    assert declared(point, schema=unnamed).points[1].vectors.keys() == {UNNAMED}
+    assert only_failure(point).reason.startswith("vector: the collection has no unnamed vector, but 'bytes'")
+    assert only_failure({"id": 1, "vectors": GOOD}, unnamed).reason.endswith("but the unnamed vector")
+    assert only_failure({"id": 1, "vector": {"values": [1]}}, unnamed).reason.startswith("vector.values: 1 comp")
+
+
+def test_a_collection_without_vectors_takes_points_without_vectors():
+    assert declared({"id": 1, "payload": {"a": 1}}, schema={}).points[1].data.vectors == {}
+    assert "no vectors at all" in only_failure({"id": 1, "vectors": GOOD}, {}).reason
+
+
+def test_all_forms_of_the_same_numbers_are_the_same_point():
+    one = declared({"id": 1, "vectors": {"text": {"values": [0.1, 2]}, "rows": {"rows": [[1, 2]]}}})
+    other = declared({"id": 1, "vectors": {"text": {"packed": packed(0.1, 2)}, "rows": {"values": [1.0, 2.0]}}})
+
+    assert one.points[1].vectors == other.points[1].vectors
+
+
+def test_a_sparse_vector_is_put_in_order():
+    found = declared({"id": 1, "vectors": {"terms": {"sparse": {"indices": [9, 1], "values": [0.5, 0.25]}}}})
+
+    terms = found.points[1].data.vectors["terms"]
+    assert (terms.indices.tolist(), terms.values.tolist()) == ([1, 9], [0.25, 0.5])
+
+
+def test_the_id_is_stored_as_it_was_declared():
+    found = declared({"id": "Doc-1", "vectors": GOOD, "payload": {"a": 1}}, store_id_as="key")
+
+    (point,) = found.points.values()
+    assert point.data.payload == {"a": 1, "key": "Doc-1"}
+
+
+def test_a_point_that_cannot_be_written_protects_its_id_and_no_more():
+    found = declared({"id": 1, "vectors": {}}, {"id": 2, "vectors": GOOD})
+
+    assert (found.points.keys(), found.protected, found.complete) == ({2}, {1}, True)
+    assert found.total == 2
+
+
+def test_a_point_whose_id_cannot_be_told_makes_the_declaration_incomplete():
+    found = declared({"id": -1, "vectors": GOOD}, {"id": 2, "vectors": GOOD})
+
+    assert (found.points.keys(), found.protected, found.complete) == ({2}, frozenset(), False)
+    assert found.failures[0].id is None
+
+
+def test_the_same_point_twice_is_one():
+    found = declared({"id": 1, "vectors": GOOD}, {"id": 1.0, "vectors": GOOD})
+
+    assert (found.points.keys(), found.failures, found.total) == ({1}, (), 1)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [{"id": 1, "vectors": {"text": {"values": [3, 4]}}}],
+        [{"id": 1, "vectors": GOOD, "payload": {"a": 1}}],
+        [{"id": 1, "vectors": {}}],
+        [{"id": 1, "vectors": {"text": {"values": [3, 4]}}}, {"id": 1, "vectors": GOOD}],
+    ],
+)
+@pytest.mark.parametrize("bad_first", [False, True])
+def test_an_id_declared_twice_with_other_content_fails_and_is_protected(others, bad_first):
+    good = {"id": 1, "vectors": GOOD}
+
+    found = declared(*([*others, good] if bad_first else [good, *others]))
+
+    assert (found.points, found.protected) == ({}, {1})
+    assert any("more than once" in failure.reason for failure in found.failures)
+
+
+def test_a_long_or_odd_id_is_shown_shortened():
+    shown = [only_failure({"id": id, "vectors": {}}).shown_id for id in ("x" * 200, {"b": 1, "a": [2]})]
+
+    assert shown == ["x" * 79 + "…", '{"a":[2],"b":1}']
+    assert only_failure({"id": "\ud800", "vectors": GOOD}).shown_id == "?"

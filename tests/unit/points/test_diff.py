@@ -1,0 +1,263 @@
+"""What must change, decided on models of a store: first what a killed writer left, then the difference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vectorops.points.declared import Declaration, Declared
+from vectorops.points.diff import Stored, blurred, diff, entry_of, recover
+from vectorops.points.fingerprints import fingerprint_payload, fingerprint_vector
+from vectorops.points.schema import VectorSchema
+from vectorops.qdrant.database import PointData, StoredPoint
+from vectorops.qdrant.ledger import ABSENT, TOMBSTONE, UNKNOWN, Entry, Ledger, Slot
+
+SCHEMA = {"a": VectorSchema("dense", 2, "Dot"), "b": VectorSchema("dense", 1, "Cosine")}
+NAMES = ("a", "b")
+DYING = Entry(TOMBSTONE, (TOMBSTONE, TOMBSTONE))
+
+
+def point(id, payload=None, **vectors):
+    found = {name: np.array(numbers, dtype=np.float32) for name, numbers in vectors.items()}
+    data = PointData(id, found, payload or {})
+    prints = {name: fingerprint_vector(vector) for name, vector in found.items()}
+    return Declared(data, str(id), fingerprint_payload(data.payload), prints)
+
+
+def stored(declared):
+    """As Qdrant gives it back: `b` is normalized."""
+    vectors = {name: np.sign(v) if name == "b" else v for name, v in declared.data.vectors.items()}
+    return StoredPoint(declared.data.id, dict(declared.data.payload), vectors)
+
+
+def entry(declared):
+    return entry_of(declared, NAMES)
+
+
+def declaration(*points, **more):
+    return Declaration({one.data.id: one for one in points}, **more)
+
+
+def ledger(entries=(), pending=None):
+    return Ledger(NAMES, dict(entries), 5, pending)
+
+
+OLD = point(1, {"k": 1, "same": [1]}, a=[1, 2], b=[3])
+
+
+class TestDiff:
+    def compare(self, declared, remembered, found, **more):
+        entries = {} if remembered is None else {1: remembered}
+        points = () if declared is None else (declared,)
+        there: Stored = {} if found is None else {1: found}
+        return diff(declaration(*points, **more), ledger(entries), there, SCHEMA)
+
+    def test_what_is_as_declared_is_left_alone(self):
+        found = self.compare(OLD, entry(OLD), stored(OLD))
+        assert found.empty
+        assert found.unchanged == 1
+
+    def test_what_is_missing_is_inserted_and_new_only_if_it_never_was_ours(self):
+        assert self.compare(OLD, None, None).new == {1}
+        assert self.compare(OLD, entry(OLD), None).insert == (OLD,)
+        assert self.compare(OLD, entry(OLD), None).new == frozenset()
+
+    def test_what_is_stored_and_not_ours_is_a_conflict_even_if_it_is_the_same(self):
+        found = self.compare(OLD, None, stored(OLD))
+        assert found.conflicts == (1,)
+        assert found.empty
+
+    @pytest.mark.parametrize(
+        ("new", "vectors", "gone", "payload"),
+        [
+            (point(1, {"k": 1, "same": [1]}, a=[9, 2], b=[3]), ("a",), (), None),
+            (point(1, {"k": 1, "same": [1]}, a=[1, 2]), (), ("b",), None),
+            (point(1, {"k": 2, "same": [1]}, a=[1, 2], b=[3]), (), (), ({"k": 2}, ())),
+            (point(1, {"same": [1], "x": None}, a=[1, 2], b=[3]), (), (), ({"x": None}, ("k",))),
+            (point(1, {"k": True, "same": [1]}, a=[1, 2], b=[3]), (), (), ({"k": True}, ())),
+            (point(1, {"k": 1, "same": [1]}, a=[1, 2], b=[5]), ("b",), (), None),
+        ],
+    )
+    def test_only_what_differs_is_written(self, new, vectors, gone, payload):
+        (change,) = self.compare(new, entry(OLD), stored(OLD)).change
+        assert (change.vectors, change.gone, change.drifted) == (vectors, gone, False)
+        assert (change.payload and (change.payload.put, change.payload.remove)) == payload
+
+    @pytest.mark.parametrize(
+        ("found", "vectors", "gone", "payload"),
+        [
+            (stored(point(1, {"k": 1, "same": [1]}, a=[1, 3], b=[3])), ("a",), (), None),
+            (stored(point(1, {"k": 1, "same": [1]}, a=[1, 2], b=[-3])), ("b",), (), None),
+            (stored(point(1, {"k": 1, "same": [1]}, a=[1, 2])), ("b",), (), None),
+            (stored(point(1, {"k": 1, "same": [1], "x": 0}, a=[1, 2], b=[3])), (), (), ({}, ("x",))),
+            (stored(point(1, {"same": [1]}, a=[1, 2], b=[3])), (), (), ({"k": 1}, ())),
+        ],
+    )
+    def test_what_others_changed_is_repaired_and_called_drift(self, found, vectors, gone, payload):
+        (change,) = self.compare(OLD, entry(OLD), found).change
+        assert (change.vectors, change.gone, change.drifted) == (vectors, gone, True)
+        assert (change.payload and (change.payload.put, change.payload.remove)) == payload
+
+    def test_a_payload_that_nobody_could_have_declared_is_repaired(self):
+        (change,) = self.compare(OLD, entry(OLD), replace(stored(OLD), payload={"x": float("nan")})).change
+        assert change.payload.remove == ("x",)
+
+    def test_a_vector_that_others_added_goes(self):
+        only_a = point(1, a=[1, 2])
+        (change,) = self.compare(only_a, entry(only_a), stored(point(1, a=[1, 2], b=[1]))).change
+        assert change.gone == ("b",)
+
+    def test_the_last_digits_of_a_float_are_no_drift(self):
+        precise = point(1, {"f": [0.46723190130255077], "n": 1}, a=[1, 2])
+        read_back = replace(stored(precise), payload={"f": [0.4672319013025508], "n": 1})
+        assert self.compare(precise, entry(precise), read_back).unchanged == 1
+
+    def test_what_was_being_deleted_and_is_declared_again_is_written_whole(self):
+        (change,) = self.compare(OLD, DYING, stored(OLD)).change
+        assert change.vectors == NAMES
+        assert change.payload is not None
+
+    def test_what_is_no_longer_declared_is_deleted_or_forgotten(self):
+        assert self.compare(None, entry(OLD), stored(OLD)).delete == (1,)
+        assert self.compare(None, entry(OLD), None).forget == (1,)
+        assert self.compare(None, None, stored(OLD)).empty
+
+    def test_nothing_is_deleted_while_an_id_cannot_be_told_or_the_point_is_protected(self):
+        assert self.compare(None, entry(OLD), stored(OLD), complete=False).empty
+        assert self.compare(None, entry(OLD), stored(OLD), protected=frozenset({1})).empty
+
+
+class TestRecover:
+    NEW = point(1, {"k": 2, "same": [1]}, a=[9, 2], b=[3])
+
+    def recovered(self, before, target, found, *, new=(), declared=()):
+        entries = {} if before is None else {1: before}
+        pending = Slot(6, {1: target}, frozenset(new))
+        there: Stored = {} if found is None else {1: found}
+        after = recover(ledger(entries, pending), declaration(*declared), there, SCHEMA)
+        assert (after.pending, after.through) == (None, 6)
+        return after.entries.get(1)
+
+    def test_without_an_open_window_nothing_changes(self):
+        closed = ledger({1: entry(OLD)})
+        assert recover(closed, declaration(), {}, SCHEMA) is closed
+
+    def test_a_changed_point_is_ours_and_what_was_to_change_is_not_known(self):
+        assert self.recovered(entry(OLD), entry(self.NEW), stored(OLD)) == Entry(
+            UNKNOWN, (UNKNOWN, entry(OLD).vectors[1])
+        )
+
+    def test_a_new_point_that_is_not_there_is_not_ours(self):
+        assert self.recovered(None, entry(OLD), None, new={1}) is None
+
+    @pytest.mark.parametrize("declared", [(), (OLD,), (NEW,)])
+    def test_a_new_point_is_ours_if_it_is_what_was_to_be_written(self, declared):
+        assert self.recovered(None, entry(OLD), stored(OLD), new={1}, declared=declared) == entry(OLD)
+
+    @pytest.mark.parametrize("declared", [(), (OLD,), (NEW,)])
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            point(1, {"k": 1}, a=[1, 2], b=[3]),
+            point(1, {"k": 1, "same": [1]}, a=[1, 2]),
+            point(1, {"k": 1, "same": [1]}, a=[1, 2.5], b=[3]),
+        ],
+    )
+    def test_a_new_point_is_not_ours_if_somebody_else_made_it(self, foreign, declared):
+        assert self.recovered(None, entry(OLD), stored(foreign), new={1}, declared=declared) is None
+
+    def test_a_deletion_that_was_begun_stays_begun(self):
+        assert self.recovered(entry(OLD), DYING, stored(OLD)) == DYING
+        assert self.recovered(entry(OLD), DYING, None) is None
+
+    def test_blurring_keeps_what_is_the_same_before_and_after(self):
+        assert blurred(Entry(20, (21, ABSENT)), Entry(20, (22, ABSENT))) == Entry(20, (UNKNOWN, ABSENT))
+
+
+# ---- any state at all ----
+
+IDS = st.integers(1, 6)
+NUMBERS = st.sampled_from([1.0, 2.0, 3.0])
+CONTENT = st.fixed_dictionaries(
+    {"payload": st.dictionaries(st.sampled_from("xy"), st.integers(0, 2)), "a": st.tuples(NUMBERS, NUMBERS)},
+    optional={"b": st.tuples(NUMBERS)},
+)
+SETS = st.dictionaries(IDS, CONTENT)
+
+
+def points_of(contents):
+    return {id: point(id, **content) for id, content in contents.items()}
+
+
+def applied(found, there):
+    """A model of the store after the changes."""
+    after = dict(there)
+    for one in found.insert:
+        after.setdefault(one.data.id, stored(one))
+    for change in found.change:
+        before, whole = after[change.declared.data.id], stored(change.declared)
+        vectors = {name: vector for name, vector in before.vectors.items() if name not in change.gone}
+        vectors |= {name: whole.vectors[name] for name in change.vectors}
+        payload = dict(before.payload)
+        if change.payload is not None:
+            payload = {key: v for key, v in payload.items() if key not in change.payload.remove} | change.payload.put
+        after[before.id] = StoredPoint(before.id, payload, vectors)
+    return {id: one for id, one in after.items() if id not in found.delete}
+
+
+def comparable(points):
+    return {id: (p.payload, {name: v.tolist() for name, v in p.vectors.items()}) for id, p in points.items()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(SETS, SETS, SETS, st.booleans(), st.sets(IDS), st.sets(IDS))
+def test_applying_a_diff_gives_what_is_declared_and_touches_nobody_elses(
+    declared, remembered, there, complete, protected, unsure
+):
+    wanted, ours = points_of(declared), points_of(remembered)
+    world = {id: stored(one) for id, one in points_of(there).items()}
+    entries = {id: Entry(UNKNOWN, (UNKNOWN, UNKNOWN)) if id in unsure else entry(one) for id, one in ours.items()}
+    protected -= wanted.keys()
+
+    known = ledger(entries)
+    found = diff(declaration(*wanted.values(), complete=complete, protected=protected), known, world, SCHEMA)
+
+    after = comparable(applied(found, world))
+    foreign = world.keys() - entries.keys()
+    assert not foreign & ({c.declared.data.id for c in found.change} | {*found.delete, *found.forget})
+    for id in foreign:
+        assert after[id] == comparable(world)[id]
+    for id in wanted.keys() - foreign:
+        assert after[id] == comparable({id: stored(wanted[id])})[id]
+    gone = world.keys() - after.keys()
+    assert gone == ((entries.keys() & world.keys()) - wanted.keys() - protected if complete else set())
+    assert set(found.conflicts) == foreign & wanted.keys()
+    # What was written down of it makes a second diff find nothing.
+    settled = {id: entry(wanted[id]) for id in wanted.keys() - foreign}
+    kept = {id: known for id, known in entries.items() if id not in wanted and id in applied(found, world)}
+    again = diff(
+        declaration(*wanted.values(), complete=complete, protected=protected),
+        ledger(kept | settled),
+        applied(found, world),
+        SCHEMA,
+    )
+    assert (again.insert, again.change, again.delete) == ((), (), ())
+
+
+@settings(max_examples=100, deadline=None)
+@given(SETS, SETS, st.sets(IDS), st.sets(IDS), SETS)
+def test_killed_after_any_part_of_a_window_ours_is_known_as_ours(before, window, written, foreign, next_declared):
+    """Every point of the window was either written or not; strangers came under ids that were new."""
+    old, targets = points_of(before), points_of(window)
+    new = targets.keys() - old.keys()
+    strangers = {id: stored(point(id, {"by": "stranger"}, a=[7, 7])) for id in foreign & new}
+    world = {id: stored(one) for id, one in old.items()}
+    world |= {id: stored(one) for id, one in targets.items() if id in written} | strangers
+    pending = Slot(6, {id: entry(one) for id, one in targets.items()}, frozenset(new))
+    known = ledger({id: entry(one) for id, one in old.items()}, pending)
+
+    after = recover(known, declaration(*points_of(next_declared).values()), world, SCHEMA)
+
+    assert after.entries.keys() == world.keys() - strangers.keys()

@@ -1,0 +1,112 @@
+"""The records of the ledger: what they hold, byte for byte, and what is made of them. How they are written is proved
+in tests/integration/points.
+"""
+
+import base64
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vectorops.api.meta import Ref
+from vectorops.qdrant.ledger import (
+    ABSENT,
+    TOMBSTONE,
+    UNKNOWN,
+    Entries,
+    Entry,
+    LedgerKey,
+    _base,
+    _claimed,
+    _head,
+    _ledger,
+    _pack,
+    _pack_flags,
+    _unpack,
+    _unpack_flags,
+    align,
+)
+
+KEY = LedgerKey("prod", Ref("PointSet", "search", "docs"), "documents", "0123456789abcdef")
+U64 = st.integers(0, 2**64 - 1)
+IDS = U64 | st.uuids()
+NAMES = ("a", "b")
+
+
+def entries(width):
+    return st.dictionaries(IDS, st.builds(Entry, U64, st.tuples(*[U64] * width)), max_size=20)
+
+
+@given(st.integers(0, 4).flatmap(lambda width: st.tuples(st.just(width), entries(width))))
+def test_entries_are_read_as_they_were_written(drawn):
+    width, some = drawn
+    assert _unpack(_pack(some, width), width) == some
+
+
+@given(entries(1), st.data())
+def test_flags_are_read_as_they_were_written(some, data):
+    new = data.draw(st.sets(st.sampled_from(sorted(some, key=str))) if some else st.just(set()))
+    assert _unpack_flags(_pack_flags(new, some), some) == new
+
+
+def test_the_bytes_are_the_published_ones():
+    uuid = UUID("00112233-4455-6677-8899-aabbccddeeff")
+
+    packed = _pack({258: Entry(3, (4,)), 1: Entry(5, (6,)), uuid: Entry(7, (8,))}, 1)
+
+    def rows(*numbers):
+        return b"".join(number.to_bytes(8, "little") for number in numbers)
+
+    assert base64.b64decode(packed["u64"]) == rows(1, 5, 6, 258, 3, 4)
+    assert base64.b64decode(packed["uuid"]) == uuid.bytes + rows(7, 8)
+    assert packed["width"] == 1
+
+
+def test_the_ids_of_the_records_are_the_published_ones():
+    assert str(KEY) == "prod/search/docs/documents/0123456789abcdef"
+    assert KEY.owner == "prod/search/docs"
+    assert {kind: str(KEY.record_id(kind)) for kind in ("head", "base", "slot")} == {
+        "head": "1ea013e8-722b-5df6-9bfc-bcc271b68342",
+        "base": "a16890ee-b36d-5753-a2ec-2e6dbb22812c",
+        "slot": "9b868b17-fb01-5a94-975b-ddf175fd8fe2",
+    }
+
+
+def test_a_record_of_another_width_tells_ids_only():
+    """Left by somebody who was killed while the names of the vectors were being changed."""
+    assert _unpack(_pack({1: Entry(20, (21,))}, 1), 2) == {1: Entry(20, (UNKNOWN, UNKNOWN))}
+
+
+def test_an_entry_follows_the_names_of_the_vectors():
+    assert align(Entry(20, (21, 22)), ("a", "b"), ("b", "c")) == Entry(20, (22, ABSENT))
+
+
+def records(*, through=0, sequence=0, tokens=("w", "w", "w"), new=()):
+    base = _base({1: Entry(20, (21, ABSENT))}, NAMES, through)
+    window: Entries = {2: Entry(30, (31, 32)), 1: Entry(TOMBSTONE, (TOMBSTONE, TOMBSTONE))}
+    slot = {"kind": "slot", "sequence": sequence, "state": "open", "new": _pack_flags(new, window), **_pack(window, 2)}
+    found = (_head(NAMES, rebuilt=False), base, slot)
+    return [{**record, "token": token} for record, token in zip(found, tokens, strict=True)]
+
+
+def test_a_window_is_open_while_its_sequence_is_above_the_base():
+    assert _ledger(*records(through=3, sequence=3)).pending is None
+    pending = _ledger(*records(through=3, sequence=4, new={2})).pending
+    assert pending is not None
+    assert pending.entries.keys() == {1, 2}
+    assert pending.new == {2}
+
+
+@pytest.mark.parametrize("tokens", [("w", "v", "w"), ("v", "w", "w"), ("w", "w", "v")])
+def test_nobody_is_the_writer_while_the_records_have_different_tokens(tokens):
+    """Killed while taking them: whoever has some of them must take them all again."""
+    assert _ledger(*records(tokens=tokens)).token == ""
+    assert _ledger(*records()).token == "w"
+
+
+def test_a_set_claims_what_it_owns_and_is_about_to_create_but_not_what_it_is_deleting():
+    _, base, slot = records(through=3, sequence=3)
+    assert _claimed(base, slot) == {1}
+    _, base, slot = records(through=3, sequence=4)
+    assert _claimed(base, slot) == {2}

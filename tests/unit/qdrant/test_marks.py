@@ -1,0 +1,75 @@
+"""Whose a collection is, as its metadata says."""
+
+from dataclasses import replace
+
+import pytest
+
+from vectorops.api.meta import Ref
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal
+from vectorops.qdrant.marks import MARK_KEY, Mark, mark_of, new_incarnation, registration_key, registrations
+
+OWNER = Ref("QdrantCollection", "search", "docs")
+MARK = Mark("prod", "search", "docs", "uid-1", "documents", "0123456789abcdef", last_applied={"params": {"x": 1}})
+
+
+def described(metadata):
+    return {"config": {"params": {}, "metadata": metadata}}
+
+
+def test_a_mark_is_read_as_it_was_written():
+    assert mark_of(described(MARK.metadata()), "documents") == MARK
+
+
+@pytest.mark.parametrize("collection", [{}, {"config": {}}, {"config": {"metadata": None}}, described({"team": "x"})])
+def test_a_collection_without_a_mark_is_nobodys(collection):
+    assert mark_of(collection, "documents") is None
+
+
+def test_a_mark_that_speaks_of_another_collection_does_not_count():
+    """A snapshot restored under another name carries a copy."""
+    assert mark_of(described(MARK.metadata()), "documents-restored") is None
+
+
+def test_the_owner_is_told_by_name_and_installation_and_never_by_uid():
+    rebuilt = replace(MARK, uid="uid-2")
+
+    assert rebuilt.belongs_to("prod", OWNER)
+    assert not MARK.belongs_to("staging", OWNER)
+    assert not MARK.belongs_to("prod", Ref("QdrantCollection", "search", "other"))
+    assert not MARK.belongs_to("prod", Ref("QdrantCollection", "other", "docs"))
+    assert not MARK.belongs_to("prod", Ref("PointSet", "search", "docs"))
+
+
+def test_a_released_collection_is_nobodys_and_keeps_its_incarnation():
+    released = MARK.release()
+
+    assert not released.belongs_to("prod", OWNER)
+    assert mark_of(described(released.metadata()), "documents") == replace(MARK, released=True)
+
+
+@pytest.mark.parametrize("raw", [{"format": 2}, {}, {"format": 1}, "text", 7, ["list"]])
+def test_a_mark_that_cannot_be_read_is_never_taken_for_none(raw):
+    with pytest.raises(Terminal) as raised:
+        mark_of(described({MARK_KEY: raw}), "documents")
+
+    assert raised.value.reason is Reason.UNKNOWN_MARK
+
+
+def test_a_field_of_a_later_release_is_passed_over():
+    later = {MARK_KEY: {**MARK.metadata()[MARK_KEY], "later": 1}}
+
+    assert mark_of(described(later), "documents") == MARK
+
+
+def test_only_registrations_of_this_incarnation_count():
+    point_set = Ref("PointSet", "search", "faq")
+    mine, other = registration_key("prod", point_set), registration_key("prod", Ref("PointSet", "search", "old"))
+    metadata = {mine: "now", other: "before", registration_key("staging", point_set): None, MARK_KEY: "now", "x": "now"}
+
+    assert registrations(described(metadata), "now") == {mine: "now"}
+    assert mine == "vectorops.dev/ledger/prod/search/faq"
+
+
+def test_incarnations_differ():
+    assert len({new_incarnation() for _ in range(100)}) == 100
