@@ -8,7 +8,7 @@ from typing import Final
 
 from vectorops import metrics
 from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, Resource
-from vectorops.errors import Terminal, VectorOpsError
+from vectorops.errors import VectorOpsError
 from vectorops.reconcilers.base import Context, Outcome
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ PATIENCE_SECONDS: Final = 600.0
 async def finalize(context: Context, resource: Resource, clean_up: Callable[[], Awaitable[Outcome | None]]) -> Outcome:
     """Runs `clean_up` and removes the finalizer when it is done.
 
-    clean_up: returns None when nothing is left to do, or the Outcome that says what it waits for. What it raises is
-    retried for ever, except in a namespace that has been terminating for ten minutes.
+    clean_up: returns None when nothing is left to do, or the Outcome that says what it waits for. What it raises holds
+    the resource back for ever, except in a namespace that has been terminating for ten minutes.
     """
     if FINALIZER not in resource.meta.finalizers:
         return Outcome(None)
@@ -29,11 +29,11 @@ async def finalize(context: Context, resource: Resource, clean_up: Callable[[], 
         return await _let_go(context, resource, "the annotation vectorops.dev/skip-cleanup is set")
     try:
         blocked = await clean_up()
-    except VectorOpsError as error:
-        if not isinstance(error, Terminal) and await _is_overdue(context, resource):
-            return await _let_go(
-                context, resource, f"its namespace has been terminating for ten minutes ({error.message})"
-            )
+    except Exception as error:
+        # Whatever it is, a fault of ours included: it must not hold up a namespace for ever.
+        if await _is_overdue(context, resource):
+            words = error.message if isinstance(error, VectorOpsError) else type(error).__name__
+            return await _let_go(context, resource, f"its namespace has been terminating for ten minutes ({words})")
         raise
     if blocked is not None:
         return blocked

@@ -53,7 +53,7 @@ class ConnectionReconciler:
     async def _keep_serving(self, context: Context, resource: Resource, needed_by: list[str]) -> Outcome:
         """Deletion waits for those that need the connection; until then it works, or they could not be cleaned up."""
         # A dying namespace may lose the Secret first: the client that worked last goes on working.
-        database = context.databases.last_good(resource.ref) or await context.databases.of(context.cluster, resource)
+        database = await context.databases.to_the_end(context.cluster, resource, fresh=True)
         server = await _checked(database)
         named = ", ".join(needed_by[:SHOWN_REFERRERS]) + (" and others" if len(needed_by) > SHOWN_REFERRERS else "")
         message = f"deletion waits for what needs this connection: {named}"

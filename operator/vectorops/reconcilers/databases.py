@@ -13,7 +13,7 @@ from typing import Protocol
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient
+from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.qdrant.connect import Credentials
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Cluster
@@ -56,6 +56,8 @@ class Databases:
         spec = parse(QdrantConnectionSpec, connection)
         credentials, versions = await self._credentials(cluster, connection.meta.namespace, spec)
         version = (*identity, *versions)
+        # Another reconciler may have opened it while the Secrets were read.
+        opened = self._opened.get(connection.ref)
         if opened is not None and opened.version == version:
             return opened.database
         database = self._connect(spec, credentials)
@@ -63,6 +65,16 @@ class Databases:
         if opened is not None:
             await opened.database.close()
         return database
+
+    async def to_the_end(self, cluster: Cluster, connection: Resource, *, fresh: bool = False) -> Database:
+        """The same for cleaning up: where the Secrets are gone, the database that was opened last."""
+        try:
+            return await self.of(cluster, connection, fresh=fresh)
+        except VectorOpsError:
+            last = self.last_good(connection.ref)
+            if last is None:
+                raise
+            return last
 
     def last_good(self, ref: Ref) -> Database | None:
         """The database that was opened last for this connection, for cleaning up when the connection itself is gone."""

@@ -46,6 +46,8 @@ async def require_access(context: Context, collection: Resource) -> Access:
         )
     if connection.spec.get("suspend"):
         raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is suspended", on=ref)
+    if _is_looked_at_anew(connection):
+        raise Waiting(Reason.PROGRESSING, f"QdrantConnection {ref.name!r} was changed and is looked at anew", on=ref)
     if not connection.ready:
         raise Waiting(
             Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is not ready{_why(connection)}", on=ref
@@ -75,9 +77,7 @@ async def cleanup_access(context: Context, namespace: str, name: str) -> Access:
         return Access(name, last_good, LEDGER_COLLECTION)
     if connection.spec.get("suspend"):
         raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {name!r} is suspended", on=ref)
-    return _access(
-        connection, context.databases.last_good(ref) or await context.databases.of(context.cluster, connection)
-    )
+    return _access(connection, await context.databases.to_the_end(context.cluster, connection))
 
 
 async def require_collection(context: Context, point_set: Resource) -> Resource:
@@ -107,6 +107,12 @@ def _target(resource: Resource) -> Ref:
     ref = target(resource)
     assert ref is not None, "the API server requires the reference"
     return ref
+
+
+def _is_looked_at_anew(connection: Resource) -> bool:
+    """Was it Ready before its spec changed?"""
+    ready = connection.condition("Ready")
+    return ready is not None and ready.get("status") == "True" and not connection.ready
 
 
 def _why(resource: Resource) -> str:

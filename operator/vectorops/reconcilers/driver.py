@@ -26,8 +26,12 @@ BLIP: Final = timedelta(minutes=2)
 """For so long a ready resource stays Ready while its database does not answer."""
 POLL_SECONDS: Final = 60.0
 """How often a resource that waits looks again by itself, should the wake-up be lost."""
-BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.CONNECTION_NOT_READY})
-"""Reasons that a restart of Qdrant produces by itself."""
+BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING})
+"""Reasons that pass by themselves, as those that a restart of Qdrant produces. Not ConnectionNotReady: a connection has
+waited that long itself before it says so.
+"""
+SEEN_BY_OTHERS: Final = ("collection", "observedGeneration")
+"""What of a status, beside Ready, others act upon: where their points go, and whether Ready speaks of a new URL."""
 
 
 class Reconciler(Protocol):
@@ -135,7 +139,7 @@ class Driver:
         before, after = status.ready_reason(resource.status), status.ready_reason(merged)
         if before != after:
             await self._announce(resource, merged, after)
-        seen_by_others = before != after or resource.status.get("collection") != merged.get("collection")
+        seen_by_others = before != after or any(resource.status.get(key) != merged.get(key) for key in SEEN_BY_OTHERS)
         return replace(verdict, status=merged, told=seen_by_others)
 
     async def _announce(self, resource: Resource, merged: JsonObject, after: tuple[object, object]) -> None:

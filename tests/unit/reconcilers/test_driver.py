@@ -79,6 +79,16 @@ async def test_the_status_is_written_once_and_then_only_when_it_changes(world: W
     assert second.requeue_after == 7.0
 
 
+async def test_those_who_hang_on_a_resource_look_again_when_its_new_spec_was_looked_at(world: World) -> None:
+    """A connection with another URL is as Ready as before; until then it counted as not ready."""
+    await world.driver.run(REF)
+    assert world.resource is not None
+    world.resource = replace(world.resource, meta=world.resource.meta.model_copy(update={"generation": 2}))
+
+    assert (await world.driver.run(REF)).told
+    assert not (await world.driver.run(REF)).told
+
+
 async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no_longer(world: World) -> None:
     await world.driver.run(REF)
     world.raises(Transient(Reason.UNREACHABLE, "no answer"))
@@ -93,6 +103,15 @@ async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no
     world.now += timedelta(seconds=1)
     await world.driver.run(REF)
     assert (world.ready["status"], world.ready["reason"]) == ("False", "Unreachable")
+
+
+async def test_what_hangs_on_a_connection_does_not_wait_another_two_minutes(world: World) -> None:
+    await world.driver.run(REF)
+    world.raises(Waiting(Reason.CONNECTION_NOT_READY, "no answer for two minutes"))
+
+    await world.driver.run(REF)
+
+    assert (world.ready["status"], world.ready["reason"]) == ("False", "ConnectionNotReady")
 
 
 async def test_a_resource_that_never_was_ready_says_at_once_what_is_wrong(world: World) -> None:

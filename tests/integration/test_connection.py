@@ -1,0 +1,352 @@
+"""A connection: what it says when it cannot connect, how it finds back, and that it serves to the end those who need
+it.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from integration.conftest import StartOperator, StartQdrant
+from integration.world import Stored, collection, connection, has_reason, look_again, point, point_set, secret
+from servers.certificates import CertificateAuthority
+from servers.kubeapi import KubeApi, Object, condition, is_ready
+from servers.process import free_port
+from servers.qdrant import QdrantServer, QdrantTls
+
+KEY, NEXT_KEY = "the-first-key-of-this-test", "the-second-key-of-this-test"
+KEY_REF = {"name": "qdrant", "key": "api-key"}
+
+
+@contextmanager
+def http_server(answer: Any) -> Iterator[str]:
+    """Something that speaks HTTP and answers everything with one JSON value; yields its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Not to standard error."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def message(found: Object) -> str:
+    return str(condition(found, "Ready")["message"])
+
+
+# ---- TLS ----
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    """An authority that nobody here knows."""
+    return CertificateAuthority(tmp_path_factory.mktemp("strangers-pki"))
+
+
+async def trust(api: KubeApi, namespace: str, authority: CertificateAuthority, client: str | None = None) -> Object:
+    """Puts the authority, and the certificate of a client of it, into Secrets; returns `spec.tls`."""
+    await api.apply(secret(namespace, "ca", ca__crt=authority.certificate.read_text()))
+    tls: Object = {"caSecretRef": {"name": "ca", "key": "ca.crt"}}
+    if client is not None:
+        issued = authority.issue(client)
+        pair = secret(namespace, "client", tls__crt=issued.certificate.read_text(), tls__key=issued.key.read_text())
+        await api.apply(pair)
+        tls["clientCertificateSecretRef"] = {"name": "client"}
+    return tls
+
+
+async def test_points_go_through_tls_with_an_own_authority_and_a_client_certificate(
+    api: KubeApi,
+    namespace: str,
+    authority: CertificateAuthority,
+    start_qdrant: StartQdrant,
+    start_operator: StartOperator,
+) -> None:
+    server = start_qdrant(api_key=KEY, tls=QdrantTls(authority, authority.issue("server"), True))
+    operator = start_operator()
+    tls = await trust(api, namespace, authority, client="operator")
+    await api.apply(secret(namespace, "qdrant", api_key=KEY))
+    await api.apply(connection(namespace, server, tls=tls, apiKeySecretRef=KEY_REF))
+    await api.apply(collection(namespace, "zoo"))
+    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
+
+    await api.wait_for("PointSet", namespace, "cats", is_ready)
+
+    async with Stored(server) as stored:
+        assert await stored.vectors("zoo") == {1: [1.0, 0.0, 0.0]}
+    written = server.telemetry_writes_by_endpoint()
+    assert written.get("/qdrant.Points/Upsert"), "the points went over gRPC, through TLS as well"
+    assert "PRIVATE KEY" not in operator.log_text()
+
+
+async def test_a_certificate_that_is_not_to_be_trusted_is_told_and_the_right_authority_repairs_it(
+    api: KubeApi,
+    namespace: str,
+    authority: CertificateAuthority,
+    strangers: CertificateAuthority,
+    start_qdrant: StartQdrant,
+    start_operator: StartOperator,
+) -> None:
+    server = start_qdrant(tls=QdrantTls(authority, authority.issue("server")))
+    start_operator()
+    tls = await trust(api, namespace, strangers)
+    await api.apply(connection(namespace, server, tls=tls))
+    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("CertificateInvalid"))
+    assert "caSecretRef" in message(told)
+
+    await trust(api, namespace, authority)
+    await api.annotate("QdrantConnection", namespace, "main", {"vectorops.dev/reconcile": "now"})
+
+    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
+
+
+async def test_a_server_that_demands_a_client_certificate_says_so(
+    api: KubeApi,
+    namespace: str,
+    authority: CertificateAuthority,
+    start_qdrant: StartQdrant,
+    start_operator: StartOperator,
+) -> None:
+    server = start_qdrant(tls=QdrantTls(authority, authority.issue("server"), True))
+    start_operator()
+    await api.apply(connection(namespace, server, tls=await trust(api, namespace, authority)))
+
+    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("CertificateInvalid"))
+
+    assert "clientCertificateSecretRef" in message(told)
+
+
+# ---- keys ----
+
+
+async def test_a_wrong_key_is_told_and_the_right_one_in_the_secret_repairs_it(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant(api_key=KEY)
+    operator = start_operator()
+    await api.apply(connection(namespace, server, apiKeySecretRef=KEY_REF))
+    missing = await api.wait_for("QdrantConnection", namespace, "main", has_reason("SecretNotFound"))
+    assert "'qdrant'" in message(missing)
+
+    await api.apply(secret(namespace, "qdrant", api_key="not-" + KEY))
+    await api.annotate("QdrantConnection", namespace, "main", {"vectorops.dev/reconcile": "1"})
+    await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unauthorized"))
+
+    await api.apply(secret(namespace, "qdrant", api_key=KEY))
+    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
+
+    await no_trace_of(KEY, api, namespace, operator.log_text())
+
+
+async def test_a_key_is_rotated_and_the_old_one_revoked_without_a_restart_of_the_operator(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant(api_key=KEY)
+    operator = start_operator()
+    await api.apply(secret(namespace, "qdrant", api_key=KEY))
+    await api.apply(connection(namespace, server, apiKeySecretRef=KEY_REF))
+    await api.apply(collection(namespace, "zoo"))
+    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, "cats", is_ready)
+
+    server.set_api_key(NEXT_KEY)
+    await api.apply(secret(namespace, "qdrant", api_key=NEXT_KEY))
+    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 0, 1, 0)]))
+    await api.wait_for("PointSet", namespace, "cats", is_ready)
+
+    async with Stored(server) as stored:
+        assert await stored.vectors("zoo") == {1: [0.0, 1.0, 0.0]}
+    for kind, name in (("QdrantConnection", "main"), ("QdrantCollection", "zoo"), ("PointSet", "cats")):
+        assert is_ready(await look_again(api, kind, namespace, name))
+    for key in (KEY, NEXT_KEY):
+        await no_trace_of(key, api, namespace, operator.log_text())
+
+
+async def no_trace_of(key: str, api: KubeApi, namespace: str, log: str) -> None:
+    """Neither in the log nor in anything that can be read without a right to read Secrets."""
+    kinds = ("QdrantConnection", "QdrantCollection", "PointSet", "Event")
+    shown = [json.dumps(item) for kind in kinds for item in await api.list(kind, namespace)]
+    assert log
+    assert shown
+    assert not [text for text in (log, *shown) if key in text]
+
+
+# ---- addresses ----
+
+
+async def test_nothing_at_the_address_is_told_and_found_when_it_comes(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant()
+    server.kill()
+    start_operator()
+    await api.apply(connection(namespace, server))
+    await api.apply(collection(namespace, "zoo"))
+    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unreachable"))
+    assert "connection refused" in message(told)
+    # It repeats why, so that nobody needs to look any further.
+    await api.wait_for("QdrantCollection", namespace, "zoo", lambda found: message(told) in message(found))
+
+    server.start()
+
+    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
+    await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "words"),
+    [
+        ({"hello": "world"}, "NotQdrant", "not Qdrant's"),
+        ([1, 2], "NotQdrant", "not Qdrant's"),
+        # Stands for an old server: no such program is at hand here, and the version is all that is looked at.
+        ({"title": "qdrant - vector search engine", "version": "1.15.5", "result": {}}, "UnsupportedVersion", "1.15.5"),
+    ],
+)
+async def test_what_is_no_qdrant_or_an_old_one_is_refused(
+    api: KubeApi, namespace: str, start_operator: StartOperator, answer: Any, reason: str, words: str
+) -> None:
+    start_operator()
+    with http_server(answer) as url:
+        await api.apply(connection(namespace, url))
+
+        told = await api.wait_for("QdrantConnection", namespace, "main", has_reason(reason))
+
+    assert words in message(told)
+
+
+async def test_a_grpc_port_that_leads_nowhere_is_told_by_the_connection_and_not_by_every_set(
+    api: KubeApi, namespace: str, qdrant: QdrantServer, start_operator: StartOperator
+) -> None:
+    start_operator()
+    await api.apply(connection(namespace, qdrant, grpcPort=free_port()))
+
+    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unreachable"))
+
+    assert "no connection" in message(told)
+
+
+# ---- the breaker, and the end ----
+
+
+async def test_a_suspended_connection_holds_everything_behind_it_and_lets_it_go_on_later(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant()
+    start_operator()
+    await api.apply(connection(namespace, server))
+    await api.apply(collection(namespace, "old", deletionPolicy="Delete"))
+    await api.wait_for("QdrantCollection", namespace, "old", is_ready)
+
+    await api.apply(connection(namespace, server, suspend=True))
+    await api.wait_for("QdrantConnection", namespace, "main", has_reason("Suspended"))
+    writes = server.telemetry_writes()
+    await api.apply(collection(namespace, "new"))
+    await api.delete("QdrantCollection", namespace, "old")
+    await api.wait_for("QdrantCollection", namespace, "new", has_reason("ConnectionNotReady"))
+    await api.wait_for("QdrantCollection", namespace, "old", has_reason("ConnectionNotReady"))
+    assert server.telemetry_writes() == writes
+
+    await api.apply(connection(namespace, server, suspend=False))
+    await api.wait_for("QdrantCollection", namespace, "new", is_ready)
+    await api.wait_gone("QdrantCollection", namespace, "old")
+
+
+async def test_a_connection_that_is_needed_serves_until_the_last_one_is_gone(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant()
+    start_operator()
+    await api.apply(connection(namespace, server))
+    await api.apply(collection(namespace, "zoo", deletionPolicy="Delete"))
+    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, "cats", is_ready)
+
+    await api.delete("QdrantConnection", namespace, "main")
+    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("DeletionBlocked"))
+    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 0, 0, 1), point(2, 0, 1, 0)]))
+    await api.wait_for("PointSet", namespace, "cats", is_ready)
+
+    assert "QdrantCollection" in message(told)
+    async with Stored(server) as stored:
+        assert await stored.vectors("zoo") == {1: [0.0, 0.0, 1.0], 2: [0.0, 1.0, 0.0]}
+    await api.delete("PointSet", namespace, "cats")
+    await api.wait_gone("PointSet", namespace, "cats")
+    await look_again(api, "QdrantConnection", namespace, "main")
+    await api.delete("QdrantCollection", namespace, "zoo")
+    await api.wait_gone("QdrantConnection", namespace, "main")
+    async with Stored(server) as stored:
+        assert not await stored.exists("zoo")
+
+
+async def test_a_connection_that_waits_for_its_deletion_can_still_be_mended(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    """The server moved while a collection that must be deleted there still needs the connection."""
+    server = start_qdrant()
+    start_operator()
+    await api.apply(connection(namespace, server))
+    await api.apply(collection(namespace, "zoo", deletionPolicy="Delete"))
+    await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
+    await api.delete("QdrantConnection", namespace, "main")
+    await api.wait_for("QdrantConnection", namespace, "main", has_reason("DeletionBlocked"))
+
+    moved = start_qdrant()
+    server.kill()
+    async with Stored(moved) as stored:
+        await api.apply(connection(namespace, moved))
+        await api.apply(collection(namespace, "zoo", deletionPolicy="Delete", aliases=["menagerie"]))
+        await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
+        assert await stored.exists("zoo")
+
+        await api.delete("QdrantCollection", namespace, "zoo")
+        await api.wait_gone("QdrantCollection", namespace, "zoo")
+        await api.wait_gone("QdrantConnection", namespace, "main")
+        assert not await stored.exists("zoo")
+
+
+async def test_two_connections_to_one_server_serve_a_collection_each(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server = start_qdrant()
+    start_operator()
+    for name in ("left", "right"):
+        await api.apply(connection(namespace, server, name=name))
+        await api.apply(collection(namespace, f"zoo-{name}", connectionRef={"name": name}, deletionPolicy="Delete"))
+        await api.apply(point_set(namespace, name, f"zoo-{name}", [point(1, 1, 0, 0)]))
+    for name in ("left", "right"):
+        await api.wait_for("PointSet", namespace, name, is_ready)
+
+    await api.delete("PointSet", namespace, "left")
+    await api.delete("QdrantCollection", namespace, "zoo-left")
+    await api.delete("QdrantConnection", namespace, "left")
+    await api.wait_gone("QdrantConnection", namespace, "left")
+
+    await api.apply(point_set(namespace, "right", "zoo-right", [point(2, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, "right", is_ready)
+    async with Stored(server) as stored:
+        assert not await stored.exists("zoo-left")
+        assert sorted(await stored.points("zoo-right")) == [2]
