@@ -16,8 +16,8 @@ from typing import Final
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.collections.plan import INDEXES, Action, Difference, LastApplied, Plan, Step, plan
-from vectorops.errors import OutcomeUnknown, Rejected, Terminal, Transient
-from vectorops.qdrant.collections import NamedVectors, Observed, observe, same
+from vectorops.errors import OutcomeUnknown, Rejected, Transient
+from vectorops.qdrant.collections import Observed, observe, same
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark, new_incarnation
 
@@ -121,7 +121,7 @@ async def _add_vectors(database: Database, todo: Plan, mark: Mark) -> tuple[Plan
         mark = replace(mark, incarnation=new_incarnation())
         await database.update_collection(todo.desired.name, {"metadata": mark.metadata()})
     for step in steps:
-        await _named_vectors(database).create_vector_name(todo.desired.name, step.target, step.body)
+        await database.create_vector_name(todo.desired.name, step.target, step.body)
     return await _again(database, todo), mark
 
 
@@ -160,15 +160,7 @@ async def _carry_out(database: Database, name: str, step: Step) -> None:
             if (await database.aliases()).get(step.target) == name:
                 await database.delete_alias(step.target)
         case Action.DELETE_VECTOR:
-            await _named_vectors(database).delete_vector_name(name, step.target)
-
-
-def _named_vectors(database: Database) -> NamedVectors:
-    if not isinstance(database, NamedVectors):
-        raise Terminal(
-            Reason.UNSUPPORTED_BY_SERVER, f"{database.endpoint} cannot add or remove vectors of a collection"
-        )
-    return database
+            await database.delete_vector_name(name, step.target)
 
 
 async def _create_alias(database: Database, name: str, alias: str) -> None:

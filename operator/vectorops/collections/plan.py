@@ -424,8 +424,7 @@ def _vector_steps(
     """Vectors to add, vectors to remove (held back), and in lines what neither can do on this server."""
     want: dict[str, JsonObject] = {**desired.vectors, **desired.sparse_vectors}
     have: dict[str, JsonObject] = {**observed.vectors, **observed.sparse_vectors}
-    able = observed.named_vectors and version >= VECTORS_CHANGE_IN_PLACE
-    in_place = able and UNNAMED not in want.keys() | have.keys()
+    in_place = version >= VECTORS_CHANGE_IN_PLACE and UNNAMED not in want.keys() | have.keys()
     added, removed, lines = [], [], []
     for name in sorted(want.keys() | have.keys()):
         before, after = _kind_words(observed, name), _kind_words(desired, name)

@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
@@ -60,28 +60,15 @@ PATH_ITEM: Final = re.compile(r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[\w-]+))(?P<inde
 BARE: Final = re.compile(r"[\w-]+")
 
 
-@runtime_checkable
-class NamedVectors(Protocol):
-    """A `Database` that can change the set of named vectors of an existing collection (Qdrant >= 1.18)."""
-
-    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
-        """PUT /collections/{name}/vectors/{vector}; body: `{"dense": {...}}` or `{"sparse": {...}}`."""
-
-    async def delete_vector_name(self, name: str, vector: str) -> None:
-        """DELETE of the same, with the data of the vector."""
-
-
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One collection as it is in Qdrant, in normal form.
 
     exists: False: there is none; everything but `holders` is then empty.
     vectors, sparse_vectors: by name, `UNNAMED` for the unnamed one; config: by block, see `BLOCKS`; indexes: by
-    canonical
-        path, in canonical form.
+        canonical path, in canonical form.
     aliases: those of this collection. holders: every name that is taken, to the collection that it leads to.
     metadata: verbatim, our mark included. points: Qdrant's approximate count, for people.
-    named_vectors: is the database one of `NamedVectors`?
     """
 
     name: str
@@ -94,7 +81,6 @@ class Observed:
     metadata: JsonObject = field(default_factory=dict)
     mark: Mark | None = None
     points: int = 0
-    named_vectors: bool = False
 
     @property
     def aliases(self) -> frozenset[str]:
@@ -124,7 +110,7 @@ async def observe(database: Database, name: str, aliases: Iterable[str] = ()) ->
     found = await database.collection(name)
     if found is None:
         return Observed(name=name, exists=False, holders=holders)
-    return replace(observed(name, found, holders), named_vectors=isinstance(database, NamedVectors))
+    return observed(name, found, holders)
 
 
 def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> Observed:

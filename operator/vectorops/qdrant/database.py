@@ -104,6 +104,12 @@ class Database(Protocol):
     async def delete_collection(self, name: str) -> None:
         """Also succeeds when there is none; given an alias, it deletes nothing."""
 
+    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
+        """Adds a named vector to a collection (Qdrant >= 1.18). body: `{"dense": {...}}` or `{"sparse": {...}}`."""
+
+    async def delete_vector_name(self, name: str, vector: str) -> None:
+        """Removes a named vector, and it from all points (Qdrant >= 1.18)."""
+
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         """Creates, or replaces in place (never delete and create: filtered queries would fail meanwhile)."""
 

@@ -107,6 +107,18 @@ def patched(config: JsonObject, body: JsonObject) -> JsonObject:
     return config
 
 
+def with_vectors_of(kept: JsonObject, config: JsonObject) -> JsonObject:
+    """`config` with the named vectors that `kept` has: local mode adds and removes them by itself."""
+    params, actual = dict(config["params"]), kept["params"]
+    for kind in ("vectors", "sparse_vectors"):
+        names, options = actual.get(kind) or {}, params.get(kind) or {}
+        if not flat(options):
+            params[kind] = {name: options.get(name, added or {}) for name, added in names.items()}
+    if not params["sparse_vectors"]:
+        del params["sparse_vectors"]
+    return {**config, "params": params}
+
+
 def indexed(schema: JsonObject | str) -> JsonObject:
     """One entry of `payload_schema`; Qdrant adds the number of points in it."""
     if isinstance(schema, str):

@@ -62,7 +62,8 @@ class Embedded:
         if remembered is not None:
             points = found["points_count"]
             schema = {path: {**index, "points": points} for path, index in remembered["payload_schema"].items()}
-            found |= {"config": remembered["config"], "payload_schema": schema}
+            config = echo.with_vectors_of(found["config"], remembered["config"])
+            found |= {"config": config, "payload_schema": schema}
         if metadata:
             found["config"]["metadata"] = metadata
         return found
@@ -97,16 +98,30 @@ class Embedded:
         with self._errors(writes=True):
             await self._client().delete_collection(name)
 
+    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
+        with self._errors(writes=True):
+            added = models.DenseVectorNameConfig if "dense" in body else models.SparseVectorNameConfig
+            await self._client().create_vector_name(name, vector, added.model_validate(body))
+        # Local mode forgets the datatype.
+        after = await self._existing(name)
+        kind, options = ("vectors", body["dense"]) if "dense" in body else ("sparse_vectors", body["sparse"])
+        after["config"]["params"][kind][vector] |= options
+        await self._remember(name, after["config"], after["payload_schema"])
+
+    async def delete_vector_name(self, name: str, vector: str) -> None:
+        with self._errors(writes=True):
+            await self._client().delete_vector_name(name, vector)
+
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         with self._errors(writes=True):
             index = echo.indexed(schema)
         before = await self._existing(name)
-        await self._remember_indexes(name, before["config"], before["payload_schema"] | {path: index})
+        await self._remember(name, before["config"], before["payload_schema"] | {path: index})
 
     async def delete_index(self, name: str, path: str) -> None:
         before = await self._existing(name)
         left = {other: index for other, index in before["payload_schema"].items() if other != path}
-        await self._remember_indexes(name, before["config"], left)
+        await self._remember(name, before["config"], left)
 
     async def aliases(self) -> dict[str, str]:
         with self._errors(writes=False):
@@ -217,7 +232,7 @@ class Embedded:
             raise Rejected(Reason.REQUEST_REJECTED, message, status=404)
         return found
 
-    async def _remember_indexes(self, name: str, config: JsonObject, schema: JsonObject) -> None:
+    async def _remember(self, name: str, config: JsonObject, schema: JsonObject) -> None:
         with self._errors(writes=True):
             await self._client().update_collection(name, metadata=_remembering(config, schema))
 

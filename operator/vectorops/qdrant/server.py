@@ -83,6 +83,12 @@ class Server:
     async def delete_collection(self, name: str) -> None:
         await self._rest.write("delete_collection", "DELETE", _path(name))
 
+    async def create_vector_name(self, name: str, vector: str, body: JsonObject) -> None:
+        await self._write("create_vector_name", "PUT", f"{_path(name)}/vectors/{segment(vector)}", wire.dumps(body))
+
+    async def delete_vector_name(self, name: str, vector: str) -> None:
+        await self._write("delete_vector_name", "DELETE", f"{_path(name)}/vectors/{segment(vector)}", None)
+
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         body = wire.dumps({"field_name": path, "field_schema": schema})
         await self._write("create_index", "PUT", f"{_path(name)}/index", body)

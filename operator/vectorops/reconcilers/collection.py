@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Final
 
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
@@ -24,6 +25,8 @@ from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
 logger = logging.getLogger(__name__)
+
+SETTLING_SECONDS: Final = 1.0
 
 
 class CollectionReconciler:
@@ -51,7 +54,9 @@ class CollectionReconciler:
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
         applied = await apply(database, todo, mark, approved=approved)
-        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved))
+        # Qdrant may show a deleted index for a moment; whether it is gone is seen at the next look.
+        again = SETTLING_SECONDS if applied.plan.doable else None
+        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved), requeue_after=again)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:

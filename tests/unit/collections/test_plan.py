@@ -298,14 +298,6 @@ class TestQdrant118:
         assert todo.doable == ()
         assert todo.describe(points=7) == ['delete vector "image": 2 Cosine (the vector of 7 points would be lost)']
 
-    async def test_a_door_that_has_no_way_to_it_has_it_held_back(self, qdrant):
-        await bring(qdrant, declare())
-        seen = replace(await observe(qdrant, "zoo"), named_vectors=False)
-
-        todo = plan(declare(vectors=[TEXT, {"name": "image", "size": 2}]), seen, version=self.VERSION, last_applied={})
-
-        assert todo.held_back[0].lines == ('vector "image": absent -> 2 Cosine',)
-
     async def test_another_size_still_needs_another_collection(self, qdrant):
         after = {"vectors": [{"name": "text", "size": 8}]}
 

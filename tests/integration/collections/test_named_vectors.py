@@ -1,0 +1,64 @@
+"""Named vectors are added to, and removed from, a collection in place where the version can (1.18 and newer).
+
+The only such Qdrant at hand is the local mode of qdrant-client, so these run on a folder.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.collections.apply import Applied, apply
+from vectorops.collections.plan import plan
+from vectorops.collections.resolve import desired
+from vectorops.qdrant.collections import observe
+from vectorops.qdrant.database import PointData
+from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.marks import Mark, new_incarnation
+
+TEXT = {"name": "text", "size": 2}
+IMAGE = {"name": "image", "size": 3, "distance": "Dot", "datatype": "float16"}
+
+
+async def bring(folder: Embedded, *, approved: bool = False, **spec: object) -> Applied:
+    """Applies what a resource would declare."""
+    wanted = desired(QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec}), "zoo")
+    found = await observe(folder, wanted.name)
+    mark = found.mark or Mark("test", "ns", "zoo", "uid", "zoo", new_incarnation())
+    todo = plan(wanted, found, version=folder.info.version, last_applied=mark.last_applied)
+    return await apply(folder, todo, mark, approved=approved)
+
+
+@pytest.fixture
+async def folder(tmp_path: Path):
+    database = Embedded(tmp_path)
+    await database.check()
+    yield database
+    await database.close()
+
+
+async def test_a_vector_is_added_in_place_and_points_keep_what_they_have(folder):
+    await bring(folder, vectors=[TEXT])
+    await folder.upsert("zoo", [PointData(1, payload={"kept": True})])
+
+    done = await bring(folder, vectors=[TEXT, IMAGE], sparseVectors=[{"name": "terms", "modifier": "idf"}])
+
+    assert (done.plan.doable, done.plan.held_back) == ((), ())
+    assert done.observed.vectors["image"] == {"size": 3, "distance": "Dot", "datatype": "float16"}
+    assert done.observed.sparse_vectors["terms"] == {"modifier": "idf"}
+    assert (await folder.points("zoo", [1], payload=True))[1].payload == {"kept": True}
+    assert (
+        await bring(folder, vectors=[TEXT, IMAGE], sparseVectors=[{"name": "terms", "modifier": "idf"}])
+    ).mark == done.mark
+
+
+async def test_a_vector_is_removed_when_that_was_approved_and_not_before(folder):
+    await bring(folder, vectors=[TEXT, IMAGE])
+
+    held = await bring(folder, vectors=[TEXT])
+    assert "image" in held.observed.vectors
+    assert held.plan.describe() == ['delete vector "image": 3 Dot float16 (the vector of all points would be lost)']
+
+    done = await bring(folder, vectors=[TEXT], approved=True)
+    assert done.observed.vectors.keys() == {"text"}
+    assert done.plan.held_back == ()
