@@ -71,6 +71,8 @@ class Kill(NamedTuple):
 
 Chosen = Callable[[Kill], bool]
 """Is it to be now?"""
+Haste = list[tuple[str, Kill | None, str]]
+"""Phases; where one is cut off by a kill, also the one that is declared instead of going on."""
 Life = tuple[Kill, ...]
 """The kills that share a life, at most one in each phase."""
 
@@ -188,6 +190,22 @@ class Stage:
             await story.end(phase)
             await self.observer.quiet(0.2)
 
+    async def live_in_haste(self, path: Haste) -> None:
+        """A life in which nothing that was cut off is waited for: the next thing is declared before the next operator
+        starts.
+        """
+        story = self.story()
+        for phase, kill, then in path:
+            self.observer.enter(phase, kill.__eq__ if kill else None, self.kill)
+            await story.begin(phase)
+            if kill is not None:
+                await self.observer.acted()
+                await story.begin(then)
+                self.observer.enter(then)
+                self.operator.start()
+            await story.end(then)
+            await self.observer.quiet(0.2)
+
     async def _recover(self, phase: str, again: int | None) -> None:
         self.observer.enter(f"{phase}, once more", None if again is None else writes(again), self.kill)
         # It may be killed before it is ready.
@@ -214,6 +232,14 @@ def writes(number: int) -> Chosen:
 PHASES: Final = ("connect", "create", "fill", "reshape", "rewrite", "empty", "drop", "disconnect")
 
 
+class Shape(NamedTuple):
+    """What is declared of a collection, as far as it changes."""
+
+    m: int
+    indexes: dict[str, str]
+    alias: str
+
+
 class LifeStory:
     """What is declared in each phase, and what must be so at its end.
 
@@ -233,6 +259,7 @@ class LifeStory:
             self.connection["spec"] |= {"preferGrpc": True, "grpcPort": stage.proxies["grpc"].port}
         self.foreign = ""
         self.incarnation = ""
+        self.points: dict[Any, Object] = {}
 
     async def begin(self, phase: str) -> None:
         """Declare what the phase is about."""
@@ -259,23 +286,16 @@ class LifeStory:
     # ---- the collection ----
 
     async def begin_create(self) -> None:
-        await self._apply_collection(m=24, indexes={"kind": "keyword", "year": "integer"}, alias="old")
+        await self._apply_collection(Shape(m=24, indexes={"kind": "keyword", "year": "integer"}, alias="old"))
 
     async def end_create(self) -> None:
-        await self.api.wait_for("QdrantCollection", self.namespace, "zoo", is_ready)
-
-        self._expect_collection(m=24, indexes={"kind": "keyword", "year": "integer"}, alias="old", ledgers=0)
-        self.incarnation = self._mark()["incarnation"]
+        await self._expect_ready_collection()
 
     async def begin_reshape(self) -> None:
-        await self._apply_collection(m=32, indexes={"kind": "keyword", "text": "text"}, alias="new")
+        await self._apply_collection(Shape(m=32, indexes={"kind": "keyword", "text": "text"}, alias="new"))
 
     async def end_reshape(self) -> None:
-        await self.api.wait_for("QdrantCollection", self.namespace, "zoo", is_ready)
-
-        self._expect_collection(m=32, indexes={"kind": "keyword", "text": "text"}, alias="new", ledgers=1)
-        assert self._mark()["incarnation"] == self.incarnation
-        await self._expect_points(FIRST)
+        await self._expect_ready_collection()
 
     async def begin_drop(self) -> None:
         await self.api.delete("QdrantCollection", self.namespace, "zoo")
@@ -283,16 +303,14 @@ class LifeStory:
     async def end_drop(self) -> None:
         await self.api.wait_gone("QdrantCollection", self.namespace, "zoo")
 
-        left = [self.ledger] if self.policy == "Delete" else [self.ledger, self.name]
-        found = [each["name"] for each in self.qdrant.get("/collections")["collections"]]
-        assert sorted(name for name in found if name in (self.ledger, self.name)) == left
-        aliases = {each["alias_name"]: each["collection_name"] for each in self.qdrant.get("/aliases")["aliases"]}
         if self.policy == "Delete":
-            assert not {alias for alias in aliases if alias.startswith(self.name)}
+            assert self.name not in [each["name"] for each in self.qdrant.get("/collections")["collections"]]
+            aliases = [each["alias_name"] for each in self.qdrant.get("/aliases")["aliases"]]
+            assert not [alias for alias in aliases if alias.startswith(self.name)]
         else:
             assert self._mark()["released"] is True
-            self._expect_collection(m=32, indexes={"kind": "keyword", "text": "text"}, alias="new", ledgers=0)
-            await self._expect_points(SECOND)
+            self._expect_collection(ledgers=0)
+            await self._expect_points()
 
     # ---- the points ----
 
@@ -301,13 +319,13 @@ class LifeStory:
         await self.apply_points(FIRST)
 
     async def end_fill(self) -> None:
-        await self.expect_point_set(FIRST)
+        await self.expect_ready_points()
 
     async def begin_rewrite(self) -> None:
         await self.apply_points(SECOND)
 
     async def end_rewrite(self) -> None:
-        await self.expect_point_set(SECOND)
+        await self.expect_ready_points()
 
     async def begin_empty(self) -> None:
         await self.api.delete("PointSet", self.namespace, "animals")
@@ -315,9 +333,11 @@ class LifeStory:
     async def end_empty(self) -> None:
         await self.api.wait_gone("PointSet", self.namespace, "animals")
 
-        await self._expect_points(SECOND if self.policy == "Retain" else {})
-        assert await self.stored.count(self.ledger) == 0
-        self._expect_collection(m=32, indexes={"kind": "keyword", "text": "text"}, alias="new", ledgers=0)
+        if self.policy == "Delete":
+            self.points = {}
+        await self._expect_points()
+        assert not await self.stored.exists(self.ledger) or await self.stored.count(self.ledger) == 0
+        self._expect_collection(ledgers=0)
 
     # ---- the end ----
 
@@ -329,7 +349,8 @@ class LifeStory:
 
     # ---- how it is done and seen ----
 
-    async def _apply_collection(self, *, m: int, indexes: dict[str, str], alias: str) -> None:
+    async def _apply_collection(self, shape: Shape) -> None:
+        self.shape = shape
         spec: Object = {
             "collectionName": self.name,
             "deletionPolicy": self.policy,
@@ -337,18 +358,28 @@ class LifeStory:
                 {"name": "text", "size": 3, "distance": "Dot"},
                 {"name": "image", "size": 2, "distance": "Dot"},
             ],
-            "hnswConfig": {"m": m},
-            "payloadIndexes": [{"field": field, "schema": {"type": type}} for field, type in indexes.items()],
-            "aliases": [f"{self.name}-{alias}"],
+            "hnswConfig": {"m": shape.m},
+            "payloadIndexes": [{"field": field, "schema": {"type": type}} for field, type in shape.indexes.items()],
+            "aliases": [f"{self.name}-{shape.alias}"],
         }
         await self.api.apply(collection(self.namespace, "zoo", **spec))
 
-    def _expect_collection(self, *, m: int, indexes: dict[str, str], alias: str, ledgers: int) -> None:
+    async def _expect_ready_collection(self) -> None:
+        await self.api.wait_for("QdrantCollection", self.namespace, "zoo", is_ready)
+
+        self._expect_collection(ledgers=1 if self.foreign else 0)
+        assert self._mark()["incarnation"] == (self.incarnation or self._mark()["incarnation"])
+        self.incarnation = self._mark()["incarnation"]
+        if self.foreign:
+            await self._expect_points()
+
+    def _expect_collection(self, *, ledgers: int) -> None:
+        """As declared, and nothing besides. ledgers: how many sets are registered with it."""
         found = self.qdrant.get(f"/collections/{self.name}")
-        assert found["config"]["hnsw_config"]["m"] == m
-        assert {field: index["data_type"] for field, index in found["payload_schema"].items()} == indexes
+        assert found["config"]["hnsw_config"]["m"] == self.shape.m
+        assert {field: index["data_type"] for field, index in found["payload_schema"].items()} == self.shape.indexes
         aliases = self.qdrant.get(f"/collections/{self.name}/aliases")["aliases"]
-        assert [each["alias_name"] for each in aliases] == [f"{self.name}-{alias}"]
+        assert [each["alias_name"] for each in aliases] == [f"{self.name}-{self.shape.alias}"]
         registered = [key for key in found["config"]["metadata"] if key.startswith("vectorops.dev/ledger/")]
         assert len(registered) == ledgers
 
@@ -357,6 +388,7 @@ class LifeStory:
 
     async def apply_points(self, points: dict[Any, Object]) -> None:
         """Declare these, and the contested one."""
+        self.points = points
         contested = point(CONTESTED, text=[9, 9, 9], payload={"by": "us"})
         declared = [*points.values(), contested]
         await self.api.apply(point_set(self.namespace, "animals", "zoo", declared, deletionPolicy=self.policy))
@@ -378,18 +410,18 @@ class LifeStory:
         answer = httpx.post(f"{self.qdrant.url}/collections/{self.name}/points", json=body).raise_for_status()
         return json.dumps(sorted(answer.json()["result"], key=lambda found: found["id"]))
 
-    async def expect_point_set(self, points: dict[Any, Object]) -> None:
-        """Wait until they are stored; then nothing else may be."""
+    async def expect_ready_points(self) -> None:
+        """Wait until the declared points are stored; then no others may be."""
         found = await self.api.wait_for("PointSet", self.namespace, "animals", has_reason("PointConflicts"))
 
-        counts = {"desired": len(points) + 1, "synced": len(points), "failed": 0, "conflicts": 1}
+        counts = {"desired": len(self.points) + 1, "synced": len(self.points), "failed": 0, "conflicts": 1}
         assert found["status"]["points"] == counts
         assert [failure["id"] for failure in found["status"]["failures"]] == [str(CONTESTED)]
-        await self._expect_points(points)
+        await self._expect_points()
         assert await self.stored.count(self.ledger) == 3
 
-    async def _expect_points(self, points: dict[Any, Object]) -> None:
-        """These, and the foreign ones as they were; no others."""
+    async def _expect_points(self) -> None:
+        """As declared, the foreign ones as they were, and no others."""
         assert self._foreign_points() == self.foreign
         found = await self.stored.points(self.name)
         ours = {id: (found[id].vector, found[id].payload) for id in found.keys() - {CONTESTED, FOREIGN}}
@@ -398,7 +430,7 @@ class LifeStory:
                 {name: vector["values"] for name, vector in declared["vectors"].items()},
                 declared.get("payload", {}),
             )
-            for id, declared in points.items()
+            for id, declared in self.points.items()
         }
 
 
@@ -506,6 +538,32 @@ async def test_killed_again_while_it_recovers(stage: Stage, shared_folder: Path,
         await stage.live("Delete", life, again=again)
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_what_was_half_done_goes_when_it_is_no_longer_declared(
+    stage: Stage, shared_folder: Path, part: int
+) -> None:
+    """The next operator never sees what the former one was doing; it must know all the same."""
+    writes = [moment for moment in await recorded(stage, "Delete", shared_folder) if moment.writes]
+    creating, filling, rewriting = (
+        [Kill(moment, "after") for moment in writes if moment.phase == phase] for phase in ("create", "fill", "rewrite")
+    )
+
+    paths = [
+        *(haste("connect", (kill, "drop"), "disconnect") for kill in creating),
+        *(haste("connect", (kill, "reshape"), "fill", "empty", "drop", "disconnect") for kill in creating),
+        *(haste("connect", "create", (kill, "empty"), "drop", "disconnect") for kill in filling),
+        *(haste("connect", "create", (kill, "rewrite"), "empty", "drop", "disconnect") for kill in filling),
+        *(haste("connect", "create", "fill", (kill, "empty"), "drop", "disconnect") for kill in rewriting),
+    ]
+    for path in paths[part::PARTS]:
+        await stage.live_in_haste(path)
+
+
+def haste(*steps: str | tuple[Kill, str]) -> Haste:
+    return [(step, None, step) if isinstance(step, str) else (step[0].moment.phase, step[0], step[1]) for step in steps]
+
+
 def write_of_points(now: Kill) -> bool:
     """In the middle of a window: its slot is open, points are about to be written."""
     return now == Kill(Moment("rewrite", "qdrant", "PUT /collections/ZOO/points/vectors", 0), "before")
@@ -551,13 +609,13 @@ async def test_what_a_frozen_operator_still_writes_after_another_took_over_is_pu
     other.resume()
     await story.end("rewrite")
     await story.apply_points(FIRST)
-    await story.expect_point_set(FIRST)
+    await story.expect_ready_points()
     stage.operator.resume()
     goes_on.set()
     await stage.observer.acted()
     await stage.observer.quiet(2)
 
-    await story.expect_point_set(FIRST)
+    await story.expect_ready_points()
 
 
 async def test_asked_to_end_during_a_sync_it_finishes_it(stage: Stage) -> None:
