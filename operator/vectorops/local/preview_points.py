@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff, diff, recover
+from vectorops.points.ledgers import aligned, held_by_others, inheritance
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import UNKNOWN, Entry, Ledger, LedgerStore, align, owners
+from vectorops.qdrant.ledger import UNKNOWN, Entry, Ledger, LedgerStore
 from vectorops.qdrant.marks import Mark, registration_key, registrations
+from vectorops.reconcilers.pointset import former_keys
 
 SHOWN_IDS: Final = 5
 
@@ -40,15 +42,12 @@ async def compared(ref: Ref, declaration: Declaration, place: Place) -> Resource
     remarks = []
     if own is None and _was_registered(ref, place):
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
-    known = own or await _first_ledger(ref, declaration, place, names)
+    known = aligned(own or await _first_ledger(ref, declaration, place, names), names)
     pending = known.pending.entries if known.pending else {}
     ids = sorted({*declaration.points, *known.entries, *pending}, key=str)
     stored = await store.database.points(store.key.collection, ids, payload=True, vectors=True)
-    recovered = recover(known, declaration, stored, place.schema)
-    entries = {id: align(entry, known.names, names) for id, entry in recovered.entries.items()}
-    found = diff(declaration, replace(recovered, names=names, entries=entries), stored, place.schema)
-    # A window left open, other vectors, a set without its entry in the collection: nothing that people would see in
-    # the points.
+    found = diff(declaration, recover(known, declaration, stored, place.schema), stored, place.schema)
+    # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
     unfinished = own is not None and (own.pending is not None or own.names != names or not _is_registered(ref, place))
     return _planned(ref, declaration, found, ledger_only=found.empty and unfinished, remarks=remarks)
 
@@ -57,14 +56,10 @@ async def _first_ledger(ref: Ref, declaration: Declaration, place: Place, names:
     """What `points.ledgers.begin` would begin with, for a set that has no ledger."""
     store = place.store
     if _was_registered(ref, place):
-        held = await owners(store.database, store.ledger_collection, store.key.collection, store.key.incarnation)
-        others = {id for owner, ids in held.items() if owner != store.key.owner for id in ids}
         stored = await store.database.points(store.key.collection, sorted(declaration.points, key=str))
-        return Ledger(names, {id: Entry(UNKNOWN, (UNKNOWN,) * len(names)) for id in stored if id not in others})
-    if place.mark is not None and place.mark.previous:
-        former = replace(store, key=replace(store.key, installation=place.mark.previous))
-        return await former.read() or Ledger(names, {})
-    return Ledger(names, {})
+        unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
+        return Ledger(names, dict.fromkeys(stored.keys() - await held_by_others(store), unknown))
+    return await inheritance(store, former_keys(store.key, place.mark)) or Ledger(names, {})
 
 
 def _was_registered(ref: Ref, place: Place) -> bool:
