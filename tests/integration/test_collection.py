@@ -8,7 +8,7 @@ from qdrant_client import models
 
 from integration.team import Team, message, reason, unique
 from integration.world import Stored, point
-from servers.kubeapi import Object, condition, is_ready
+from servers.kubeapi import KubeApi, Object, condition, is_ready
 from servers.qdrant import QdrantServer
 
 MARK = "vectorops.dev/mark"
@@ -258,7 +258,7 @@ async def test_another_size_is_refused_with_its_plan_until_it_is_approved_once(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
     name, alias = unique("size"), unique("reader")
-    declared = {"payloadIndexes": [{"field": "kind", "schema": {"type": "keyword"}}], "aliases": [alias]}
+    declared: Object = {"payloadIndexes": [{"field": "kind", "schema": {"type": "keyword"}}], "aliases": [alias]}
     first = await team.collection(name, hnswConfig={"m": 20}, **declared)
     await team.points(f"{name}-points", name, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
     before = await put(stored, name, 77)
@@ -633,3 +633,309 @@ async def test_cocoindex_11_a_set_leaves_no_points_in_a_users_collection(team: T
 
     await team.delete("PointSet", name)
     assert await stored.points(name) == foreign
+
+
+async def test_a_users_collection_becomes_the_operators_and_the_users_again_with_the_points_of_its_sets(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """cocoindex 11: user to system takes ownership without a check."""
+    name = unique("switch")
+    await make(stored, name)
+    foreign = (await put(stored, name, 99))[99]
+    await team.collection(name, managedBy="User")
+    await team.points(name, name, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
+
+    await team.collection(name, managedBy="System")
+    ours = await team.points(name, name, [point(2, 0, 0, 1), point(3, 0, 1, 0)])
+    assert is_ready(ours), message(ours)
+    assert sorted(await stored.points(name)) == [2, 3, 99]
+    assert (await stored.vectors(name))[2] == [0.0, 0.0, 1.0]
+    assert mark(qdrant, name)["released"] is False
+
+    await team.collection(name, managedBy="User")
+    users = await team.points(name, name, [point(3, 1, 0, 0)])
+    assert is_ready(users), message(users)
+    assert sorted(await stored.points(name)) == [3, 99]
+    assert mark(qdrant, name)["released"] is True
+
+    await team.collection(name, managedBy="System")
+    again = await team.points(name, name, [point(3, 0, 1, 0), point(4, 1, 0, 0)])
+    assert is_ready(again), message(again)
+    await team.delete("PointSet", name)
+    assert await stored.points(name) == {99: foreign}
+
+
+async def test_nothing_is_written_into_a_users_collection_but_points(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name = unique("users")
+    await make(stored, name, metadata={"team": "search"})
+    was = config(qdrant, name)
+
+    await team.collection(name, managedBy="User")
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    await team.look_again("PointSet", name)
+
+    assert config(qdrant, name) == was
+
+
+# ------------------------------------------------------------------------------------------------------- whose it is
+
+
+async def test_cocoindex_07_the_second_resource_on_a_collection_is_refused_and_takes_nothing_with_it(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """Two flows on one collection: B fails, B's retry adopts, B's un-declare drops A's collection."""
+    name, second = unique("shared"), unique("second")
+    await team.collection(name, hnswConfig={"m": 20})
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    was = config(qdrant, name)
+
+    refused = await team.collection(second, collectionName=name, hnswConfig={"m": 30}, deletionPolicy="Delete")
+    again = await team.look_again("QdrantCollection", second)
+    await team.delete("QdrantCollection", second)
+
+    assert reason(refused) == reason(again) == "OwnedByAnother"
+    assert f"QdrantCollection {team.namespace}/{name}" in message(refused)
+    assert config(qdrant, name) == was
+    assert await stored.count(name) == 1
+
+
+async def test_peers_03_the_collection_is_deleted_by_the_name_that_it_was_created_under(
+    team: Team, stored: Stored
+) -> None:
+    """F creates `spec.name` and deletes the resource's name."""
+    resource, name = unique("resource"), unique("physical")
+    await make(stored, resource)
+    await team.collection(resource, collectionName=name, deletionPolicy="Delete")
+    assert await stored.exists(name)
+
+    await team.delete("QdrantCollection", resource)
+
+    assert not await stored.exists(name)
+    assert await stored.exists(resource)
+
+
+async def test_a_collection_is_deleted_after_its_sets_and_says_what_it_waits_for(
+    team: Team, api: KubeApi, stored: Stored
+) -> None:
+    name = unique("blocked")
+    await team.collection(name, deletionPolicy="Delete")
+    await team.points("live-" + name, name, [point(1, 1, 0, 0)])
+
+    await api.delete("QdrantCollection", team.namespace, name)
+    blocked = await team.wait("QdrantCollection", name, lambda obj: reason(obj) == "DeletionBlocked")
+    assert f"live-{name}" in message(blocked)
+    assert await stored.count(name) == 1
+
+    await team.delete("PointSet", "live-" + name)
+    await api.wait_gone("QdrantCollection", team.namespace, name)
+    assert not await stored.exists(name)
+
+
+async def test_a_collection_waits_for_a_set_that_is_being_deleted(team: Team, api: KubeApi, stored: Stored) -> None:
+    name = unique("waits")
+    await team.collection(name, deletionPolicy="Delete")
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    # Somebody else's finalizer keeps the set a while.
+    held = {"metadata": {"finalizers": ["vectorops.dev/cleanup", "example.com/hold"]}}
+    await api.patch("PointSet", team.namespace, name, held)
+    await api.delete("PointSet", team.namespace, name)
+
+    await api.delete("QdrantCollection", team.namespace, name)
+    waiting = await team.wait(
+        "QdrantCollection", name, lambda obj: "waiting for PointSets" in message(obj) and reason(obj) == "Deleting"
+    )
+    assert name in message(waiting)
+    assert await stored.exists(name)
+
+    await api.patch("PointSet", team.namespace, name, {"metadata": {"finalizers": None}})
+    await api.wait_gone("QdrantCollection", team.namespace, name)
+    assert not await stored.exists(name)
+
+
+async def test_what_was_retained_is_found_again_and_not_written_again(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """cocoindex 5: after the state is lost everything is written again, and what was removed meanwhile stays."""
+    name = unique("retained")
+    points = [point(1, 1, 0, 0), point(2, 0, 1, 0), point(3, 0, 0, 1)]
+    first = await team.collection(name)
+    await team.points(name, name, points)
+    # The collection first: its set keeps its points, and goes without deleting one when it goes at all.
+    await team.delete("QdrantCollection", name)
+    assert mark(qdrant, name)["released"] is True
+    assert await stored.count(name) == 3
+    before = qdrant.telemetry_writes_by_endpoint()
+
+    again = await team.collection(name)
+    kept = await team.look_again("PointSet", name)
+
+    assert is_ready(kept), message(kept)
+    assert again["status"]["collection"] == first["status"]["collection"]
+    after = qdrant.telemetry_writes_by_endpoint()
+    written = {endpoint: count - before.get(endpoint, 0) for endpoint, count in after.items()}
+    assert {endpoint for endpoint, count in written.items() if count} == {"PATCH /collections/{name}"}
+    await team.points(name, name, points[:1])
+    assert sorted(await stored.points(name)) == [1]
+
+
+async def test_a_resource_under_another_name_takes_what_was_retained(team: Team, stored: Stored) -> None:
+    first, second = unique("first"), unique("second")
+    await team.collection(first)
+    await put(stored, first, 1)
+    await team.delete("QdrantCollection", first)
+
+    heir = await team.collection(second, collectionName=first)
+
+    assert is_ready(heir)
+    assert await stored.count(first) == 1
+
+
+async def test_suspend_freezes_a_collection_and_its_deletion_still_works(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name = unique("suspend")
+    await team.collection(name, hnswConfig={"m": 20})
+    patch(qdrant, name, {"hnsw_config": {"m": 9}})
+
+    frozen = await team.collection(name, hnswConfig={"m": 30}, suspend=True, deletionPolicy="Delete")
+    await team.look_again("QdrantCollection", name)
+    assert reason(frozen) == "Suspended"
+    assert config(qdrant, name)["hnsw_config"]["m"] == 9
+
+    await team.delete("QdrantCollection", name)
+    assert not await stored.exists(name)
+
+
+async def test_skip_cleanup_lets_go_and_leaves_everything(team: Team, api: KubeApi, stored: Stored) -> None:
+    name = unique("skip")
+    await team.collection(name, deletionPolicy="Delete")
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    await api.delete("QdrantCollection", team.namespace, name)
+    await team.wait("QdrantCollection", name, lambda obj: reason(obj) == "DeletionBlocked")
+
+    await team.annotate("QdrantCollection", name, {"vectorops.dev/skip-cleanup": "true"})
+    await api.wait_gone("QdrantCollection", team.namespace, name)
+
+    assert await stored.count(name) == 1
+    assert await team.events(name, "CleanupSkipped")
+    await team.delete("PointSet", name)
+    assert await stored.count(name) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ the mark
+
+
+async def test_a_mark_that_was_wiped_by_hand_comes_again_and_the_sets_keep_their_points(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name = unique("wiped")
+    first = await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
+    await put(stored, name, 99)
+    patch(qdrant, name, {"metadata": {MARK: None}})
+    assert mark(qdrant, name) is None
+
+    again = await team.look_again("QdrantCollection", name)
+    await team.points(name, name, [point(2, 0, 0, 1)], until=is_ready)
+
+    assert is_ready(again)
+    assert again["status"]["collection"] == first["status"]["collection"]
+    assert sorted(await stored.points(name)) == [2, 99]
+
+
+async def test_a_collection_of_unknown_origin_gets_no_claim_on_points_by_its_name(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """Deleted and made anew by hand: what stands in it now belongs to whoever wrote it."""
+    name = unique("anew")
+    await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
+    await stored.client.delete_collection(name)
+    await make(stored, name)
+    theirs = await put(stored, name, 1)
+
+    await team.look_again("QdrantCollection", name)
+    told = await team.wait("PointSet", name, "PointConflicts")
+
+    assert told["status"]["failures"][0]["id"] == "1"
+    points = await stored.points(name)
+    assert points[1] == theirs[1]
+    assert sorted(points) == [1, 2]
+
+
+async def test_a_mark_that_came_with_a_copy_is_not_ours(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    """A snapshot restored under another name carries the mark of its origin."""
+    name, copy = unique("origin"), unique("copy")
+    await team.collection(name, deletionPolicy="Delete")
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    metadata = config(qdrant, name)["metadata"]
+    await make(stored, copy, metadata=metadata)
+    copied = await put(stored, copy, 1)
+
+    await team.points(name, name, [])
+    await team.delete("PointSet", name)
+    await team.delete("QdrantCollection", name)
+    assert await stored.points(copy) == copied
+
+    adopted = await team.collection(copy)
+    assert is_ready(adopted)
+    assert adopted["status"]["collection"]["incarnation"] != metadata[MARK]["incarnation"]
+    told = await team.points(f"{copy}-set", copy, [point(1, 0, 0, 1)])
+    assert reason(told) == "PointConflicts"
+    assert await stored.points(copy) == copied
+
+
+async def test_a_mark_of_an_unknown_format_is_never_overwritten(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name = unique("format")
+    await team.collection(name, deletionPolicy="Delete")
+    newer = mark(qdrant, name) | {"format": 99}
+    patch(qdrant, name, {"metadata": {MARK: newer}})
+
+    told = await team.collection(name, hnswConfig={"m": 44}, deletionPolicy="Delete")
+
+    assert reason(told) == "UnknownMark"
+    assert mark(qdrant, name) == newer
+    assert config(qdrant, name)["hnsw_config"]["m"] != 44
+    await team.collection(name, deletionPolicy="Retain")
+    await team.delete("QdrantCollection", name)
+    assert mark(qdrant, name) == newer
+
+
+# ---------------------------------------------------------------------------------------------------------------- names
+
+
+async def test_an_alias_of_another_collection_is_not_moved(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    holder, name, alias = unique("holder"), unique("wants"), unique("alias")
+    await team.collection(holder, aliases=[alias])
+
+    told = await team.collection(name, aliases=[alias, f"{alias}-free"], hnswConfig={"m": 20})
+    assert reason(told) == "AliasTaken"
+    assert holder in message(told)
+    assert config(qdrant, name)["hnsw_config"]["m"] == 20
+    found = {entry["alias_name"]: entry["collection_name"] for entry in qdrant.get("/aliases")["aliases"]}
+    assert found[alias] == holder
+    assert found[f"{alias}-free"] == name
+
+    await team.collection(holder, aliases=[])
+    assert is_ready(await team.look_again("QdrantCollection", name))
+    found = {entry["alias_name"]: entry["collection_name"] for entry in qdrant.get("/aliases")["aliases"]}
+    assert found[alias] == name
+
+
+async def test_a_collection_cannot_have_the_name_of_an_alias(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    """Qdrant would follow the alias, and change the collection behind it."""
+    holder, name = unique("holder"), unique("name")
+    await team.collection(holder, aliases=[name])
+    await put(stored, holder, 1)
+    was = config(qdrant, holder)
+
+    told = await team.collection(name, hnswConfig={"m": 50}, deletionPolicy="Delete")
+    await team.delete("QdrantCollection", name)
+
+    assert reason(told) == "AliasTaken"
+    assert config(qdrant, holder) == was
+    assert await stored.count(holder) == 1

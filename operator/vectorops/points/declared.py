@@ -73,32 +73,33 @@ def declare(
 ) -> Declaration:
     """Checks every point against the schema of the collection."""
     good: dict[PointId, Declared] = {}
-    failures: list[Failure] = []
-    protected: set[PointId] = set()
-    complete = True
+    failed: dict[PointId, Failure] = {}
+    untold: list[Failure] = []
     for point in points:
         shown = _shown(point.id)
         try:
             id = point_id(point.id, id_format)
         except UnusableId as error:
-            failures.append(Failure(shown, str(error)))
-            complete = False
+            untold.append(Failure(shown, str(error)))
             continue
+        before = good.get(id)
         try:
             found = _declared(point, id, shown, schema, store_id_as)
-            _refuse_other_content(good.get(id), found)
         except (BadPoint, NotCanonical) as error:
-            failures.append(Failure(shown, str(error), id))
-            protected.add(id)
+            found, reason = None, str(error)
+        # One id is one point, however often it is declared: it is written once, or fails once.
+        if id in failed or (before is not None and not _is_same(before, found)):
+            found, reason = None, TWICE
+        if found is None:
+            failed[id] = Failure(shown, reason, id)
+            good.pop(id, None)
         else:
             good.setdefault(id, found)
-    failures += [Failure(good.pop(id).shown_id, TWICE, id) for id in protected & good.keys()]
-    return Declaration(good, tuple(failures), complete, frozenset(protected))
+    return Declaration(good, (*untold, *failed.values()), complete=not untold, protected=frozenset(failed))
 
 
-def _refuse_other_content(first: Declared | None, second: Declared) -> None:
-    if first is not None and (first.payload, first.vectors) != (second.payload, second.vectors):
-        raise BadPoint(TWICE)
+def _is_same(first: Declared, second: Declared | None) -> bool:
+    return second is not None and (first.payload, first.vectors) == (second.payload, second.vectors)
 
 
 def _declared(point: Point, id: PointId, shown: str, schema: PointSchema, store_id_as: str | None) -> Declared:

@@ -4,31 +4,38 @@ there are points to write, and never otherwise: a set with nothing to do leaves 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Stored, recover
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import UNKNOWN, Entries, Entry, Ledger, LedgerStore, align, owners
+from vectorops.qdrant.ledger import UNKNOWN, Entries, Entry, Ledger, LedgerKey, LedgerStore, align, owners
 
 
 async def begin(
-    store: LedgerStore, schema: PointSchema, declaration: Declaration, stored: Stored, *, lost: bool, previous: str
+    store: LedgerStore,
+    schema: PointSchema,
+    declaration: Declaration,
+    stored: Stored,
+    *,
+    lost: bool,
+    previous: Sequence[LedgerKey],
 ) -> Ledger:
     """Makes the ledger of a set that has none.
 
     lost: the collection says that there was one. What the source still has is taken back into ownership (unless
     another set owns it) and written again; what it no longer has cannot be known, and is left where it is.
-    previous: the installation that the collection was taken over from; its ledger of the same set is inherited. It is
-    left to be removed when the collection says that this one exists: killed before, we inherit again.
+    previous: keys under which the same set may have kept it before; the first that is there is inherited. It is left
+    to be removed when the collection says that this one exists: killed before, we inherit again.
     """
     names = tuple(sorted(schema))
     if lost:
         unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
         taken_back = set(stored) & set(declaration.points) - await held_by_others(store)
         return await store.create(names, dict.fromkeys(taken_back, unknown), rebuilt=True)
-    inherited = await former(store, previous).read() if previous else None
+    inherited = await inheritance(store, previous)
     if inherited is None:
         return await store.create(names, {})
     ids = sorted(inherited.pending.entries if inherited.pending else (), key=str)
@@ -37,9 +44,13 @@ async def begin(
     return await store.create(names, recovered.entries)
 
 
-def former(store: LedgerStore, previous: str) -> LedgerStore:
-    """The store of the same set's ledger in the installation that the collection was taken over from."""
-    return replace(store, key=replace(store.key, installation=previous))
+async def inheritance(store: LedgerStore, previous: Sequence[LedgerKey]) -> Ledger | None:
+    """What the same set remembered under a former key: its collection was taken over, or is no longer its user's."""
+    for key in previous:
+        ledger = await replace(store, key=key).read()
+        if ledger is not None:
+            return ledger
+    return None
 
 
 def aligned(ledger: Ledger, names: tuple[str, ...]) -> Ledger:

@@ -18,10 +18,10 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
 from vectorops.points.declared import Declaration, Declared, Failure
 from vectorops.points.diff import Change, Diff, Stored, blurred, diff, entry_of, is_as_declared, recover
-from vectorops.points.ledgers import aligned, begin, former, held_by_others
+from vectorops.points.ledgers import aligned, begin, held_by_others, inheritance
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
-from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerStore, ensure_ledger_collection, owners
+from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, ensure_ledger_collection, owners
 
 Item = TypeVar("Item")
 
@@ -34,7 +34,7 @@ class Target:
     """The collection that the points go to.
 
     registered: does its metadata say that this set has a ledger? None: it is the user's, and carries nothing of ours.
-    previous: the installation that it was taken over from, or "".
+    previous: keys under which the set may have kept its ledger before the collection changed hands.
     replication_factor: of the collection; the ledger must not be easier to lose.
     """
 
@@ -42,7 +42,7 @@ class Target:
     schema: PointSchema
     registered: bool | None
     registration: JsonObject
-    previous: str = ""
+    previous: tuple[LedgerKey, ...] = ()
     replication_factor: int = 1
 
     def expects(self, ledger: Ledger | None) -> bool:
@@ -50,7 +50,7 @@ class Target:
         right.
         """
         if ledger is None:
-            return not self.registered and not self.previous
+            return not self.registered
         return self.registered is not False
 
 
@@ -77,7 +77,7 @@ async def sync(store: LedgerStore, target: Target, declaration: Declaration) -> 
 
 async def _sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
     view = await _look(store, target, declaration, await store.read())
-    if view.nothing_to_write and target.expects(view.ledger):
+    if view.nothing_to_write and target.expects(view.ledger) and not await _inherits(store, target, view):
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     view = await _make_ours(store, target, declaration, view)
     ledger, rejected, stolen = await _write(store, target, view.ours, view.diff)
@@ -150,6 +150,10 @@ async def _look(store: LedgerStore, target: Target, declaration: Declaration, le
     return _View(ledger, ours, stored, found)
 
 
+async def _inherits(store: LedgerStore, target: Target, view: _View) -> bool:
+    return view.ledger is None and await inheritance(store, target.previous) is not None
+
+
 async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: _View) -> _View:
     """Makes us the writer of a ledger without an open window, and looks again if somebody else was."""
     ledger = view.ledger
@@ -163,8 +167,9 @@ async def _make_ours(store: LedgerStore, target: Target, declaration: Declaratio
         ledger = await store.take(ledger)
     if ledger is not view.ledger:
         view = await _look(store, target, declaration, ledger)
-    if target.registered is not True and target.previous:
-        await former(store, target.previous).remove()
+    if target.registered is not True:
+        for key in target.previous:
+            await replace(store, key=key).remove()
     if target.registered is False:
         await store.remove_others()
         await store.database.update_collection(target.collection, {"metadata": target.registration})

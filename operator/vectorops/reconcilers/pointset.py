@@ -5,6 +5,7 @@ module finds the way there and tells how it went.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Final
 
 from vectorops.api.meta import JsonObject, Ref, Resource
@@ -62,7 +63,7 @@ class PointSetReconciler:
         schema = schema_of(found)
         declaration = declare(spec.points, schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as)
         store = _store(context, access, resource.ref, name, incarnation)
-        synced = await sync(store, _sync_target(context, resource.ref, found, collection, mark), declaration)
+        synced = await sync(store, _sync_target(store.key, found, collection, mark), declaration)
         logger.debug(
             "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
         )
@@ -98,18 +99,26 @@ def _not_ready(collection: Resource, why: str) -> Waiting:
     return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
 
 
-def _sync_target(context: Context, ref: Ref, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
-    key = registration_key(context.installation, ref)
-    incarnation = mark.incarnation if mark else UNMANAGED
+def _sync_target(ledger_key: LedgerKey, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
+    key = registration_key(ledger_key.installation, ledger_key.point_set)
     return Target(
-        collection=physical_name(collection),
+        collection=ledger_key.collection,
         schema=schema_of(found),
         # A collection of the user's gets nothing written into it, so nobody can tell whether a ledger was lost.
-        registered=None if _is_users(collection) else key in registrations(found, incarnation),
-        registration={key: incarnation},
-        previous=mark.previous if mark else "",
+        registered=None if _is_users(collection) else key in registrations(found, ledger_key.incarnation),
+        registration={key: ledger_key.incarnation},
+        previous=former_keys(ledger_key, mark),
         replication_factor=found["config"]["params"].get("replication_factor") or 1,
     )
+
+
+def former_keys(key: LedgerKey, mark: Mark | None) -> tuple[LedgerKey, ...]:
+    """Under which keys the same set may have kept its ledger of this collection before: that of the installation that
+    the collection was taken over from, and that of the time when its user managed it.
+    """
+    taken_over = (replace(key, installation=mark.previous),) if mark and mark.previous else ()
+    users = (replace(key, incarnation=UNMANAGED),) if key.incarnation != UNMANAGED else ()
+    return taken_over + users
 
 
 def _store(context: Context, access: Access, ref: Ref, collection: str, incarnation: str) -> LedgerStore:
@@ -139,15 +148,19 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
     store = _store(context, access, resource.ref, where.collection, where.incarnation)
     found = await access.database.collection(where.collection)
     mark = mark_of(found, where.collection) if found else None
-    if found is None or (mark.incarnation if mark else UNMANAGED) != where.incarnation:
+    # Killed, or deleted, before the first pass after the collection changed hands, it has its former ledger still.
+    stores = [store, *(replace(store, key=key) for key in former_keys(store.key, mark))]
+    if found is None or where.incarnation not in {mark.incarnation if mark else UNMANAGED, UNMANAGED}:
         # The physical collection that held the points is gone, and they with it.
-        await store.remove()
+        for each in stores:
+            await each.remove()
         return
     if _deletion_policy(resource) == "Delete":
-        deleted = await remove_all(store, where.collection)
+        deleted = sum([await remove_all(each, where.collection) for each in stores])
         logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
     else:
-        await store.remove()
+        for each in stores:
+            await each.remove()
     key = registration_key(context.installation, resource.ref)
     if key in registrations(found, where.incarnation):
         await access.database.update_collection(where.collection, {"metadata": {key: None}})

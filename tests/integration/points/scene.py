@@ -164,7 +164,7 @@ class Scene:
             schema_of(described),
             registered=key in registrations(described, self.incarnation),
             registration={key: self.incarnation},
-            previous=previous,
+            previous=(self.store(owner, previous).key,) if previous else (),
         )
 
     def store(
