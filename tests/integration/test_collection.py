@@ -1,14 +1,18 @@
 """Collections as a team lives with them: declared, changed, tampered with, adopted, shared, left behind and deleted."""
 
+import asyncio
+import threading
 from typing import Any
 
 import httpx
 import pytest
 from qdrant_client import models
 
+from integration.conftest import StartOperator, StartProxy, StartQdrant
 from integration.team import Team, message, reason, unique
-from integration.world import Stored, point
+from integration.world import Stored, collection, connection, point, point_set, secret
 from servers.kubeapi import KubeApi, Object, condition, is_ready
+from servers.proxy import Call, Cut
 from servers.qdrant import QdrantServer
 
 MARK = "vectorops.dev/mark"
@@ -89,7 +93,9 @@ async def test_every_kind_of_vector_comes_to_be(team: Team, qdrant: QdrantServer
 
 
 @pytest.mark.parametrize("distance", ["Cosine", "Dot", "Euclid", "Manhattan"])
-async def test_a_single_vector_has_no_name(team: Team, qdrant: QdrantServer, distance: str) -> None:
+async def test_cocoindex_21_a_single_vector_has_no_name_and_any_of_four_distances(
+    team: Team, qdrant: QdrantServer, distance: str
+) -> None:
     name = unique("single")
 
     assert is_ready(await team.collection(name, vector={"size": 2, "distance": distance}))
@@ -97,7 +103,7 @@ async def test_a_single_vector_has_no_name(team: Team, qdrant: QdrantServer, dis
     assert config(qdrant, name)["params"]["vectors"] == {"size": 2, "distance": distance}
 
 
-async def test_all_of_qdrants_options_reach_it_verbatim(team: Team, qdrant: QdrantServer) -> None:
+async def test_cocoindex_25_all_of_qdrants_options_reach_it_verbatim(team: Team, qdrant: QdrantServer) -> None:
     name = unique("verbatim")
     hnsw, optimizers = {"m": 24, "ef_construct": 77, "on_disk": True}, {"indexing_threshold": 12345}
     quantization = {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}}
@@ -146,6 +152,21 @@ async def test_all_of_qdrants_options_reach_it_verbatim(team: Team, qdrant: Qdra
     assert aliases == {f"{name}-a", f"{name}-b"}
 
 
+async def test_cocoindex_24_an_unnamed_vector_stands_beside_a_sparse_one(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name = unique("hybrid")
+
+    assert is_ready(await team.collection(name, vector={"size": 2}, sparseVectors=[{"name": "terms"}]))
+    sparse = {"indices": [4], "values": [0.5]}
+    told = await team.points(name, name, [{"id": 1, "vectors": {"terms": {"sparse": sparse}}}, point(2, 1, 0)])
+
+    assert is_ready(told), message(told)
+    assert config(qdrant, name)["params"]["vectors"]["size"] == 2
+    assert (await stored.vectors(name))[2] == [1.0, 0.0]
+    assert (await stored.vectors(name))[1]["terms"].model_dump() == sparse
+
+
 @pytest.mark.parametrize(
     ("before", "after", "place", "expected"),
     [
@@ -175,6 +196,8 @@ async def test_all_of_qdrants_options_reach_it_verbatim(team: Team, qdrant: Qdra
             ["params", "on_disk_payload"],
             False,
         ),
+        # Sent beside `params`, as create takes it, a PATCH is silently without effect.
+        ({}, {"params": {"replication_factor": 2}}, ["params", "replication_factor"], 2),
         (
             {"vectors": [{"name": "v", "size": 3}]},
             {"vectors": [{"name": "v", "size": 3, "hnswConfig": {"m": 7}, "params": {"on_disk": True}}]},
@@ -188,12 +211,21 @@ async def test_all_of_qdrants_options_reach_it_verbatim(team: Team, qdrant: Qdra
             "idf",
         ),
     ],
-    ids=["hnsw", "optimizers", "quantization", "no-quantization", "strict-mode", "params", "vector", "sparse"],
+    ids=[
+        "hnsw",
+        "optimizers",
+        "quantization",
+        "no-quantization",
+        "strict-mode",
+        "params",
+        "peers-05",
+        "vector",
+        "sparse",
+    ],
 )
 async def test_what_can_change_in_place_does_and_keeps_the_points(
     team: Team, stored: Stored, qdrant: QdrantServer, before: Object, after: Object, place: list[str], expected: Any
 ) -> None:
-    """peers 9: C's new collection has size, distance and shards, and has lost the rest."""
     name = unique("place")
     first = await team.collection(name, payloadIndexes=[{"field": "by", "schema": {"type": "keyword"}}], **before)
     vector: Any = [1.0, 0.0, 0.0]
@@ -254,9 +286,10 @@ async def test_indexes_and_aliases_come_change_and_go_and_those_of_others_stay(
 # ---------------------------------------------------------------------------------------------- what cannot be in place
 
 
-async def test_another_size_is_refused_with_its_plan_until_it_is_approved_once(
+async def test_peers_09_another_size_waits_for_one_approval_and_costs_nothing_but_the_data(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
+    """C's new collection has size, distance, shards and replicas, and has lost the rest."""
     name, alias = unique("size"), unique("reader")
     declared: Object = {"payloadIndexes": [{"field": "kind", "schema": {"type": "keyword"}}], "aliases": [alias]}
     first = await team.collection(name, hnswConfig={"m": 20}, **declared)
@@ -296,8 +329,10 @@ async def test_another_size_is_refused_with_its_plan_until_it_is_approved_once(
     assert sorted(await stored.points(name)) == [1, 2]
 
 
-async def test_sets_fill_the_new_collection_themselves_after_an_approved_plan(team: Team, stored: Stored) -> None:
-    """cocoindex 8: dropped and created again, left empty, and said OK."""
+async def test_cocoindex_08_sets_fill_the_new_collection_themselves_after_an_approved_plan(
+    team: Team, stored: Stored
+) -> None:
+    """Dropped and created again, left empty, and said OK."""
     name = unique("refill")
     await team.collection(name, vectors=[{"name": "v", "size": 3, "distance": "Dot"}])
     await team.points(name, name, [point(n, v=[1, 2, 3]) for n in range(20)])
@@ -394,8 +429,10 @@ def is_as_declared(qdrant: QdrantServer, name: str) -> bool:
     return bool(config(qdrant, name)["hnsw_config"]["m"] == 20) and has_index and aliases == {f"{name}-alias"}
 
 
-async def test_what_others_changed_is_put_right_and_told(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
-    """cocoindex 4: the next run says OK, and nothing is repaired."""
+async def test_cocoindex_04_what_others_changed_is_put_right_and_told(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """The next run says OK, and nothing is repaired."""
     name = unique("drift")
     await team.collection(name, **declared_to_drift(name))
     await tamper(stored, qdrant, name)
@@ -467,10 +504,10 @@ async def test_peers_11_what_the_server_fills_in_or_rounds_is_no_drift(team: Tea
     assert qdrant.telemetry_writes() == writes
 
 
-async def test_a_collection_that_was_deleted_by_hand_comes_again_with_its_points(
+async def test_cocoindex_04_a_collection_that_was_deleted_by_hand_comes_again_with_its_points(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
-    """cocoindex 4: the next run says OK, with no collection."""
+    """The next run says OK, with no collection."""
     name = unique("vanished")
     first = await team.collection(name, **declared_to_drift(name))
     await team.points(name, name, [point(1, 0, 1, 0, payload={"kind": "x"})])
@@ -591,10 +628,10 @@ async def test_peers_13_collections_that_nobody_declared_are_never_touched(
 # --------------------------------------------------------------------------------------------------- the user's own
 
 
-async def test_a_users_collection_must_exist_and_match_and_is_never_changed(
+async def test_cocoindex_11_a_users_collection_must_exist_and_match_and_is_never_changed(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
-    """cocoindex 11: the schema is never compared; another distance is used silently."""
+    """The schema is never compared; another distance is used silently."""
     name = unique("users")
     spec: Object = {"managedBy": "User", "hnswConfig": {"m": 18}}
     missing = await team.collection(name, until=lambda obj: condition(obj, "Ready"), **spec)
@@ -635,10 +672,10 @@ async def test_cocoindex_11_a_set_leaves_no_points_in_a_users_collection(team: T
     assert await stored.points(name) == foreign
 
 
-async def test_a_users_collection_becomes_the_operators_and_the_users_again_with_the_points_of_its_sets(
+async def test_cocoindex_11_a_collection_passes_between_user_and_operator_with_the_points_of_its_sets(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
-    """cocoindex 11: user to system takes ownership without a check."""
+    """Ownership is taken without a check, and the user's collection dropped later."""
     name = unique("switch")
     await make(stored, name)
     foreign = (await put(stored, name, 99))[99]
@@ -754,10 +791,10 @@ async def test_a_collection_waits_for_a_set_that_is_being_deleted(team: Team, ap
     assert not await stored.exists(name)
 
 
-async def test_what_was_retained_is_found_again_and_not_written_again(
+async def test_cocoindex_05_what_was_retained_is_found_again_and_not_written_again(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:
-    """cocoindex 5: after the state is lost everything is written again, and what was removed meanwhile stays."""
+    """After the state is lost everything is written again, and what was removed meanwhile stays."""
     name = unique("retained")
     points = [point(1, 1, 0, 0), point(2, 0, 1, 0), point(3, 0, 0, 1)]
     first = await team.collection(name)
@@ -939,3 +976,144 @@ async def test_a_collection_cannot_have_the_name_of_an_alias(team: Team, stored:
     assert reason(told) == "AliasTaken"
     assert config(qdrant, holder) == was
     assert await stored.count(holder) == 1
+
+
+# ---------------------------------------------------------------------------------------------- a server of one's own
+
+
+async def test_peers_02_04_07_10_a_deletion_lasts_until_qdrant_has_done_it(
+    api: KubeApi,
+    namespace: str,
+    start_qdrant: StartQdrant,
+    start_operator: StartOperator,
+    start_proxy: StartProxy,
+) -> None:
+    """B deletes without the key and swallows the refusal, D takes a failed DELETE for success, E has no finalizer, C
+    sends no key at all: the collection leaks.
+    """
+    qdrant = start_qdrant(api_key="secret")
+    proxy = start_proxy(qdrant.url)
+    start_operator()
+    await api.create(secret(namespace, "key", api_key="secret"))
+    await api.apply(connection(namespace, proxy.url, apiKeySecretRef={"name": "key", "key": "api-key"}))
+    await api.apply(collection(namespace, "resource", collectionName="physical", deletionPolicy="Delete"))
+    made = await api.wait_for("QdrantCollection", namespace, "resource", is_ready)
+    assert made["metadata"]["finalizers"] == ["vectorops.dev/cleanup"]
+
+    tried = threading.Event()
+
+    def refuse_deletions(call: Call) -> None:
+        if call.method == "DELETE":
+            tried.set()
+            raise Cut
+
+    proxy.before = refuse_deletions
+    await api.delete("QdrantCollection", namespace, "resource")
+    await asyncio.to_thread(tried.wait, 30)
+    async with Stored(qdrant) as stored:
+        assert await stored.exists("physical")
+        assert (await api.get("QdrantCollection", namespace, "resource"))["metadata"]["finalizers"]
+
+        proxy.before = None
+        await api.wait_gone("QdrantCollection", namespace, "resource")
+        assert not await stored.exists("physical")
+
+
+async def test_cocoindex_12_a_collection_is_deleted_although_qdrant_was_down_when_it_was_asked(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    """The run says OK, the record is removed, and the collection stays for ever."""
+    qdrant = start_qdrant()
+    start_operator()
+    await api.apply(connection(namespace, qdrant))
+    await api.apply(collection(namespace, "zoo", deletionPolicy="Delete"))
+    await api.apply(point_set(namespace, "animals", "zoo", [point(1, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, "animals", is_ready)
+
+    qdrant.kill()
+    await api.delete("PointSet", namespace, "animals")
+    await api.delete("QdrantCollection", namespace, "zoo")
+    await api.wait_for("PointSet", namespace, "animals", lambda obj: reason(obj) in {"Unreachable", "ServerError"})
+    qdrant.start()
+
+    await api.wait_gone("PointSet", namespace, "animals")
+    await api.wait_gone("QdrantCollection", namespace, "zoo")
+    async with Stored(qdrant) as stored:
+        assert not await stored.exists("zoo")
+
+
+async def test_cocoindex_02_a_connection_that_leads_elsewhere_is_filled_and_the_old_place_is_left(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    """The run says OK, with no collection and no points in the new place."""
+    old, new = start_qdrant(), start_qdrant()
+    start_operator()
+    await api.apply(connection(namespace, old))
+    await api.apply(collection(namespace, "zoo"))
+    await api.apply(point_set(namespace, "animals", "zoo", [point(1, 1, 0, 0), point(2, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, "animals", is_ready)
+    first = await api.get("PointSet", namespace, "animals")
+
+    await api.apply(connection(namespace, new))
+    await api.wait_for(
+        "PointSet",
+        namespace,
+        "animals",
+        lambda obj: is_ready(obj) and obj["status"]["target"] != first["status"]["target"],
+    )
+
+    async with Stored(old) as before, Stored(new) as after:
+        assert sorted(await after.points("zoo")) == [1, 2]
+        assert sorted(await before.points("zoo")) == [1, 2]
+
+
+async def test_cocoindex_02_another_name_of_the_connection_changes_nothing(
+    team: Team, api: KubeApi, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """The renamed key adopts the collection, and what is left of the old one deletes it."""
+    name, renamed = unique("renamed"), unique("connection")
+    first = await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    await team.delete("QdrantCollection", name)
+    await api.apply(connection(team.namespace, qdrant, name=renamed))
+
+    again = await team.collection(name, connectionRef={"name": renamed})
+    kept = await team.look_again("PointSet", name)
+
+    assert again["status"]["collection"] == first["status"]["collection"]
+    assert is_ready(kept)
+    assert kept["status"]["target"]["connection"] == renamed
+    assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0]}
+
+
+async def test_a_set_that_is_deleted_while_its_collection_changes_hands_leaves_no_points(
+    api: KubeApi, namespace: str, qdrant: QdrantServer, stored: Stored, start_operator: StartOperator
+) -> None:
+    name = unique("hands")
+    await make(stored, name)
+    foreign = await put(stored, name, 99)
+    operator = start_operator()
+    await api.apply(connection(namespace, qdrant))
+    await api.apply(collection(namespace, name, managedBy="User"))
+    await api.apply(point_set(namespace, name, name, [point(1, 1, 0, 0)]))
+    await api.wait_for("PointSet", namespace, name, is_ready)
+
+    operator.kill()
+    await api.apply(collection(namespace, name, managedBy="System"))
+    await api.delete("PointSet", namespace, name)
+    operator.start()
+    await api.wait_gone("PointSet", namespace, name)
+
+    assert await stored.points(name) == foreign
+
+
+async def test_peers_06_status_is_a_subresource_that_nobody_writes_by_applying(team: Team) -> None:
+    """D writes status, though its CRD has none: every write is a change of the resource."""
+    name = unique("status")
+    await team.collection(name)
+    before = await team.get("QdrantCollection", name)
+
+    await team.api.patch("QdrantCollection", team.namespace, name, {"status": {"observedGeneration": 77}})
+
+    assert await team.get("QdrantCollection", name) == before
+    assert before["metadata"]["generation"] == before["status"]["observedGeneration"] == 1
