@@ -545,13 +545,15 @@ async def test_what_was_half_done_goes_when_it_is_no_longer_declared(
 ) -> None:
     """The next operator never sees what the former one was doing; it must know all the same."""
     writes = [moment for moment in await recorded(stage, "Delete", shared_folder) if moment.writes]
-    creating, filling, rewriting = (
-        [Kill(moment, "after") for moment in writes if moment.phase == phase] for phase in ("create", "fill", "rewrite")
+    creating, filling, reshaping, rewriting = (
+        [Kill(moment, "after") for moment in writes if moment.phase == phase]
+        for phase in ("create", "fill", "reshape", "rewrite")
     )
 
     paths = [
         *(haste("connect", (kill, "drop"), "disconnect") for kill in creating),
         *(haste("connect", (kill, "reshape"), "fill", "empty", "drop", "disconnect") for kill in creating),
+        *(haste("connect", "create", (kill, "create"), "drop", "disconnect") for kill in reshaping),
         *(haste("connect", "create", (kill, "empty"), "drop", "disconnect") for kill in filling),
         *(haste("connect", "create", (kill, "rewrite"), "empty", "drop", "disconnect") for kill in filling),
         *(haste("connect", "create", "fill", (kill, "empty"), "drop", "disconnect") for kill in rewriting),
