@@ -328,10 +328,10 @@ async def test_a_foreign_point_keeps_its_content_when_a_set_claims_its_id(team: 
     assert await stored.points(name) == {7: foreign}
 
 
-async def test_two_sets_that_claim_one_point_leave_it_to_the_first_until_that_one_goes(
+async def test_cocoindex_16_two_sets_that_claim_one_point_leave_it_to_the_first_until_that_one_goes(
     team: Team, stored: Stored
 ) -> None:
-    """cocoindex 16: ownership silently moves to the last."""
+    """Ownership silently moves to the last."""
     name, first, second = unique("two"), unique("first"), unique("second")
     await team.collection(name)
     await team.points(first, name, [point(1, 1, 0, 0), point(2, 1, 0, 0)])
@@ -495,14 +495,14 @@ def reconciliations(operator: OperatorProcess) -> Counter[str]:
     return counts
 
 
-async def test_a_hundred_resyncs_write_nothing_to_qdrant_and_no_status(
+async def test_peers_08_a_hundred_resyncs_write_nothing_to_qdrant_and_no_status(
     api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
-    """peers 8 and 11: an endless PATCH, and a resource that always needs an update."""
+    """B compares by reference: an endless PATCH. O: a resource that always needs an update (11)."""
     qdrant = start_qdrant()
     operator = start_operator(flags=["--resync-seconds=1"])
     await api.apply(connection(namespace, qdrant))
-    names = [f"idle-{n}" for n in range(5)]
+    names = [f"idle-{n}" for n in range(10)]
     options: Object = {
         "hnswConfig": {"m": 20},
         "quantizationConfig": {"scalar": {"type": "int8", "quantile": 0.99}},
