@@ -255,6 +255,41 @@ async def test_what_failed_is_written_once_it_is_mended(team: Team, stored: Stor
     assert await stored.count(name) == 1
 
 
+async def test_one_of_several_vectors_changes_comes_and_goes_by_itself(team: Team, stored: Stored) -> None:
+    name = unique("partial")
+    await team.collection(name, vectors=[{"name": n, "size": 2, "distance": "Dot"} for n in ("a", "b", "c")])
+    await team.points(name, name, [point(1, a=[1, 1], b=[1, 1], payload={"k": "v"})])
+
+    made = await team.points(name, name, [point(1, a=[1, 1], c=[3, 3], payload={"k": "v"})])
+    assert is_ready(made), message(made)
+    assert await stored.vectors(name) == {1: {"a": [1.0, 1.0], "c": [3.0, 3.0]}}
+
+    await team.points(name, name, [point(1, a=[2, 2], c=[3, 3], payload={"k": "v"})])
+    assert await stored.vectors(name) == {1: {"a": [2.0, 2.0], "c": [3.0, 3.0]}}
+    assert await stored.payloads(name) == {1: {"k": "v"}}
+
+
+async def test_a_set_keeps_to_the_strict_mode_of_its_collection(team: Team, stored: Stored) -> None:
+    name = unique("strict")
+    limits = {
+        "enabled": True,
+        "upsert_max_batchsize": 5,
+        "max_query_limit": 3,
+        "unindexed_filtering_retrieve": False,
+        "unindexed_filtering_update": False,
+    }
+    await team.collection(name, strictModeConfig=limits)
+
+    made = await team.points(name, name, [point(n, 1, 0, 0, payload={"n": n}) for n in range(12)])
+    assert is_ready(made), message(made)
+    changed = await team.points(name, name, [point(n, 0, 1, 0, payload={"m": n}) for n in range(4, 12)])
+    assert is_ready(changed), message(changed)
+
+    assert await stored.count(name) == 8
+    await team.delete("PointSet", name)
+    assert await stored.count(name) == 0
+
+
 # ------------------------------------------------------------------------------------------------------------- payloads
 
 
@@ -361,6 +396,18 @@ async def test_a_point_that_leaves_one_set_is_taken_by_the_other_that_waits_for_
     assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0], 2: [0.0, 1.0, 0.0]}
 
 
+async def test_the_id_of_a_foreign_point_is_taken_once_that_one_is_gone(team: Team, stored: Stored) -> None:
+    name = unique("freed")
+    await team.collection(name)
+    await put(stored, name, 7)
+    assert reason(await team.points(name, name, [point(7, 0, 1, 0)])) == "PointConflicts"
+
+    await stored.client.delete(name, [7], wait=True)
+
+    assert is_ready(await team.look_again("PointSet", name))
+    assert await stored.vectors(name) == {7: [0.0, 1.0, 0.0]}
+
+
 async def test_cocoindex_04_what_others_did_to_our_points_is_put_right(team: Team, stored: Stored) -> None:
     """The next run says OK there, and nothing is repaired."""
     name = unique("tampered")
@@ -424,6 +471,23 @@ async def test_a_set_cleans_up_although_its_collections_resource_went_first(team
     await team.delete("PointSet", name)
 
     assert await stored.points(name) == {99: foreign}
+
+
+async def test_a_set_goes_although_its_collection_was_deleted_by_hand(team: Team, stored: Stored) -> None:
+    name, remade = unique("gone"), unique("remade")
+    for each in (name, remade):
+        await team.collection(each)
+        await team.points(each, each, [point(1, 1, 0, 0)])
+        await stored.client.delete_collection(each)
+    size = models.VectorParams(size=3, distance=models.Distance.COSINE)
+    await stored.client.create_collection(remade, vectors_config=size)
+    theirs = await put(stored, remade, 1)
+
+    await team.delete("PointSet", name)
+    await team.delete("PointSet", remade)
+
+    assert not await stored.exists(name)
+    assert await stored.points(remade) == theirs
 
 
 async def test_a_set_without_its_collection_waits_and_is_deleted_without_ado(team: Team) -> None:
