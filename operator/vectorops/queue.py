@@ -50,10 +50,12 @@ class Result:
     goes on.
     backoff: the run failed in a way that may pass: run again after a delay that doubles with each failure in a row,
     from 1 s to 5 min, of which a random half to whole is waited, and never less than `requeue_after`.
+    longest_backoff: seconds that such a delay has at most; None means 5 min.
     """
 
     requeue_after: float | None = None
     backoff: bool = False
+    longest_backoff: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +319,8 @@ class WorkQueue(Generic[Key]):
             self._enqueue(key, run.again)
         elif result.backoff:
             self._failures[key] += 1
-            self.add_after(key, max(self._backoff_seconds(key), result.requeue_after or 0.0), run.lane)
+            delay = min(self._backoff_seconds(key), result.longest_backoff or BACKOFF_LONGEST_SECONDS)
+            self.add_after(key, max(delay, result.requeue_after or 0.0), run.lane)
         elif result.requeue_after is not None:
             # Through a timer even for 0: it rings after the starts that `_wake` schedules here, what waits goes first.
             self.add_after(key, result.requeue_after, run.lane)

@@ -399,6 +399,19 @@ async def test_a_failing_key_is_tried_after_1_s_doubling_to_5_minutes_of_which_h
 
 
 @in_virtual_time
+async def test_a_run_may_limit_its_backoff() -> None:
+    harness = Harness()
+    harness.answers = lambda _key: Result(backoff=True, longest_backoff=10.0)
+    harness.queue.add("x", CHANGE)
+
+    await asyncio.sleep(LONG_ENOUGH)
+
+    waited = gaps(harness.times("x"))
+    assert max(waited) == pytest.approx(10.0)
+    assert waited[0] <= 1.0
+
+
+@in_virtual_time
 async def test_a_key_that_fails_for_two_weeks_is_still_tried() -> None:
     harness = Harness()
     harness.answers = fail

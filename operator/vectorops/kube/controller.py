@@ -108,7 +108,7 @@ class Controller:
             metrics.RECONCILE.labels(ref.kind, result).inc()
             metrics.RECONCILE_SECONDS.labels(ref.kind).observe(time.perf_counter() - begin)
         self._take_in(ref, verdict)
-        return Result(requeue_after=verdict.requeue_after, backoff=verdict.backoff)
+        return Result(verdict.requeue_after, verdict.backoff, verdict.longest_backoff)
 
     def _take_in(self, ref: Ref, verdict: Verdict) -> None:
         if verdict.error is not None and not isinstance(verdict.error, Waiting):

@@ -26,6 +26,8 @@ BLIP: Final = timedelta(minutes=2)
 """For so long a ready resource stays Ready while its database does not answer."""
 POLL_SECONDS: Final = 60.0
 """How often a resource that waits looks again by itself, should the wake-up be lost."""
+PROBE_SECONDS: Final = 60.0
+"""How often a connection is tried at least: all that use it wait for it, and not for a backoff of minutes."""
 BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING})
 """Reasons that pass by themselves, as those that a restart of Qdrant produces. Not ConnectionNotReady: a connection has
 waited that long itself before it says so.
@@ -49,13 +51,15 @@ class Verdict:
     """What the shell does next.
 
     requeue_after: look again in so many seconds; None: at the next resync.
-    backoff: the run failed; look again with backoff, not before requeue_after.
+    backoff: the run failed; look again with backoff, not before requeue_after, and after at most longest_backoff
+        seconds.
     told: did what others can see of this resource change, so that those who hang on it should look?
     status: the status as it is now in the cluster, None if the resource is gone.
     """
 
     requeue_after: float | None = None
     backoff: bool = False
+    longest_backoff: float | None = None
     told: bool = False
     status: JsonObject | None = None
     error: VectorOpsError | None = None
@@ -120,12 +124,16 @@ class Driver:
     async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
         since = self._failing_since.setdefault(resource.ref, self._now())
         verdict = _next_look(error)
-        blip = error.reason in BLIPS and self._now() - since < BLIP
-        if blip and resource.ready and not resource.deleting:
+        if resource.kind == "QdrantConnection":
+            verdict = replace(verdict, longest_backoff=PROBE_SECONDS)
+        left = (since + BLIP - self._now()).total_seconds()
+        if error.reason in BLIPS and left > 0 and resource.ready and not resource.deleting:
             logger.info(
                 "trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value}
             )
-            return replace(verdict, status=resource.status)
+            # Not later than when it must be told.
+            longest = min(left, verdict.longest_backoff or left)
+            return replace(verdict, status=resource.status, longest_backoff=longest)
         return await self._tell(resource, status.failed(resource, error), verdict)
 
     async def _tell(self, resource: Resource, new: JsonObject, verdict: Verdict) -> Verdict:

@@ -31,7 +31,7 @@ class World:
         self.events: list[str] = []
         self.act: Callable[[], Awaitable[Outcome]] = self._done
         context = Context(cast("Any", self), cast("Any", None), "test", "writer")
-        self.driver = Driver(context, {"PointSet": self}, now=lambda: self.now)
+        self.driver = Driver(context, {"PointSet": self, "QdrantConnection": self}, now=lambda: self.now)
 
     async def _done(self) -> Outcome:
         return DONE
@@ -96,8 +96,9 @@ async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no
     world.now += timedelta(minutes=10)
     blip = await world.driver.run(REF)
     world.now += timedelta(seconds=119)
-    await world.driver.run(REF)
+    nearly_over = await world.driver.run(REF)
     assert blip.backoff
+    assert (blip.longest_backoff, nearly_over.longest_backoff) == (120.0, 1.0), "no backoff outlasts the two minutes"
     assert world.ready["status"] == "True"
 
     world.now += timedelta(seconds=1)
@@ -118,6 +119,14 @@ async def test_a_resource_that_never_was_ready_says_at_once_what_is_wrong(world:
     world.raises(Transient(Reason.UNREACHABLE, "no answer"))
     await world.driver.run(REF)
     assert world.ready["reason"] == "Unreachable"
+
+
+async def test_a_connection_that_fails_is_tried_each_minute_because_all_others_wait_for_it(world: World) -> None:
+    assert world.resource is not None
+    world.resource = replace(world.resource, kind="QdrantConnection")
+    world.raises(Transient(Reason.UNREACHABLE, "no answer"))
+
+    assert (await world.driver.run(REF)).longest_backoff == 60.0
 
 
 async def test_what_cannot_be_helped_by_trying_again_is_not_tried_again(world: World) -> None:
