@@ -55,7 +55,7 @@ async def apply(database: Database, todo: Plan, mark: Mark, *, approved: bool = 
         todo = await _create(database, todo, mark)
         mark = todo.observed.mark or mark
     if any(step.action is Action.CREATE_VECTOR for step in todo.doable):
-        todo, mark = await _add_vectors(database, todo, mark)
+        todo = await _add_vectors(database, todo)
     deletions = [step for step in todo.held_back if approved and step.action is Action.DELETE_VECTOR]
     return await _update(database, todo, mark, deletions)
 
@@ -94,9 +94,8 @@ async def _recreate(database: Database, todo: Plan, step: Step, mark: Mark) -> t
         raise Transient(Reason.PROGRESSING, f"collection {name!r} changed hands meanwhile; looking again")
     await database.delete_collection(name)
     mark = replace(mark, incarnation=new_incarnation())
-    known = replace(todo.last, vectors=frozenset())
     gone = Observed(name=name, exists=False, holders=_without_aliases(current))
-    empty = plan(todo.desired, gone, version=todo.version, last_applied=known.to_json())
+    empty = plan(todo.desired, gone, version=todo.version, last_applied=todo.last.to_json())
     created = await _create(database, empty, mark, body=step.body["collection"])
     for path, schema in sorted(step.body["indexes"].items()):
         await database.create_index(name, path, schema)
@@ -112,17 +111,16 @@ def _without_aliases(observed: Observed) -> dict[str, str]:
     return {name: holder for name, holder in observed.holders.items() if holder != observed.name}
 
 
-async def _add_vectors(database: Database, todo: Plan, mark: Mark) -> tuple[Plan, Mark]:
-    """Adds vectors in place (Qdrant >= 1.18); their other options follow with the PATCH."""
-    steps = [step for step in todo.doable if step.action is Action.CREATE_VECTOR]
-    if any(step.target in todo.last.vectors for step in steps):
-        # It was here before and comes back empty: what the ledgers say about it is no longer so. Another incarnation
-        # makes every PointSet write its points again.
-        mark = replace(mark, incarnation=new_incarnation())
-        await database.update_collection(todo.desired.name, {"metadata": mark.metadata()})
-    for step in steps:
-        await database.create_vector_name(todo.desired.name, step.target, step.body)
-    return await _again(database, todo), mark
+async def _add_vectors(database: Database, todo: Plan) -> Plan:
+    """Adds vectors in place (Qdrant >= 1.18); their other options follow with the PATCH.
+
+    One that was here before comes back empty. It is no other incarnation for that: the points are there, and still
+    belong to their sets, which see at their next look that the vector is missing.
+    """
+    for step in todo.doable:
+        if step.action is Action.CREATE_VECTOR:
+            await database.create_vector_name(todo.desired.name, step.target, step.body)
+    return await _again(database, todo)
 
 
 async def _update(database: Database, todo: Plan, mark: Mark, deletions: list[Step]) -> Applied:

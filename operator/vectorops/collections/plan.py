@@ -100,15 +100,13 @@ class LastApplied:
     spec: hash of the declaration that was carried out to its end; "" while one is being carried out.
     indexes, aliases: those that are ours, to be removed when they are no longer declared.
     resets: paths of values that we set and can take back.
-    vectors: names that this incarnation has ever had; one that comes again comes without the data that ledgers speak
-    of. server, settled: on this version these values did not become what we sent, so we do not send them again.
+    server, settled: on this version these values did not become what we sent, so we do not send them again.
     """
 
     spec: str = ""
     indexes: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     resets: frozenset[Path] = frozenset()
-    vectors: frozenset[str] = frozenset()
     server: str = ""
     settled: frozenset[Path] = frozenset()
 
@@ -120,7 +118,6 @@ class LastApplied:
             indexes=frozenset(stored.get("indexes", ())),
             aliases=frozenset(stored.get("aliases", ())),
             resets=frozenset(map(tuple, stored.get("resets", ()))),
-            vectors=frozenset(stored.get("vectors", ())),
             server=stored.get("server", ""),
             settled=frozenset(map(tuple, stored.get("settled", ()))),
         )
@@ -132,7 +129,6 @@ class LastApplied:
             "indexes": sorted(self.indexes),
             "aliases": sorted(self.aliases),
             "resets": [list(path) for path in sorted(self.resets)],
-            "vectors": sorted(self.vectors),
             "server": self.server,
             "settled": [list(path) for path in sorted(self.settled)],
         }
@@ -197,7 +193,6 @@ class Plan:
             indexes=frozenset(self.desired.indexes),
             aliases=self.desired.aliases - {alias for alias, _ in self.taken},
             resets=_resettable(self.desired),
-            vectors=self.last.vectors | self.desired.vectors.keys() | self.desired.sparse_vectors.keys(),
             server=self.last.server if self._settled() else "",
             settled=self._settled(),
         )

@@ -50,10 +50,14 @@ class CollectionReconciler:
         reported = spec.drift_policy == "Report" and todo.is_drift
         approved = _is_approved(resource, todo.drift_hash if reported else todo.hash)
         if reported and not approved:
+            # Whose it is and what becomes of it when its owner goes are no drift.
+            mark = replace(mark, last_applied=todo.last.to_json())
+            if mark != found.mark:
+                await database.update_collection(found.name, {"metadata": mark.metadata()})
             return Outcome(_status(resource, wanted, todo, mark, drifted=True))
+        applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
-        applied = await apply(database, todo, mark, approved=approved)
         # Qdrant may show a deleted index for a moment; whether it is gone is seen at the next look.
         again = SETTLING_SECONDS if applied.plan.doable else None
         return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved), requeue_after=again)

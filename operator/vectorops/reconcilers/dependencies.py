@@ -7,7 +7,7 @@ from typing import Final
 
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Transient, Waiting
+from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Cluster, Context
 from vectorops.reconcilers.references import target
@@ -56,7 +56,14 @@ async def require_access(context: Context, collection: Resource) -> Access:
     if not database.info.version:
         # Opened just now, as after a restart of ours: what can be changed in place depends on the server's version.
         await database.check()
-    return _access(connection, database)
+    access = _access(connection, database)
+    if access.ledger_collection in {physical_name(collection), *(collection.spec.get("aliases") or [])}:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{access.ledger_collection!r} is where QdrantConnection {ref.name!r} keeps its ledgers: choose another "
+            "name here, or another ledgerCollectionName there",
+        )
+    return access
 
 
 async def cleanup_access(context: Context, namespace: str, name: str) -> Access:
