@@ -128,6 +128,9 @@ async def _update(database: Database, todo: Plan, mark: Mark, deletions: list[St
     name = todo.desired.name
     steps = [*(step for step in todo.doable if step.action is not Action.UPDATE_COLLECTION), *deletions]
     update = _step(todo, Action.UPDATE_COLLECTION)
+    if deletions:
+        # Before they are carried out: should such a vector come again, this approval must not remove it once more.
+        todo = replace(todo, last=replace(todo.last, approved=todo.last.approved + 1))
     known = todo.remembered()
     if any(step.action in ON_THE_MARK for step in steps) and known != todo.last:
         known = todo.intended()

@@ -100,6 +100,7 @@ class LastApplied:
     spec: hash of the declaration that was carried out to its end; "" while one is being carried out.
     indexes, aliases: those that are ours, to be removed when they are no longer declared.
     resets: paths of values that we set and can take back.
+    approved: how many approved removals of vectors were begun; each gives the same removal, later, another hash.
     server, settled: on this version these values did not become what we sent, so we do not send them again.
     """
 
@@ -107,6 +108,7 @@ class LastApplied:
     indexes: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     resets: frozenset[Path] = frozenset()
+    approved: int = 0
     server: str = ""
     settled: frozenset[Path] = frozenset()
 
@@ -118,6 +120,7 @@ class LastApplied:
             indexes=frozenset(stored.get("indexes", ())),
             aliases=frozenset(stored.get("aliases", ())),
             resets=frozenset(map(tuple, stored.get("resets", ()))),
+            approved=stored.get("approved", 0),
             server=stored.get("server", ""),
             settled=frozenset(map(tuple, stored.get("settled", ()))),
         )
@@ -129,6 +132,7 @@ class LastApplied:
             "indexes": sorted(self.indexes),
             "aliases": sorted(self.aliases),
             "resets": [list(path) for path in sorted(self.resets)],
+            "approved": self.approved,
             "server": self.server,
             "settled": [list(path) for path in sorted(self.settled)],
         }
@@ -179,7 +183,7 @@ class Plan:
         if not steps:
             return ""
         incarnation = self.observed.mark.incarnation if self.observed.mark else ""
-        content = [incarnation, *([step.action, step.target, step.lines] for step in steps)]
+        content = [incarnation, self.last.approved, *([step.action, step.target, step.lines] for step in steps)]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:12]
 
     def describe(self, points: int | None = None) -> list[str]:
@@ -193,6 +197,7 @@ class Plan:
             indexes=frozenset(self.desired.indexes),
             aliases=self.desired.aliases - {alias for alias, _ in self.taken},
             resets=_resettable(self.desired),
+            approved=self.last.approved,
             server=self.last.server if self._settled() else "",
             settled=self._settled(),
         )

@@ -79,7 +79,11 @@ class Calls:
             raise Transient(Reason.KUBERNETES_API, f"no answer of the Kubernetes API server: {words}") from error
         if not 200 <= answer.status < 300:
             raise _refused(answer.status, content, answer.headers.get("Retry-After"))
-        parsed: JsonObject = orjson.loads(content)
+        try:
+            parsed: JsonObject = orjson.loads(content)
+        except ValueError:
+            # Not from the API server: something between us answered in its place.
+            raise Transient(Reason.KUBERNETES_API, "the answer of the Kubernetes API server is no JSON") from None
         return parsed
 
 

@@ -28,9 +28,11 @@ POLL_SECONDS: Final = 60.0
 """How often a resource that waits looks again by itself, should the wake-up be lost."""
 PROBE_SECONDS: Final = 60.0
 """How often a connection is tried at least: all that use it wait for it, and not for a backoff of minutes."""
-BLIPS: Final = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING})
-"""Reasons that pass by themselves, as those that a restart of Qdrant produces. Not ConnectionNotReady: a connection has
-waited that long itself before it says so.
+BLIPS: Final = frozenset(
+    {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING, Reason.KUBERNETES_API}
+)
+"""Reasons that pass by themselves, as those that a restart of Qdrant or of the API server produces. Not ConnectionNotReady: a
+connection has waited that long itself before it says so.
 """
 SEEN_BY_OTHERS: Final = ("collection", "observedGeneration")
 """What of a status, beside Ready, others act upon: where their points go, and whether Ready speaks of a new URL."""

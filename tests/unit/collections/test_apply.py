@@ -281,6 +281,18 @@ class TestQdrant118:
         assert second.observed.vectors.keys() == {"text", "image"}
         assert second.mark.incarnation == first.mark.incarnation
 
+    async def test_the_approval_of_a_removal_does_not_fit_once_more_when_the_vector_comes_again(self, qdrant):
+        """An annotation stays in the files, and without a cluster no status tells that it was heeded."""
+        both = declare(vectors=[TEXT, {"name": "image", "size": 2}])
+        await bring(qdrant, both, "1.18.0")
+        removal = (await look(qdrant, declare(), "1.18.0")).hash
+        await bring(qdrant, declare(), "1.18.0", approved=True)
+
+        await bring(qdrant, both, "1.18.0")
+
+        assert removal
+        assert (await look(qdrant, declare(), "1.18.0")).hash not in {"", removal}
+
     async def test_a_vector_is_removed_when_approved(self, qdrant):
         await bring(qdrant, declare(vectors=[TEXT, {"name": "image", "size": 2}]), "1.18.0")
 

@@ -106,6 +106,17 @@ async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no
     assert (world.ready["status"], world.ready["reason"]) == ("False", "Unreachable")
 
 
+@pytest.mark.parametrize("reason", [Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.KUBERNETES_API])
+async def test_a_ready_resource_stays_ready_while_somebody_else_restarts(world: World, reason: Reason) -> None:
+    """Such as the API server, when it is asked for a Secret: else all that hang on the connection would wait."""
+    await world.driver.run(REF)
+    world.raises(Transient(reason, "not now"))
+
+    await world.driver.run(REF)
+
+    assert (world.ready["status"], world.writes) == ("True", 1)
+
+
 async def test_what_hangs_on_a_connection_does_not_wait_another_two_minutes(world: World) -> None:
     await world.driver.run(REF)
     world.raises(Waiting(Reason.CONNECTION_NOT_READY, "no answer for two minutes"))
