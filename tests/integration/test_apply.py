@@ -150,6 +150,30 @@ def test_a_second_apply_writes_nothing(shell, start_qdrant: StartQdrant, zoo):
     assert qdrant.telemetry_writes_by_endpoint() == before
 
 
+def test_vectors_that_cosine_normalizes_are_as_declared_for_the_next_process(shell, place, zoo):
+    manifests = """
+apiVersion: vectorops.dev/v1alpha1
+kind: QdrantCollection
+metadata: {name: ZOO}
+spec:
+  connectionRef: {name: main}
+  vectors: [{name: text, size: 2}, {name: tokens, size: 2, multivector: {comparator: max_sim}}]
+---
+apiVersion: vectorops.dev/v1alpha1
+kind: PointSet
+metadata: {name: animals}
+spec:
+  collectionRef: {name: ZOO}
+  points: [{id: 1, vectors: {text: {values: [3, 4]}, tokens: {rows: [[3, 4], [0, 2]]}}}]
+"""
+    shell.write("all.yaml", CONNECTION, manifests.replace("ZOO", zoo))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+
+    planned = shell.run("plan", "-f", "all.yaml", "--qdrant", place.given, "--detailed-exitcode")
+
+    assert (planned.code, "1 point as declared" in planned.out) == (0, True)
+
+
 def test_points_that_leave_the_file_leave_the_collection_and_foreign_ones_stay(shell, place, zoo):
     shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0], 2: [0, 1]}))
     assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
@@ -229,6 +253,19 @@ def test_an_id_that_a_pruned_set_held_is_taken_by_the_set_that_declares_it_now(s
     answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo, "--prune")
 
     assert answer.code == 0
+    assert place.ids(zoo) == {"1"}
+
+
+def test_a_pruned_set_leaves_its_points_if_its_last_policy_was_to_retain_them(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("old", zoo, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0
+    shell.write("all.yaml", collection(zoo), point_set("old", zoo, {1: [1, 0]}, deletionPolicy="Retain"))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0
+    shell.write("all.yaml", collection(zoo))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo, "--prune")
+
+    assert (answer.code, answer.err) == (0, "PointSet default/old: pruned\n")
     assert place.ids(zoo) == {"1"}
 
 

@@ -251,12 +251,13 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
         return same_places and _close(declared.values, found.values, schema.datatype)
     if declared.shape != found.shape:
         return False
+    if _close(declared, found, schema.datatype):
+        # For Cosine too: a server keeps uint8 as it is, and a folder that is opened anew all that was inserted.
+        return True
     if schema.distance != "Cosine":
-        return _close(declared, found, schema.datatype)
-    if schema.datatype != "uint8":
-        return _close(_normalized(declared), found, schema.datatype)
-    # A server keeps these as they are; a folder normalizes them like all others.
-    return _close(declared, found, "uint8") or _close(_normalized(declared), found, "float32")
+        return False
+    # A folder normalizes even uint8.
+    return _close(_normalized(declared), found, "float32" if schema.datatype == "uint8" else schema.datatype)
 
 
 def _normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
