@@ -369,7 +369,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(shell, zoo, arguments, w
 def test_a_server_that_is_not_there_is_waited_for_as_long_as_asked(shell, zoo):
     shell.write("all.yaml", CONNECTION, collection(zoo))
 
-    answer = shell.run("apply", "-f", "all.yaml", "--timeout", "5", "-o", "json")
+    answer = shell.run("apply", "-f", "all.yaml", "--timeout", "10", "-o", "json")
 
     assert answer.code == 1
     assert answer.by_name()["main"]["reason"] == "Unreachable"

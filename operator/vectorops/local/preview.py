@@ -33,13 +33,12 @@ from vectorops.local.session import Options, Session, session
 from vectorops.points.declared import declare
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, observe
-from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.collection import claim
 from vectorops.reconcilers.dependencies import Access, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
-from vectorops.reconcilers.pointset import UNMANAGED
+from vectorops.reconcilers.pointset import UNMANAGED, ledger_store, sync_target
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -178,10 +177,9 @@ class _Preview:
         if into.described is None:
             return preview_points.all_new(resource.ref, declaration)
         incarnation = into.mark.incarnation if into.mark else UNMANAGED
-        key = LedgerKey(self._context.installation, resource.ref, into.name, incarnation)
-        store = LedgerStore(into.access.database, into.access.ledger_collection, key, self._context.writer)
-        place = preview_points.Place(store, into.schema, into.described, into.mark)
-        return await preview_points.compared(resource.ref, declaration, place)
+        store = ledger_store(self._context, into.access, resource, into.name, incarnation)
+        to = replace(sync_target(store.key, into.described, collection, into.mark), schema=into.schema)
+        return await preview_points.compared(resource.ref, declaration, store, to)
 
 
 def _connection(resource: Resource) -> ResourcePlan:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.meta import Ref
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
-from vectorops.points.diff import Diff, diff, recover
-from vectorops.points.ledgers import aligned, held_by_others, inheritance
-from vectorops.points.schema import PointSchema
+from vectorops.points.diff import Diff
+from vectorops.points.sync import Target, look
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import UNKNOWN, Entry, Ledger, LedgerStore
-from vectorops.qdrant.marks import Mark, registration_key, registrations
-from vectorops.reconcilers.pointset import former_keys
+from vectorops.qdrant.ledger import LedgerStore
 
 SHOWN_IDS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The collection that the points go to, as Qdrant describes it. mark: as it would be; None if it is its user's."""
-
-    store: LedgerStore
-    schema: PointSchema
-    described: JsonObject
-    mark: Mark | None
 
 
 def all_new(ref: Ref, declaration: Declaration) -> ResourcePlan:
@@ -35,43 +21,15 @@ def all_new(ref: Ref, declaration: Declaration) -> ResourcePlan:
     return _planned(ref, declaration, Diff(insert=tuple(declaration.points.values())))
 
 
-async def compared(ref: Ref, declaration: Declaration, place: Place) -> ResourcePlan:
+async def compared(ref: Ref, declaration: Declaration, store: LedgerStore, target: Target) -> ResourcePlan:
     """For a collection that is there: declared points against what is remembered and what is stored."""
-    store, names = place.store, tuple(sorted(place.schema))
-    own = await store.read()
+    view = await look(store, target, declaration)
     remarks = []
-    if own is None and _was_registered(ref, place):
+    if view.ledger is None and view.ours.rebuilt:
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
-    known = aligned(own or await _first_ledger(ref, declaration, place, names), names)
-    pending = known.pending.entries if known.pending else {}
-    ids = sorted({*declaration.points, *known.entries, *pending}, key=str)
-    stored = await store.database.points(store.key.collection, ids, payload=True, vectors=True)
-    found = diff(declaration, recover(known, declaration, stored, place.schema), stored, place.schema)
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
-    unfinished = own is not None and (own.pending is not None or own.names != names or not _is_registered(ref, place))
-    return _planned(ref, declaration, found, ledger_only=found.empty and unfinished, remarks=remarks)
-
-
-async def _first_ledger(ref: Ref, declaration: Declaration, place: Place, names: tuple[str, ...]) -> Ledger:
-    """What `points.ledgers.begin` would begin with, for a set that has no ledger."""
-    store = place.store
-    if _was_registered(ref, place):
-        stored = await store.database.points(store.key.collection, sorted(declaration.points, key=str))
-        unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
-        return Ledger(names, dict.fromkeys(stored.keys() - await held_by_others(store), unknown))
-    return await inheritance(store, former_keys(store.key, place.mark)) or Ledger(names, {})
-
-
-def _was_registered(ref: Ref, place: Place) -> bool:
-    """Does the collection say that this set has a ledger? One of its user's never does."""
-    return place.mark is not None and _is_registered(ref, place)
-
-
-def _is_registered(ref: Ref, place: Place) -> bool:
-    if place.mark is None:
-        return True
-    key = registration_key(place.store.key.installation, ref)
-    return key in registrations(place.described, place.mark.incarnation)
+    ledger_only = view.ledger is not None and view.diff.empty and not view.nothing_to_write
+    return _planned(ref, declaration, view.diff, ledger_only=ledger_only, remarks=remarks)
 
 
 def _planned(

@@ -118,7 +118,7 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _
     spec: JsonObject = {
         "collectionRef": {"name": mark.name if mark else head["collection"]},
         "points": [],
-        "deletionPolicy": head.get("deletion_policy") or "Delete",
+        "deletionPolicy": head["deletion_policy"],
     }
     where = {"connection": connection.name, "collection": head["collection"], "incarnation": head["incarnation"]}
     return _Left(_deleted(ref, spec, {"target": where}), connection)

@@ -8,43 +8,41 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vectorops.points.declared import Declaration
-from vectorops.points.diff import Stored, recover
+from vectorops.points.diff import recover
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import UNKNOWN, Entries, Entry, Ledger, LedgerKey, LedgerStore, align, owners
 
 
-async def begin(
+async def first(
     store: LedgerStore,
     schema: PointSchema,
     declaration: Declaration,
-    stored: Stored,
     *,
     lost: bool,
     previous: Sequence[LedgerKey],
 ) -> Ledger:
-    """Makes the ledger of a set that has none.
+    """What a set that has no ledger begins with; nothing is written.
 
     lost: the collection says that there was one. What the source still has is taken back into ownership (unless
     another set owns it) and written again; what it no longer has cannot be known, and is left where it is.
     previous: keys under which the same set may have kept it before; the first that is there is inherited. It is left
-    to be removed when the collection says that this one exists: killed before, we inherit again.
+    to be removed when the collection says that the new one exists: killed before, we inherit again.
     """
     names = tuple(sorted(schema))
     if lost:
         unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
-        taken_back = set(stored) & set(declaration.points) - await held_by_others(store)
-        return await store.create(names, dict.fromkeys(taken_back, unknown), rebuilt=True)
-    inherited = await inheritance(store, previous)
+        stored = await store.database.points(store.key.collection, sorted(declaration.points, key=str))
+        return Ledger(names, dict.fromkeys(stored.keys() - await held_by_others(store), unknown), rebuilt=True)
+    inherited = await _inheritance(store, previous)
     if inherited is None:
-        return await store.create(names, {})
+        return Ledger(names, {})
     ids = sorted(inherited.pending.entries if inherited.pending else (), key=str)
     touched = await store.database.points(store.key.collection, ids, payload=True, vectors=True)
-    recovered = recover(aligned(inherited, names), declaration, touched, schema)
-    return await store.create(names, recovered.entries)
+    return Ledger(names, recover(aligned(inherited, names), declaration, touched, schema).entries)
 
 
-async def inheritance(store: LedgerStore, previous: Sequence[LedgerKey]) -> Ledger | None:
+async def _inheritance(store: LedgerStore, previous: Sequence[LedgerKey]) -> Ledger | None:
     """What the same set remembered under a former key: its collection was taken over, or is no longer its user's."""
     for key in previous:
         ledger = await replace(store, key=key).read()

@@ -18,7 +18,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
 from vectorops.points.declared import Declaration, Declared, Failure
 from vectorops.points.diff import Change, Diff, Stored, blurred, diff, entry_of, is_as_declared, recover
-from vectorops.points.ledgers import aligned, begin, held_by_others, inheritance
+from vectorops.points.ledgers import aligned, first, held_by_others
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
 from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, ensure_ledger_collection, owners
@@ -76,8 +76,8 @@ async def sync(store: LedgerStore, target: Target, declaration: Declaration) -> 
 
 
 async def _sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
-    view = await _look(store, target, declaration, await store.read())
-    if view.nothing_to_write and target.expects(view.ledger) and not await _inherits(store, target, view):
+    view = await look(store, target, declaration)
+    if view.nothing_to_write:
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     view = await _make_ours(store, target, declaration, view)
     ledger, rejected, stolen = await _write(store, target, view.ours, view.diff)
@@ -88,14 +88,14 @@ async def _sync(store: LedgerStore, target: Target, declaration: Declaration) ->
     return await _told(store, conflicting, Synced(written, deleted, view.diff.unchanged, failures))
 
 
-async def remove_all(store: LedgerStore, collection: str) -> int:
-    """Deletes all points that the set owns, and then its ledger. Returns how many were deleted; safe to repeat."""
+async def remove_points(store: LedgerStore, collection: str) -> int:
+    """Deletes all points that the set owns. Returns how many were deleted; safe to repeat.
+
+    The ledger stays, to be removed once nothing says any more that it must exist.
+    """
     with _collection_may_go():
         ledger = await store.read()
-        deleted = 0 if ledger is None else await _delete_owned(store, collection, await store.take(ledger))
-        # Also without a ledger: whoever was killed while removing it may have left records.
-        await store.remove()
-        return deleted
+        return 0 if ledger is None else await _delete_owned(store, collection, await store.take(ledger))
 
 
 async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger) -> int:
@@ -121,25 +121,43 @@ def _collection_may_go() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """What was found: the ledger as stored, the same as it should be before anything is written, and what differs."""
+class View:
+    """What was found: the ledger as stored, the same as it should be before anything is written, and what differs.
+
+    registered: does the collection say what is so, that there is a ledger or none?
+    """
 
     ledger: Ledger | None
     ours: Ledger
     stored: Stored
     diff: Diff
+    registered: bool
 
     @property
     def nothing_to_write(self) -> bool:
-        return (self.ledger is None or self.ledger == self.ours) and self.diff.empty
+        if self.ledger is None:
+            return self.registered and not self.ours.entries and self.diff.empty
+        return self.registered and self.ledger == self.ours and self.diff.empty
 
 
-async def _look(store: LedgerStore, target: Target, declaration: Declaration, ledger: Ledger | None) -> _View:
+async def look(store: LedgerStore, target: Target, declaration: Declaration) -> View:
+    """What a pass would find, and do; writes nothing."""
+    ledger = await store.read()
+    known = ledger
+    if known is None:
+        lost = target.registered is True
+        known = await first(store, target.schema, declaration, lost=lost, previous=target.previous)
+    return await _compared(store, target, declaration, ledger, known)
+
+
+async def _compared(
+    store: LedgerStore, target: Target, declaration: Declaration, ledger: Ledger | None, known: Ledger
+) -> View:
     names = tuple(sorted(target.schema))
-    known = ledger or Ledger(names, {})
     ids = {*declaration.points, *known.entries, *(known.pending.entries if known.pending else ())}
     stored = await store.database.points(target.collection, sorted(ids, key=str), payload=True, vectors=True)
     ours = recover(aligned(known, names), declaration, stored, target.schema)
+    ours = replace(ours, deletion_policy=store.deletion_policy)
     found = diff(declaration, ours, stored, target.schema)
     drifted = {change.declared.data.id for change in found.change if change.drifted}
     # Somebody deleted our point, and another set made its own of that id before we came: it is theirs now. Without
@@ -147,26 +165,21 @@ async def _look(store: LedgerStore, target: Target, declaration: Declaration, le
     if drifted and (theirs := drifted & await held_by_others(store)):
         ours = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in theirs})
         found = diff(declaration, ours, stored, target.schema)
-    return _View(ledger, ours, stored, found)
+    return View(ledger, ours, stored, found, target.expects(ledger))
 
 
-async def _inherits(store: LedgerStore, target: Target, view: _View) -> bool:
-    return view.ledger is None and await inheritance(store, target.previous) is not None
-
-
-async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: _View) -> _View:
+async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: View) -> View:
     """Makes us the writer of a ledger without an open window, and looks again if somebody else was."""
     ledger = view.ledger
     if ledger is None:
         await ensure_ledger_collection(
             store.database, store.ledger_collection, replication_factor=target.replication_factor
         )
-        lost = target.registered is True
-        ledger = await begin(store, target.schema, declaration, view.stored, lost=lost, previous=target.previous)
+        ledger = await store.create(view.ours.names, view.ours.entries, rebuilt=view.ours.rebuilt)
     elif ledger.token != store.writer:
         ledger = await store.take(ledger)
     if ledger is not view.ledger:
-        view = await _look(store, target, declaration, ledger)
+        view = await _compared(store, target, declaration, ledger, ledger)
     if target.registered is not True:
         for key in target.previous:
             await replace(store, key=key).remove()
@@ -178,8 +191,8 @@ async def _make_ours(store: LedgerStore, target: Target, declaration: Declaratio
 
 async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
     """Writes down what was found out about the ledger, if anything was."""
-    if ledger.names != ours.names:
-        return await store.rename(ours, ours.names)
+    if (ledger.names, ledger.deletion_policy) != (ours.names, ours.deletion_policy):
+        return await store.restate(ours)
     if ledger.pending is None and ledger.entries == ours.entries:
         return ledger
     return await store.settle(ledger, ours.entries, ours.through)
@@ -295,7 +308,7 @@ async def _delete(
     return len(mine)
 
 
-async def _told(store: LedgerStore, view: _View, synced: Synced) -> Synced:
+async def _told(store: LedgerStore, view: View, synced: Synced) -> Synced:
     """Adds whose points the conflicting ones are."""
     conflicts = view.diff.conflicts
     if not conflicts:

@@ -68,6 +68,7 @@ class Ledger:
     """What the records say. names: the vectors that entries speak of. pending: the window that was left open, if any.
 
     rebuilt: the ledger was lost once, and made again from what the source had.
+    deletion_policy: what becomes of the points when the set goes; for whoever finds the ledger without its resource.
     """
 
     names: tuple[str, ...]
@@ -76,6 +77,7 @@ class Ledger:
     pending: Slot | None = None
     token: str = ""
     rebuilt: bool = False
+    deletion_policy: str = "Delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +110,16 @@ def align(entry: Entry, old: tuple[str, ...], new: tuple[str, ...]) -> Entry:
 
 @dataclass(slots=True)
 class LedgerStore:
-    """Reads and writes the ledger of one PointSet. writer: our token; writes of anybody else's token have no effect."""
+    """Reads and writes the ledger of one PointSet.
+
+    writer: our token; writes of anybody else's token have no effect. deletion_policy: to be remembered in it.
+    """
 
     database: Database
     ledger_collection: str
     key: LedgerKey
     writer: str
+    deletion_policy: str = "Delete"
 
     async def read(self) -> Ledger | None:
         """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing or cannot be
@@ -146,7 +152,7 @@ class LedgerStore:
         """Makes the records, the head last: without it there is no ledger. What is there already, from a try that
         was killed or from another writer, is not overwritten before the token is ours.
         """
-        head = _head(names, rebuilt)
+        head = _head(names, rebuilt, self.deletion_policy)
         base = _base(entries, names, 0)
         slot = {"kind": "slot", "sequence": 0, "state": "free", "new": "", **_pack({}, len(names))}
         await self.database.upsert(self.ledger_collection, [self._record(base), self._record(slot)], insert_only=True)
@@ -194,13 +200,14 @@ class LedgerStore:
         self._expect(base == record.payload)
         return replace(ledger, entries=entries, through=through, pending=None)
 
-    async def rename(self, ledger: Ledger, names: tuple[str, ...]) -> Ledger:
-        """The collection got or lost vectors: entries speak of the new ones from now on. ledger: without an open
-        window; what the slot holds counts no more.
+    async def restate(self, ledger: Ledger) -> Ledger:
+        """The same as `settle`, the head included: the collection got or lost vectors, or the policy changed.
+
+        ledger: aligned, and without an open window; what the slot holds counts no more.
         """
-        entries = {id: align(entry, ledger.names, names) for id, entry in ledger.entries.items()}
+        head = _head(ledger.names, ledger.rebuilt, self.deletion_policy)
         # Both in one request. Should only the base be written after all, its width tells (see `_unpack`).
-        records = [self._record(_base(entries, names, ledger.through)), self._record(_head(names, ledger.rebuilt))]
+        records = [self._record(_base(ledger.entries, ledger.names, ledger.through)), self._record(head)]
         await self._write(records, older=_beyond(ledger.through))
         return await self._taken()
 
@@ -333,11 +340,27 @@ def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
     # Whoever took only some of the records has to take them all again.
     tokens = {head["token"], base["token"], slot["token"]}
     token = head["token"] if len(tokens) == 1 else ""
-    return Ledger(names, _unpack(base, len(names)), base["through"], pending, token, bool(head.get("rebuilt")))
+    return Ledger(
+        names,
+        _unpack(base, len(names)),
+        base["through"],
+        pending,
+        token,
+        rebuilt=bool(head.get("rebuilt")),
+        deletion_policy=head["deletion_policy"],
+    )
 
 
-def _head(names: tuple[str, ...], rebuilt: bool) -> JsonObject:
-    return {"kind": "head", "generation": 0, "bits": 0, "parts": 1, "vectors": list(names), "rebuilt": rebuilt}
+def _head(names: tuple[str, ...], rebuilt: bool, deletion_policy: str) -> JsonObject:
+    return {
+        "kind": "head",
+        "generation": 0,
+        "bits": 0,
+        "parts": 1,
+        "vectors": list(names),
+        "rebuilt": rebuilt,
+        "deletion_policy": deletion_policy,
+    }
 
 
 def _base(entries: Entries, names: tuple[str, ...], through: int) -> JsonObject:

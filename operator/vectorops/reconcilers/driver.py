@@ -31,8 +31,8 @@ PROBE_SECONDS: Final = 60.0
 BLIPS: Final = frozenset(
     {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING, Reason.KUBERNETES_API}
 )
-"""Reasons that pass by themselves, as those that a restart of Qdrant or of the API server produces. Not ConnectionNotReady: a
-connection has waited that long itself before it says so.
+"""Reasons that pass by themselves, as those that a restart of Qdrant or of the API server produces. Not
+ConnectionNotReady: a connection has waited that long itself before it says so.
 """
 SEEN_BY_OTHERS: Final = ("collection", "observedGeneration")
 """What of a status, beside Ready, others act upon: where their points go, and whether Ready speaks of a new URL."""

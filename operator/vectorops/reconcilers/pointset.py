@@ -8,13 +8,13 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.errors import Waiting
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.schema import schema_of
-from vectorops.points.sync import Synced, Target, remove_all, sync
+from vectorops.points.sync import Synced, Target, remove_points, sync
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
 from vectorops.reconcilers.base import Context, Outcome, conditions
@@ -37,6 +37,7 @@ UNMANAGED: Final = "unmanaged"
 next.
 """
 SHOWN_FAILURES: Final = 10
+CONFLICT_SECONDS: Final = 60.0
 
 
 class PointSetReconciler:
@@ -62,12 +63,14 @@ class PointSetReconciler:
             return _progressing(resource, where)
         schema = schema_of(found)
         declaration = declare(spec.points, schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as)
-        store = _store(context, access, resource.ref, name, incarnation)
-        synced = await sync(store, _sync_target(store.key, found, collection, mark), declaration)
+        store = ledger_store(context, access, resource, name, incarnation)
+        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration)
         logger.debug(
             "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
         )
-        return Outcome(_status(resource, where, declaration, synced))
+        # Whoever holds a contested id may give it up, and cannot tell us.
+        again = CONFLICT_SECONDS if synced.conflicts else None
+        return Outcome(_status(resource, where, declaration, synced), requeue_after=again)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -99,7 +102,8 @@ def _not_ready(collection: Resource, why: str) -> Waiting:
     return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
 
 
-def _sync_target(ledger_key: LedgerKey, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
+def sync_target(ledger_key: LedgerKey, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
+    """Where the points of a set go. found: the collection as Qdrant describes it; mark: what `_owned` gives."""
     key = registration_key(ledger_key.installation, ledger_key.point_set)
     return Target(
         collection=ledger_key.collection,
@@ -121,9 +125,13 @@ def former_keys(key: LedgerKey, mark: Mark | None) -> tuple[LedgerKey, ...]:
     return taken_over + users
 
 
-def _store(context: Context, access: Access, ref: Ref, collection: str, incarnation: str) -> LedgerStore:
-    key = LedgerKey(context.installation, ref, collection, incarnation)
-    return LedgerStore(access.database, access.ledger_collection, key, context.writer)
+def ledger_store(
+    context: Context, access: Access, resource: Resource, collection: str, incarnation: str
+) -> LedgerStore:
+    """The ledger of a set in one physical collection."""
+    key = LedgerKey(context.installation, resource.ref, collection, incarnation)
+    policy = _deletion_policy(resource)
+    return LedgerStore(access.database, access.ledger_collection, key, context.writer, deletion_policy=policy)
 
 
 async def _remembered(context: Context, resource: Resource) -> PointSetTarget | None:
@@ -145,7 +153,7 @@ async def _remembered(context: Context, resource: Resource) -> PointSetTarget | 
 
 async def _clean_up(context: Context, resource: Resource, where: PointSetTarget) -> None:
     access = await cleanup_access(context, resource.meta.namespace, where.connection)
-    store = _store(context, access, resource.ref, where.collection, where.incarnation)
+    store = ledger_store(context, access, resource, where.collection, where.incarnation)
     found = await access.database.collection(where.collection)
     mark = mark_of(found, where.collection) if found else None
     # Killed, or deleted, before the first pass after the collection changed hands, it has its former ledger still.
@@ -156,14 +164,15 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
             await each.remove()
         return
     if _deletion_policy(resource) == "Delete":
-        deleted = sum([await remove_all(each, where.collection) for each in stores])
+        deleted = sum([await remove_points(each, where.collection) for each in stores])
         logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
-    else:
-        for each in stores:
-            await each.remove()
+    # Before the ledger goes: one that is registered and gone counts as lost, and a set of the same name that is made
+    # later would take back whatever then stands under its ids.
     key = registration_key(context.installation, resource.ref)
     if key in registrations(found, where.incarnation):
         await access.database.update_collection(where.collection, {"metadata": {key: None}})
+    for each in stores:
+        await each.remove()
 
 
 def _deletion_policy(resource: Resource) -> str:

@@ -1,6 +1,6 @@
 """One collection with the points of several sets and of strangers in it: what the tests of points are written in.
 
-Nothing here starts an operator: `sync` and `remove_all` are called as the PointSet reconciler calls them.
+Nothing here starts an operator: `sync` and `remove_points` are called as the PointSet reconciler calls them.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from vectorops.errors import OutcomeUnknown
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.schema import schema_of
-from vectorops.points.sync import Synced, Target, remove_all, sync
+from vectorops.points.sync import Synced, Target, remove_points, sync
 from vectorops.qdrant.database import Database, PointData, PointId, Sparse, StoredPoint, VectorData
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
 from vectorops.qdrant.marks import registration_key, registrations
@@ -150,7 +150,10 @@ class Scene:
         return await sync(self.store(owner, installation, writer, database), target, declaration)
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
-        return await remove_all(self.store(owner, database=database), self.collection)
+        store = self.store(owner, database=database)
+        deleted = await remove_points(store, self.collection)
+        await store.remove()
+        return deleted
 
     async def declared(self, *points: JsonObject, store_id_as: str | None = None) -> Declaration:
         schema = schema_of(await self._described())

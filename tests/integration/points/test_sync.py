@@ -10,6 +10,7 @@ from integration.points.scene import VECTORS, Killed, Watched, killed_after, poi
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.points.identity import point_id
+from vectorops.points.ledgers import aligned
 from vectorops.points.sync import sync
 from vectorops.qdrant.database import PayloadChange, PointData
 
@@ -516,7 +517,7 @@ async def test_vectors_that_the_collection_gets_or_loses_are_no_reason_to_write_
     store, target = scene.store(), await scene.target()
     declaration = await scene.declared(*PLAIN)
     ledger = await store.take(await store.read())
-    await store.rename(ledger, ("another", "image", "text", "zero"))
+    await store.restate(aligned(ledger, ("another", "image", "text", "zero")))
     watched = Watched(scene.database)
 
     synced = await sync(scene.store(database=watched), target, declaration)

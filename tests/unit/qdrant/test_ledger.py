@@ -86,7 +86,7 @@ def records(*, through=0, sequence=0, tokens=("w", "w", "w"), new=()):
     base = _base({1: Entry(20, (21, ABSENT))}, NAMES, through)
     window: Entries = {2: Entry(30, (31, 32)), 1: Entry(TOMBSTONE, (TOMBSTONE, TOMBSTONE))}
     slot = {"kind": "slot", "sequence": sequence, "state": "open", "new": _pack_flags(new, window), **_pack(window, 2)}
-    found = (_head(NAMES, rebuilt=False), base, slot)
+    found = (_head(NAMES, rebuilt=False, deletion_policy="Delete"), base, slot)
     return [{**record, "token": token} for record, token in zip(found, tokens, strict=True)]
 
 
