@@ -3,7 +3,8 @@ calls of one reconciliation.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,12 @@ import pytest
 
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Transient
+from vectorops.errors import Rejected, Transient
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
+from vectorops.qdrant.database import PointData
 from vectorops.qdrant.embedded import Embedded
-from vectorops.qdrant.marks import mark_of
+from vectorops.qdrant.marks import MARK_KEY, mark_of
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
@@ -54,6 +56,15 @@ class Park:
         await runner.run(asyncio.get_running_loop().time() + 3)
         found = {ref.name: cluster.now(ref) for ref in cluster.refs}
         return {name: one for name, one in found.items() if one is not None}
+
+    async def delete(self, found: dict[str, Resource], name: str) -> None:
+        """Deletes one of the resources that `declare` returned, and looks at nothing else."""
+        doomed = found[name]
+        doomed = replace(doomed, meta=doomed.meta.model_copy(update={"deletion_timestamp": "2026-01-01T00:00:00Z"}))
+        cluster = LocalCluster([*(one for one in found.values() if one.ref != doomed.ref), doomed], {})
+        context = Context(cluster, Databases(lambda _, __: self.folder), "test", writer="another")
+        await Driver(context, RECONCILERS).run(doomed.ref)
+        assert cluster.now(doomed.ref) is None
 
     async def lion(self) -> dict[str, list[float]]:
         """The stored vectors of point 1."""
@@ -154,3 +165,31 @@ async def test_a_correction_is_told_once_it_is_done_and_not_at_each_try(
     assert len(tries) == 3
     assert park.events.count("DriftCorrected") == 1
     assert await park.folder.aliases() == {"docs": "zoo"}
+
+
+async def test_a_set_takes_its_points_along_although_somebody_wiped_the_mark(park: Park) -> None:
+    """What the set entered itself tells that this is the collection which holds them."""
+    found = await park.declare({"vectors": [TEXT]}, LION)
+    await park.folder.update_collection("zoo", {"metadata": {MARK_KEY: None}})
+
+    await park.delete(found, "animals")
+
+    assert await park.folder.points("zoo", [1]) == {}
+
+
+async def test_points_get_through_a_proxy_that_takes_short_requests_only(
+    park: Park, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ingress takes 1 MiB unless told otherwise."""
+    write = park.folder.upsert
+
+    async def upsert(name: str, points: Sequence[PointData], **how: Any) -> None:
+        if name == "zoo" and len(points) > 2:
+            raise Rejected(Reason.REQUEST_REJECTED, "the request is too long for the server", status=413)
+        await write(name, points, **how)
+
+    monkeypatch.setattr(park.folder, "upsert", upsert)
+    found = await park.declare({"vectors": [TEXT]}, *({**LION, "id": id} for id in range(9)))
+
+    assert found["animals"].ready
+    assert len(await park.folder.points("zoo", range(9))) == 9

@@ -25,7 +25,7 @@ from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerS
 
 Item = TypeVar("Item")
 
-BAD_CONTENT: Final = frozenset({400, 422})
+BAD_CONTENT: Final = frozenset({400, 413, 422})
 """Status codes by which Qdrant refuses what a request holds, so that sending it in halves finds the culprit."""
 
 

@@ -158,7 +158,11 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
     mark = mark_of(found, where.collection) if found else None
     # Killed, or deleted, before the first pass after the collection changed hands, it has its former ledger still.
     stores = [store, *(replace(store, key=key) for key in former_keys(store.key, mark))]
-    if found is None or where.incarnation not in {mark.incarnation if mark else UNMANAGED, UNMANAGED}:
+    key = registration_key(context.installation, resource.ref)
+    entered = found is not None and key in registrations(found, where.incarnation)
+    # What the set entered tells the incarnation, too, where somebody wiped the mark.
+    current = mark.incarnation if mark else where.incarnation if entered else UNMANAGED
+    if found is None or where.incarnation not in {current, UNMANAGED}:
         # The physical collection that held the points is gone, and they with it.
         for each in stores:
             await each.remove()
@@ -168,8 +172,7 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
         logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
     # Before the ledger goes: one that is registered and gone counts as lost, and a set of the same name that is made
     # later would take back whatever then stands under its ids.
-    key = registration_key(context.installation, resource.ref)
-    if key in registrations(found, where.incarnation):
+    if entered:
         await access.database.update_collection(where.collection, {"metadata": {key: None}})
     for each in stores:
         await each.remove()
