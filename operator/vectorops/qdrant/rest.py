@@ -15,6 +15,8 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from vectorops.api.reasons import Reason
+from vectorops.errors import Rejected
 from vectorops.qdrant import errors
 from vectorops.qdrant.traffic import Traffic
 
@@ -65,7 +67,11 @@ class Rest:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path."""
+    """A name as one segment of a path. Raises Rejected for those that lead elsewhere: the path of a vector `..` is
+    that of its collection, for the client and for every proxy, and a DELETE there would take all of it.
+    """
+    if name in {".", ".."}:
+        raise Rejected(Reason.INVALID_SPEC, f"the name {name!r} cannot be part of a URL; choose another", status=400)
     return quote(name, safe="")
 
 
