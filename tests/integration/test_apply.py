@@ -347,6 +347,7 @@ def test_an_invalid_manifest_in_any_file_stops_everything(shell, place, zoo):
     [
         (["-f", "missing.yaml"], "missing.yaml: No such file or directory"),
         (["-f", "all.yaml", "--qdrant", "localhost:6333"], "http://localhost:6333"),
+        (["-f", "all.yaml", "--qdrant", ""], "a URL or a folder is expected"),
         (["-f", "all.yaml", "--qdrant", "all.yaml"], "is a file"),
         (["-f", "all.yaml", "--qdrant", "all.yaml/storage"], "Not a directory"),
         (["-f", "all.yaml", "--qdrant", "http://key@localhost"], "without a key"),

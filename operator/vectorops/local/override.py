@@ -48,6 +48,9 @@ class Override:
     @classmethod
     def parse(cls, given: str, api_key: str | None) -> Override:
         """Raises WrongTarget."""
+        if not given:
+            # A variable that is not set, most likely. As a path it would be the working directory.
+            raise WrongTarget("a URL or a folder is expected; for the working directory, write .")
         if re.match(r"[a-z][a-z0-9+.-]*://", given, re.IGNORECASE):
             if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", given):
                 raise WrongTarget("a URL as http://localhost:6333 is expected, without a key or a query in it")
