@@ -239,8 +239,13 @@ def _run(coroutine: Any) -> Any:
     """Runs it to its end. ^C ends it between two requests; the next run goes on from there."""
     import asyncio
 
+    from vectorops.errors import VectorOpsError
+
     try:
         return asyncio.run(coroutine)
+    except VectorOpsError as error:
+        # Met outside of any one resource, as in looking for what to prune.
+        _fail(f"{error.reason}: {error}; run the same command again to go on", NOT_READY)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on", INTERRUPTED)
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from qdrant_client import QdrantClient, models
 
@@ -243,6 +244,19 @@ def test_prune_touches_nothing_of_another_owner_or_of_nobody(shell, place, zoo):
 
     assert (answer.code, answer.err) == (0, "")
     assert (place.ids(theirs), place.ids(nobodys)) == ({"1"}, {"7"})
+
+
+def test_a_name_that_no_url_can_hold_does_not_stop_prune(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant()
+    foreign = httpx.put(
+        f"{qdrant.url}/collections/%2E%2E", json={"vectors": {"size": 2, "distance": "Dot"}}, timeout=30
+    )
+    assert foreign.is_success
+    shell.write("all.yaml", collection(zoo))
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", qdrant.url, "--owner", zoo, "--prune")
+
+    assert (answer.code, answer.err) == (0, "")
 
 
 def test_an_id_that_a_pruned_set_held_is_taken_by_the_set_that_declares_it_now(shell, place, zoo):

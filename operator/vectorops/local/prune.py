@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
+from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import first_day
 from vectorops.local.session import Session
@@ -89,7 +90,13 @@ def _is_ours(mark: Mark, installation: str) -> bool:
 async def _marks(database: Database) -> list[Mark]:
     found = []
     for name in await database.collection_names():
-        collection = await database.collection(name)
+        try:
+            collection = await database.collection(name)
+        except Rejected as error:
+            if error.reason != Reason.INVALID_SPEC:
+                raise
+            # Somebody else's name that cannot be asked for, as `..`: nothing of ours can be called that.
+            continue
         try:
             mark = mark_of(collection or {}, name)
         except Terminal:
