@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.reconcilers.base import Namespace, Secret
-from vectorops.reconcilers.references import target
+from vectorops.reconcilers.references import refers
 
 ORDER: Final = ("QdrantConnection", "QdrantCollection", "PointSet")
 """Kinds, each after what it needs."""
@@ -70,7 +70,7 @@ class LocalCluster:
         return self.now(ref)
 
     async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        return [one for ref, one in self._resources.items() if ref.kind == kind and target(one) == refers_to]
+        return [one for ref, one in self._resources.items() if ref.kind == kind and refers(one, refers_to)]
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         data = self._secrets.get((namespace, name))

@@ -132,7 +132,7 @@ class _Preview:
             remark = (
                 f"changed by others; driftPolicy is Report, so plan {todo.drift_hash} must be approved to put it right:"
             )
-            return planned(resource.ref, remarks=[remark, *todo.describe(found.points)])
+            return planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
         return _collection_planned(resource.ref, todo, mark, approved=approved)
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:

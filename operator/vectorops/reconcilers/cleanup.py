@@ -36,6 +36,8 @@ async def finalize(context: Context, resource: Resource, clean_up: Callable[[], 
             return await _let_go(context, resource, f"its namespace has been terminating for ten minutes ({words})")
         raise
     if blocked is not None:
+        if await _is_overdue(context, resource):
+            return await _let_go(context, resource, "its namespace has been terminating for ten minutes")
         return blocked
     await context.cluster.set_finalizer(resource, False)
     return Outcome(None)
@@ -47,9 +49,10 @@ async def _is_overdue(context: Context, resource: Resource) -> bool:
 
 
 async def _let_go(context: Context, resource: Resource, why: str) -> Outcome:
+    # First, so that a conflict, after which we come here again, is not told as a second letting go.
+    await context.cluster.set_finalizer(resource, False)
     message = f"let go without cleaning up: {why}; what it had in Qdrant stays there"
     logger.warning(message, extra={"resource": str(resource.ref), "reason": "CleanupSkipped"})
     await context.cluster.event(resource, "CleanupSkipped", message, warning=True)
     metrics.FINALIZERS_LET_GO.labels(kind=resource.kind).inc()
-    await context.cluster.set_finalizer(resource, False)
     return Outcome(None)

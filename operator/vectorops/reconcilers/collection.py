@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Final
 
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
@@ -25,8 +24,6 @@ from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
 logger = logging.getLogger(__name__)
-
-SETTLING_SECONDS: Final = 1.0
 
 
 class CollectionReconciler:
@@ -58,9 +55,12 @@ class CollectionReconciler:
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
-        # Qdrant may show a deleted index for a moment; whether it is gone is seen at the next look.
-        again = SETTLING_SECONDS if applied.plan.doable else None
-        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved), requeue_after=again)
+        if applied.plan.doable:
+            # Qdrant may show a deleted index for a moment. Or somebody else undoes what we do: the backoff keeps us from
+            # fighting over it.
+            left = "; ".join(line for step in applied.plan.doable for line in step.lines)
+            raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {wanted.name!r}: {left}")
+        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved))
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
