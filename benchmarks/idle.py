@@ -3,7 +3,8 @@
 PYTHONPATH=tests python benchmarks/idle.py
 
 100 resources are made Ready; then the operator, with the settings that ship, is watched for three minutes. Exits with 1
-if a resourceVersion moved or Qdrant answered a write.
+if a resourceVersion moved or Qdrant answered a write. With `--resync-seconds 30` all resources are also compared again,
+some five times.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import typer
 from stage import Stage, measured, raised, sum_of
 
 
-async def measure(minutes: float, collections: int, sets_each: int) -> bool:
+async def measure(minutes: float, collections: int, sets_each: int, resync_seconds: float) -> bool:
     """Prints the figures; returns whether it was idle indeed."""
-    async with raised() as stage:
+    async with raised(f"--resync-seconds={resync_seconds:g}") as stage:
         bare = measured(stage.operator)
         await stage.apply_all(resources(stage, collections, sets_each))
         count = 1 + collections * (1 + sets_each)
@@ -55,9 +56,9 @@ def resources(stage: Stage, collections: int, sets_each: int) -> list[dict[str, 
     return made
 
 
-def main(minutes: float = 3.0, collections: int = 33, sets_each: int = 2) -> None:
+def main(minutes: float = 3.0, collections: int = 33, sets_each: int = 2, resync_seconds: float = 600.0) -> None:
     """Watch an idle operator."""
-    sys.exit(not asyncio.run(measure(minutes, collections, sets_each)))
+    sys.exit(not asyncio.run(measure(minutes, collections, sets_each, resync_seconds)))
 
 
 if __name__ == "__main__":
