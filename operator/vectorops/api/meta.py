@@ -49,8 +49,14 @@ ObjectName = Annotated[
 ]
 """The name of an object in the same namespace (RFC 1123 subdomain)."""
 
-CollectionName = Annotated[str, Field(min_length=1, max_length=255, pattern=r'^[^/\\:*?"<>|\x00\x1f]+$')]
-"""What Qdrant 1.16 accepts as a collection's name. It checks no alias, so that `a/b` would be out of reach: we do."""
+_IN_NAMES: Final = r'[^/\\:*?"<>|\x00\x1f]'
+_NO_DOT: Final = r'[^./\\:*?"<>|\x00\x1f]'
+_COLLECTION_NAME: Final = rf"^({_NO_DOT}{_IN_NAMES}*|\.{_NO_DOT}{_IN_NAMES}*|\.\.{_IN_NAMES}+)$"
+
+CollectionName = Annotated[str, Field(min_length=1, max_length=255, pattern=_COLLECTION_NAME)]
+"""What Qdrant 1.16 accepts as a collection's name, but for `.` and `..`, which lead elsewhere in the path of a
+request. It checks no alias, so that `a/b` would be out of reach: we do.
+"""
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 """A name without further rules: of a vector, of a payload field."""

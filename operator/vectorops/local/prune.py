@@ -16,6 +16,7 @@ from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import first_day
 from vectorops.local.session import Session
 from vectorops.qdrant.database import Database
+from vectorops.qdrant.ledger import FORMAT
 from vectorops.qdrant.marks import Mark, mark_of
 from vectorops.reconcilers.dependencies import Access, cleanup_access
 
@@ -115,7 +116,8 @@ async def _ledger_heads(access: Access) -> list[JsonObject]:
         if error.status != 404:
             raise
         return []
-    return [record.payload for record in records]
+    # Of a newer format: whoever wrote it, this version cannot tell what it says.
+    return [record.payload for record in records if record.payload.get("format") == FORMAT]
 
 
 def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _Left:
@@ -125,7 +127,7 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _
     spec: JsonObject = {
         "collectionRef": {"name": mark.name if mark else head["collection"]},
         "points": [],
-        "deletionPolicy": head["deletion_policy"],
+        "deletionPolicy": head.get("deletion_policy", "Retain"),
     }
     where = {"connection": connection.name, "collection": head["collection"], "incarnation": head["incarnation"]}
     return _Left(_deleted(ref, spec, {"target": where}), connection)

@@ -17,6 +17,11 @@ PATIENCE_SECONDS: Final = 600.0
 """A namespace that is being deleted is held up for so long, and no longer."""
 
 
+def has_left(resource: Resource) -> bool:
+    """Is a resource that is being deleted done here? What still holds it is somebody else's finalizer."""
+    return resource.deleting and FINALIZER not in resource.meta.finalizers
+
+
 async def finalize(context: Context, resource: Resource, clean_up: Callable[[], Awaitable[Outcome | None]]) -> Outcome:
     """Runs `clean_up` and removes the finalizer when it is done.
 
@@ -36,8 +41,6 @@ async def finalize(context: Context, resource: Resource, clean_up: Callable[[], 
             return await _let_go(context, resource, f"its namespace has been terminating for ten minutes ({words})")
         raise
     if blocked is not None:
-        if await _is_overdue(context, resource):
-            return await _let_go(context, resource, "its namespace has been terminating for ten minutes")
         return blocked
     await context.cluster.set_finalizer(resource, False)
     return Outcome(None)

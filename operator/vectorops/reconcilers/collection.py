@@ -18,7 +18,7 @@ from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of, new_incarnation
 from vectorops.reconcilers.base import Context, Outcome, conditions
-from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -56,8 +56,8 @@ class CollectionReconciler:
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
         if applied.plan.doable:
-            # Qdrant may show a deleted index for a moment. Or somebody else undoes what we do: the backoff keeps us from
-            # fighting over it.
+            # Qdrant may show a deleted index for a moment. Or somebody else undoes what we do: the backoff keeps us
+            # from fighting over it.
             left = "; ".join(line for step in applied.plan.doable for line in step.lines)
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {wanted.name!r}: {left}")
         return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved))
@@ -244,7 +244,8 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     """Deletes the collection if it is ours, after the PointSets that fill it. Returns what it waits for, if
     anything.
     """
-    point_sets = await context.cluster.list("PointSet", refers_to=resource.ref)
+    referring = await context.cluster.list("PointSet", refers_to=resource.ref)
+    point_sets = [point_set for point_set in referring if not has_left(point_set)]
     if point_sets:
         return _blocked(resource, point_sets)
     name = physical_name(resource)

@@ -12,7 +12,7 @@ from vectorops.api.reasons import Reason
 from vectorops.qdrant.connect import require_supported
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Outcome, conditions
-from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
@@ -42,6 +42,7 @@ class ConnectionReconciler:
                 str(referrer.ref)
                 for kind in ("QdrantCollection", "PointSet")
                 for referrer in await context.cluster.list(kind, refers_to=resource.ref)
+                if not has_left(referrer)
             ]
             if needed_by:
                 return await self._keep_serving(context, resource, needed_by)

@@ -213,19 +213,22 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
 
 def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, rebuilt: bool) -> list[JsonObject]:
     if not shown:
-        message = f"{counts.synced} points are as declared"
+        message = f"{_points(counts.synced)} as declared"
         if rebuilt:
             message += "; the ledger was lost once: points that left the set before that may still be stored"
         return conditions(True, Reason.LEDGER_LOST if rebuilt else Reason.SUCCEEDED, message)
     first = shown[0]
-    message = (
-        f"{counts.failed} of {counts.desired} points failed, {counts.conflicts} are held by others; "
-        f"first: point {first['id']!r}: {first['reason']}"
-    )
+    parts = [f"{counts.failed} of {_points(counts.desired)} failed"] if counts.failed else []
+    parts += [f"{counts.conflicts} of {_points(counts.desired)} held by others"] if counts.conflicts else []
+    message = f"{', '.join(parts)}; first: point {first['id']!r}: {first['reason']}"
     if not complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
     return conditions(False, reason, message, stalled=True)
+
+
+def _points(count: int) -> str:
+    return f"{count:,} point{'' if count == 1 else 's'}"
 
 
 def _held_by(owner: str) -> str:
