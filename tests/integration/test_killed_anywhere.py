@@ -59,7 +59,7 @@ class Moment(NamedTuple):
         method, _, path = self.call.partition(" ")
         path = re.sub(r"^/collections/[^/]+", "/collections/{name}", path)
         asks = path in READING_POSTS | READING_METHODS or path.endswith("/selfsubjectaccessreviews")
-        return method != "GET" and not asks
+        return method != "GET" and not (method == "POST" and asks)
 
 
 class Kill(NamedTuple):
