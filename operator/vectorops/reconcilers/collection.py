@@ -42,7 +42,7 @@ class CollectionReconciler:
             return _compared(resource, wanted, found, version)
 
         mark = await claim(context, resource, spec, found, mismatches(wanted, found, version=version))
-        await context.cluster.set_finalizer(resource, True)
+        resource = await context.cluster.set_finalizer(resource, True)
         todo = plan(wanted, found, version=version, last_applied=mark.last_applied)
         reported = spec.drift_policy == "Report" and todo.is_drift
         approved = _is_approved(resource, todo.drift_hash if reported else todo.hash)
@@ -51,7 +51,7 @@ class CollectionReconciler:
             mark = replace(mark, last_applied=todo.last.to_json())
             if mark != found.mark:
                 await database.update_collection(found.name, {"metadata": mark.metadata()})
-            return Outcome(_status(resource, wanted, todo, mark, drifted=True))
+            return Outcome(_status(resource, wanted, todo, mark, drifted=True), resource=resource)
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
@@ -60,7 +60,7 @@ class CollectionReconciler:
             # from fighting over it.
             left = "; ".join(line for step in applied.plan.doable for line in step.lines)
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {wanted.name!r}: {left}")
-        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved))
+        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved), resource=resource)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:

@@ -72,4 +72,4 @@ def _answer(
     resource: Resource, server: ServerStatus, told: list[JsonObject], *, look_again_seconds: float = CHECK_SECONDS
 ) -> Outcome:
     status = {**without_conditions(resource.status), "server": server.dump(), "conditions": told}
-    return Outcome(status, requeue_after=look_again_seconds)
+    return Outcome(status, requeue_after=look_again_seconds, resource=resource)

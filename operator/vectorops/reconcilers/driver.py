@@ -102,7 +102,9 @@ class Driver:
         self._failing_since.pop(ref, None)
         if outcome.status is None:
             return Verdict(told=True)
-        return await self._tell(resource, outcome.status, Verdict(requeue_after=outcome.requeue_after))
+        return await self._tell(
+            outcome.resource or resource, outcome.status, Verdict(requeue_after=outcome.requeue_after)
+        )
 
     async def _reconcile(self, context: Context, resource: Resource) -> Outcome:
         reconciler = self._reconcilers[resource.kind]

@@ -70,7 +70,7 @@ class PointSetReconciler:
         )
         # Whoever holds a contested id may give it up, and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None
-        return Outcome(_status(resource, where, declaration, synced), requeue_after=again)
+        return Outcome(_status(resource, where, declaration, synced), requeue_after=again, resource=resource)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -186,7 +186,7 @@ def _deletion_policy(resource: Resource) -> str:
 def _progressing(resource: Resource, where: JsonObject) -> Outcome:
     told = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
     status = {**without_conditions(resource.status), "target": where, "conditions": told}
-    return Outcome(status, requeue_after=0.0)
+    return Outcome(status, requeue_after=0.0, resource=resource)
 
 
 def _status(resource: Resource, where: JsonObject, declaration: Declaration, synced: Synced) -> JsonObject:

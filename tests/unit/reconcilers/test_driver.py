@@ -153,6 +153,19 @@ async def test_what_waits_looks_again_by_itself_should_the_wake_up_be_lost(world
     assert (verdict.backoff, verdict.requeue_after) == (False, 60.0)
 
 
+async def test_the_status_is_written_to_the_version_that_setting_the_finalizer_left(world: World) -> None:
+    assert world.resource is not None
+    newer = world.resource.meta.model_copy(update={"resource_version": "2"})
+    left = replace(world.resource, meta=newer)
+
+    async def act() -> Outcome:
+        return replace(DONE, resource=left)
+
+    world.act = act
+    await world.driver.run(REF)
+    assert world.resource.meta.resource_version == "2"
+
+
 async def test_a_fault_of_ours_is_told_as_one_and_tried_again(world: World) -> None:
     world.raises(ZeroDivisionError("secret detail"))
     verdict = await world.driver.run(REF)
