@@ -4,6 +4,7 @@ import base64
 import json
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -400,10 +401,15 @@ def test_an_interrupt_ends_it_with_130_and_no_traceback(shell, start_qdrant: Sta
     process = subprocess.Popen(command, cwd=shell.folder, stderr=subprocess.PIPE, text=True, env=shell.environment())
     # The flag's folder or server is looked at only after everything is loaded; a connection shows that it is.
     _until_connected(qdrant, process)
+    # While it waits for an answer: a cancellation in the very turn in which the connection comes up is lost in anyio.
+    time.sleep(1)
 
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    qdrant.resume()
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        qdrant.resume()
 
     assert process.returncode == 130
     assert said == "interrupted; run the same command again to go on\n"

@@ -774,9 +774,9 @@ async def test_a_collection_waits_for_a_set_that_is_being_deleted(team: Team, ap
     name = unique("waits")
     await team.collection(name, deletionPolicy="Delete")
     await team.points(name, name, [point(1, 1, 0, 0)])
-    # Somebody else's finalizer keeps the set a while.
-    held = {"metadata": {"finalizers": ["vectorops.dev/cleanup", "example.com/hold"]}}
-    await api.patch("PointSet", team.namespace, name, held)
+    # What it cannot read it will not act upon.
+    damaged = models.Filter(must=[_is("kind", "base"), _is("collection", name)])
+    await stored.client.delete("vectorops-ledger", damaged)
     await api.delete("PointSet", team.namespace, name)
 
     await api.delete("QdrantCollection", team.namespace, name)
@@ -786,9 +786,27 @@ async def test_a_collection_waits_for_a_set_that_is_being_deleted(team: Team, ap
     assert name in message(waiting)
     assert await stored.exists(name)
 
-    await api.patch("PointSet", team.namespace, name, {"metadata": {"finalizers": None}})
+    await api.annotate("PointSet", team.namespace, name, {"vectorops.dev/skip-cleanup": "true"})
     await api.wait_gone("QdrantCollection", team.namespace, name)
     assert not await stored.exists(name)
+
+
+async def test_a_collection_waits_for_no_set_that_only_somebody_elses_finalizer_holds(
+    team: Team, api: KubeApi, stored: Stored
+) -> None:
+    name = unique("left")
+    await team.collection(name, deletionPolicy="Delete")
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    held = {"metadata": {"finalizers": ["vectorops.dev/cleanup", "example.com/hold"]}}
+    await api.patch("PointSet", team.namespace, name, held)
+    await api.delete("PointSet", team.namespace, name)
+
+    await api.delete("QdrantCollection", team.namespace, name)
+    await api.wait_gone("QdrantCollection", team.namespace, name)
+
+    assert not await stored.exists(name)
+    assert await api.find("PointSet", team.namespace, name) is not None
+    await api.patch("PointSet", team.namespace, name, {"metadata": {"finalizers": None}})
 
 
 async def test_cocoindex_05_what_was_retained_is_found_again_and_not_written_again(
@@ -1117,3 +1135,7 @@ async def test_peers_06_status_is_a_subresource_that_nobody_writes_by_applying(t
 
     assert await team.get("QdrantCollection", name) == before
     assert before["metadata"]["generation"] == before["status"]["observedGeneration"] == 1
+
+
+def _is(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
