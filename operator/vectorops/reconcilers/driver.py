@@ -80,6 +80,7 @@ class Driver:
         self._reconcilers = reconcilers
         self._now = now
         self._failing_since: dict[Ref, datetime] = {}
+        self._untold: set[Ref] = set()
 
     async def run(self, ref: Ref) -> Verdict:
         """Reconciles one resource. Never raises for what is wrong with a resource or a database.
@@ -89,6 +90,7 @@ class Driver:
         resource = await self._context.cluster.get(ref)
         if resource is None:
             self._failing_since.pop(ref, None)
+            self._untold.discard(ref)
             return Verdict(told=True)
         try:
             outcome = await self._reconcile(self._context, resource)
@@ -146,8 +148,14 @@ class Driver:
             new = {**new, "lastHandledReconcileAt": token}
         merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)
         if merged == resource.status:
-            return replace(verdict, status=merged)
+            told = resource.ref in self._untold
+            self._untold.discard(resource.ref)
+            return replace(verdict, status=merged, told=told)
+        # Until the answer is there: if it is lost, the status may be written all the same, and the next look finds
+        # nothing new to write; those who hang on this resource must be woken even so.
+        self._untold.add(resource.ref)
         await self._context.cluster.write_status(resource, merged)
+        self._untold.discard(resource.ref)
         before, after = status.ready_reason(resource.status), status.ready_reason(merged)
         if before != after:
             await self._announce(resource, merged, after)

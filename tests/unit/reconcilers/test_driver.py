@@ -166,6 +166,21 @@ async def test_the_status_is_written_to_the_version_that_setting_the_finalizer_l
     assert world.resource.meta.resource_version == "2"
 
 
+async def test_those_who_wait_are_woken_although_the_answer_to_the_status_was_lost(world: World) -> None:
+    written = world.write_status
+
+    async def lost(resource: Resource, status: JsonObject) -> None:
+        await written(resource, status)
+        raise Transient(Reason.KUBERNETES_API, "no answer")
+
+    world.write_status = lost  # type: ignore[method-assign]
+    with pytest.raises(Transient):
+        await world.driver.run(REF)
+
+    assert (await world.driver.run(REF)).told
+    assert not (await world.driver.run(REF)).told
+
+
 async def test_a_fault_of_ours_is_told_as_one_and_tried_again(world: World) -> None:
     world.raises(ZeroDivisionError("secret detail"))
     verdict = await world.driver.run(REF)
