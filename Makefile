@@ -26,7 +26,7 @@ demo: $(RUN)/.installed ## Load examples/quickstart into an embedded Qdrant and 
 test: test-unit test-integration ## Run all tests
 
 test-unit: $(DEV)/.installed ## Run the tests that need no server
-	$(DEV)/bin/pytest tests/unit -n $(JOBS)
+	$(DEV)/bin/pytest tests/unit -n $(JOBS) -W error::pytest.PytestUnraisableExceptionWarning
 
 test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
 	$(DEV)/bin/pytest tests/integration -n $(JOBS) --dist worksteal
