@@ -4,13 +4,15 @@ Used by the tests about collections and point sets. They share one operator (fix
 it, and each makes collections of its own names.
 """
 
+import asyncio
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from integration.world import collection, has_reason, is_current, point_set
-from servers.kubeapi import KubeApi, Object, condition
+from servers.kubeapi import KubeApi, Object, TimedOut, condition
 
 RECONCILE = "vectorops.dev/reconcile"
 APPROVE_PLAN = "vectorops.dev/approve-plan"
@@ -88,6 +90,15 @@ class Team:
         """Deletes a resource, and waits until it is gone."""
         await self.api.delete(kind, self.namespace, name)
         await self.api.wait_gone(kind, self.namespace, name)
+
+    async def event(self, name: str, reason: str) -> str:
+        """Waits for an event about a resource: most are sent after what they tell of. Returns its note."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for note in await self.events(name, reason):
+                return note
+            await asyncio.sleep(0.1)
+        raise TimedOut(f"no event {reason} about {name} after 30 s")
 
     async def events(self, name: str, reason: str) -> list[str]:
         """The notes of the events about a resource."""

@@ -8,6 +8,7 @@ from qdrant_client import models
 from integration.conftest import StartOperator, StartQdrant
 from integration.world import Stored, collection, connection, mark_of, point, point_set, secret
 from servers.kubeapi import KubeApi, is_ready
+from servers.process import wait_until
 from servers.qdrant import QdrantServer
 
 CONNECTION_FIRST = ("Secret", "QdrantConnection", "QdrantCollection", "PointSet")
@@ -137,6 +138,11 @@ async def test_what_cannot_be_cleaned_up_goes_when_it_is_told_to_skip_that(
 
     async with Stored(server) as stored:
         assert sorted(await stored.points("zoo")) == [1, 2, 3]
+    # Told when the resource is gone, so a moment after that.
+    wait_until(
+        lambda: 'vectorops_finalizers_let_go_total{kind="QdrantCollection"} 1.0' in operator.metrics(),
+        what="the collection to be counted",
+    )
     assert 'vectorops_finalizers_let_go_total{kind="PointSet"} 2.0' in operator.metrics()
     assert (
         operator.log_text().count("let go without cleaning up: the annotation vectorops.dev/skip-cleanup is set") == 3
