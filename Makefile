@@ -66,12 +66,13 @@ servers: $(DEV)/.installed ## Get the programs that the integration tests run (k
 
 # --no-emit-*: the files must name versions and hashes, never where they were downloaded from.
 LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml requirements/build.in
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
 lock: $(DEV)/.installed ## Resolve requirements/*.txt anew (UPGRADE=1: to the newest versions)
-	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/run.txt
-	$(LOCK) $(if $(UPGRADE),--upgrade) --all-extras --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) requirements/uv.in --output-file requirements/uv.txt
+	$(LOCK) pyproject.toml requirements/build.in --all-extras --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml requirements/build.in --constraint requirements/dev.txt --output-file requirements/run.txt
 
 .PHONY: clean
 clean: ## Remove what the chores made here (not the cache of server programs)
@@ -79,12 +80,13 @@ clean: ## Remove what the chores made here (not the cache of server programs)
 
 # ---- environments ----
 
-# Only plain venv and pip, so that a fresh machine needs nothing but Python.
+# A fresh machine needs nothing but Python: pip brings uv, which links gigabytes of torch from its cache in seconds.
 $(DEV)/.installed: requirements/dev.txt
 $(RUN)/.installed: requirements/run.txt
 %/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
-	$*/bin/python -m pip install --quiet --require-hashes -r $(filter requirements/%,$^)
-	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$*/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes -r $(filter requirements/%,$^)
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

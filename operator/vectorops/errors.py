@@ -16,6 +16,8 @@ each (`qdrant.errors` for Qdrant, `kube.cluster` for Kubernetes).
 
 from __future__ import annotations
 
+from typing import Self
+
 from vectorops.api.meta import Ref
 from vectorops.api.reasons import Reason
 
@@ -27,6 +29,14 @@ class VectorOpsError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+    def at(self, place: str) -> Self:
+        """The same error, saying where; another object, because several may wait for what raised this one."""
+        placed = type(self).__new__(type(self))
+        placed.__dict__.update(self.__dict__)
+        placed.message = f"{place}: {self.message}"
+        placed.args = (placed.message,)
+        return placed
 
 
 class Transient(VectorOpsError):

@@ -64,6 +64,18 @@ QDRANT_REQUEST_SECONDS: Final = Histogram(
     buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60),
     registry=REGISTRY,
 )
+TEXTS_EMBEDDED: Final = Counter(
+    "vectorops_texts_embedded", "Texts that were given to an embedder.", ("provider",), registry=REGISTRY
+)
+TEXTS_TRUNCATED: Final = Counter(
+    "vectorops_texts_truncated",
+    "Texts that were longer than the model reads, so that only their beginning counts.",
+    ("provider",),
+    registry=REGISTRY,
+)
+TEXTS_FAILED: Final = Counter(
+    "vectorops_texts_failed", "Texts that got no usable vector.", ("provider",), registry=REGISTRY
+)
 FINALIZERS_LET_GO: Final = Counter(
     "vectorops_finalizers_let_go",
     "Resources that were let go although their cleanup had not been done: what they made in Qdrant may remain.",

@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
+
+from vectorops.embedders.base import EmbedderSettings
 
 
 class LogFormat(StrEnum):
@@ -73,6 +76,79 @@ class Settings:
             help="How long SIGTERM waits for running reconciliations. Keep it below terminationGracePeriodSeconds.",
         ),
     ] = 20.0
+    model_folder: Annotated[
+        Path | None,
+        Option(
+            envvar="VECTOROPS_MODEL_FOLDER",
+            help="Folder with models, each in a folder named as the model (owner/name). Looked at before the hub.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None
+    offline: Annotated[
+        bool,
+        Option(
+            "--offline",
+            envvar="VECTOROPS_OFFLINE",
+            help="Never ask the model hub: models come from --model-folder or from the hub's cache (HF_HOME).",
+        ),
+    ] = False
+    allowed_model: Annotated[
+        list[str] | None,
+        Option(
+            envvar="VECTOROPS_ALLOWED_MODEL",
+            help="Pattern of models that embedders may name, as 'sentence-transformers/*'; repeat it for more. "
+            "Default: all.",
+            show_default=False,
+        ),
+    ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        Option(
+            envvar="VECTOROPS_ALLOWED_HOST",
+            help="Pattern of hosts that hosted embedders may name, as '*.openai.com'; repeat it for more. "
+            "Default: all but link-local addresses, which are always refused.",
+            show_default=False,
+        ),
+    ] = None
+    embedding_device: Annotated[
+        str | None,
+        Option(
+            envvar="VECTOROPS_EMBEDDING_DEVICE",
+            help="Device of local models, as torch names it: cpu, cuda, mps. Default: the best there is.",
+            show_default=False,
+        ),
+    ] = None
+    embedding_threads: Annotated[
+        int | None,
+        Option(
+            envvar="VECTOROPS_EMBEDDING_THREADS",
+            min=1,
+            help="Threads of one local model. Default: as many as there are cores.",
+            show_default=False,
+        ),
+    ] = None
+    embedding_idle_seconds: Annotated[
+        float,
+        Option(
+            envvar="VECTOROPS_EMBEDDING_IDLE_SECONDS",
+            min=1,
+            help="How long a local model stays loaded without work.",
+        ),
+    ] = 300.0
+    embedding_concurrency: Annotated[
+        int,
+        Option(
+            envvar="VECTOROPS_EMBEDDING_CONCURRENCY", min=1, help="Requests in flight to one hosted embedding server."
+        ),
+    ] = 4
+    embedding_timeout_seconds: Annotated[
+        float,
+        Option(
+            envvar="VECTOROPS_EMBEDDING_TIMEOUT_SECONDS", min=1, help="Longest wait for one answer of such a server."
+        ),
+    ] = 60.0
     health_port: Annotated[
         int, Option(envvar="VECTOROPS_HEALTH_PORT", min=0, max=65535, help="Port of /healthz and /readyz; 0: none.")
     ] = 8080
@@ -94,6 +170,21 @@ class Settings:
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to watch, each once; empty: all."""
         return tuple(dict.fromkeys(self.namespace or ()))
+
+    @property
+    def embedders(self) -> EmbedderSettings:
+        """The part that is about embedders."""
+        return EmbedderSettings(
+            model_folder=self.model_folder,
+            offline=self.offline,
+            allowed_models=tuple(self.allowed_model or ()),
+            allowed_hosts=tuple(self.allowed_host or ()),
+            device=self.embedding_device,
+            threads=self.embedding_threads,
+            idle_seconds=self.embedding_idle_seconds,
+            concurrency=self.embedding_concurrency,
+            timeout_seconds=self.embedding_timeout_seconds,
+        )
 
 
 def command(act: Callable[[Settings], None]) -> Callable[..., None]:

@@ -12,6 +12,8 @@ import pytest
 
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
+from vectorops.embedders.base import EmbedderSettings
+from vectorops.embedders.pool import Embedders
 from vectorops.errors import Rejected, Transient
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
@@ -51,7 +53,13 @@ class Park:
             resource("PointSet", "animals", {"collectionRef": {"name": "zoo"}, "points": list(points)}),
         ]
         cluster = LocalCluster(resources, {}, lambda _, reason, __: self.events.append(reason))
-        context = Context(cluster, Databases(lambda _, __: self.folder), installation, writer=installation)
+        context = Context(
+            cluster,
+            Databases(lambda _, __: self.folder),
+            Embedders(EmbedderSettings()),
+            installation,
+            writer=installation,
+        )
         runner = Runner(cluster, Driver(context, RECONCILERS))
         await runner.run(asyncio.get_running_loop().time() + 3)
         found = {ref.name: cluster.now(ref) for ref in cluster.refs}
@@ -62,7 +70,9 @@ class Park:
         doomed = found[name]
         doomed = replace(doomed, meta=doomed.meta.model_copy(update={"deletion_timestamp": "2026-01-01T00:00:00Z"}))
         cluster = LocalCluster([*(one for one in found.values() if one.ref != doomed.ref), doomed], {})
-        context = Context(cluster, Databases(lambda _, __: self.folder), "test", writer="another")
+        context = Context(
+            cluster, Databases(lambda _, __: self.folder), Embedders(EmbedderSettings()), "test", writer="another"
+        )
         await Driver(context, RECONCILERS).run(doomed.ref)
         assert cluster.now(doomed.ref) is None
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from vectorops.api.embedder import Dimensions, Embedder, EmbedderStatus
 from vectorops.api.meta import (
     CollectionName,
     Conditions,
@@ -18,7 +19,6 @@ from vectorops.api.meta import (
     Name,
     ObjectName,
     ObservedGeneration,
-    Whole,
 )
 from vectorops.api.rules import Rule, Unique, UpdateRule
 
@@ -44,16 +44,30 @@ class Multivector(Model):
 class Vector(Model):
     """The schema of one dense vector, or of one multi-vector."""
 
-    size: Annotated[int, Field(ge=1, le=65536), Whole] = Field(description="Number of components.")
-    distance: Distance | None = Field(default=None, description="How two vectors are compared. Default: Cosine.")
+    size: Dimensions | None = Field(default=None, description="Number of components; instead of `embedder`.")
+    embedder: Embedder | None = Field(
+        default=None, description="The model that makes this vector, and says what it looks like; instead of `size`."
+    )
+    distance: Distance | None = Field(
+        default=None, description="How two vectors are compared. Default: what the embedder's model says, else Cosine."
+    )
     datatype: Datatype | None = Field(default=None, description="How components are stored. Default: float32.")
-    multivector: Multivector | None = Field(default=None, description="Set for a multi-vector.")
+    multivector: Multivector | None = Field(
+        default=None, description="Set for a multi-vector. Default: what the embedder's model says."
+    )
     params: JsonObject | None = Field(
         default=None, description="Other parameters of this vector, as in Qdrant: on_disk and so on."
     )
     hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters of this vector, as in Qdrant.")
     quantization_config: JsonObject | None = Field(
         default=None, description="Quantization of this vector, as in Qdrant."
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.size) != has(self.embedder)",
+            "exactly one of size, embedder is required",
+            lambda vector: (vector.size is None) != (vector.embedder is None),
+        ),
     )
 
 
@@ -67,8 +81,11 @@ class SparseVector(Model):
     """The schema of one sparse vector."""
 
     name: Name = Field(description="Name of the vector, unique in the collection.")
+    embedder: Embedder | None = Field(default=None, description="The model that makes this vector.")
     modifier: Literal["none", "idf"] | None = Field(
-        default=None, description="idf: weigh by inverse document frequency at query time. Default: none."
+        default=None,
+        description="idf: weigh by inverse document frequency at query time. Default: what the embedder's model says, "
+        "else none.",
     )
     index: JsonObject | None = Field(
         default=None, description="Parameters of the index, as in Qdrant: on_disk, datatype, full_scan_threshold."
@@ -193,7 +210,10 @@ class VectorStatus(Model):
     size: int | None = Field(default=None, description="Number of components; absent for a sparse vector.")
     distance: str | None = Field(default=None, description="How two vectors are compared; absent for a sparse vector.")
     datatype: str | None = Field(default=None, description="How components are stored.")
-    source: str = Field(description="Where the size comes from.")
+    embedder: EmbedderStatus | None = Field(default=None, description="The model that makes this vector.")
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="Where each of kind, size, distance, datatype and revision comes from."
+    )
 
 
 class SchemaStatus(Model):

@@ -24,7 +24,7 @@ class SparseValues(Model):
 
 
 class VectorValue(OneOf):
-    """One vector of a point: exactly one of the four forms."""
+    """One vector of a point: exactly one of the five forms."""
 
     values: list[float] | None = Field(default=None, description="The components of a dense vector.")
     packed: str | None = Field(
@@ -32,6 +32,10 @@ class VectorValue(OneOf):
     )
     rows: list[list[float]] | None = Field(default=None, description="The vectors of a multi-vector.")
     sparse: SparseValues | None = Field(default=None, description="A sparse vector.")
+    text: str | None = Field(
+        default=None,
+        description="A text that the vector's embedder makes the vector of: dense, multi-vector or sparse.",
+    )
 
 
 def _not_null(value: Any) -> Any:

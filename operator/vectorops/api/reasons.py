@@ -30,7 +30,7 @@ class Reason(StrEnum):
     UNAUTHORIZED = "Unauthorized", "The server refuses the API key, or the key may not write to the whole database."
     CERTIFICATE_INVALID = "CertificateInvalid", "The server's certificate, or ours, is not accepted."
     UNSUPPORTED_VERSION = "UnsupportedVersion", "The server is older than Qdrant 1.16."
-    SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the connection names, or a key in it, does not exist."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the resource names, or a key in it, does not exist."
     SECRET_INVALID = "SecretInvalid", "A Secret holds something that cannot be used, as a certificate that is none."
     INVALID_URL = "InvalidURL", "`spec.url` cannot be used."
     NOT_QDRANT = "NotQdrant", "Something answers at `spec.url`, and it is not Qdrant."
@@ -56,6 +56,19 @@ class Reason(StrEnum):
     PLAN_HELD_BACK = "PlanHeldBack", "A change cannot be made in place: `status.plan` says what it takes, and its hash."
     ALIAS_TAKEN = "AliasTaken", "An alias already leads to another collection; it is not moved."
     DRIFTED = "Drifted", "Somebody else changed the collection, and `spec.driftPolicy` is Report."
+    # The embedder.
+    MODEL_NOT_FOUND = "ModelNotFound", "The model, its revision or its files are not to be found."
+    MODEL_GATED = "ModelGated", "The model hub gives the model's files only to those who accepted its terms."
+    MODEL_REFUSED = (
+        "ModelRefused",
+        "The model may not be used: not on the allow-list, without safetensors, or with code of its own.",
+    )
+    EMBEDDER_NOT_INSTALLED = "EmbedderNotInstalled", "The library that runs the model is not part of this image."
+    EMBEDDER_UNREACHABLE = "EmbedderUnreachable", "The model hub or the embedding server does not answer."
+    EMBEDDER_UNAUTHORIZED = "EmbedderUnauthorized", "The embedding server refuses the API key."
+    EMBEDDER_REJECTED = "EmbedderRejected", "The embedding server refused what was asked, or answered with nonsense."
+    EMBEDDER_FAILED = "EmbedderFailed", "The model could not be loaded or run, or its process was killed."
+    EMBEDDER_MISMATCH = "EmbedderMismatch", "The model gives vectors of another kind or size than it was resolved to."
     # The points.
     POINT_CONFLICTS = "PointConflicts", "Other writers hold some of the declared ids; their points are left alone."
     POINTS_FAILED = "PointsFailed", "Some points could not be written: `status.failures` says which, and why."

@@ -104,7 +104,9 @@ def desired(spec: QdrantCollectionSpec, resource_name: str) -> Desired:
 def schema_status(desired: Desired) -> SchemaStatus:
     """The vectors as resolved, for the status: `text 384 Cosine, image 512 Dot float16, terms sparse`."""
     vectors = [_status(name, params) for name, params in sorted(desired.vectors.items())]
-    vectors += [VectorStatus(name=name, kind="sparse", source="declared") for name in sorted(desired.sparse_vectors)]
+    vectors += [
+        VectorStatus(name=name, kind="sparse", sources={"kind": "declared"}) for name in sorted(desired.sparse_vectors)
+    ]
     words = [_summary(vector) for vector in vectors]
     if len(words) > SUMMARIZED:
         words[SUMMARIZED - 1 :] = [f"and {len(words) - SUMMARIZED + 1} more"]
@@ -118,7 +120,7 @@ def _status(name: str, params: JsonObject) -> VectorStatus:
         size=params["size"],
         distance=params["distance"],
         datatype=params["datatype"],
-        source="declared size",
+        sources={"size": "declared"},
     )
 
 

@@ -20,6 +20,7 @@ from kubernetes.aio.client import ApiClient
 
 from vectorops import logs, metrics
 from vectorops.api.meta import GROUP, VERSION, Resource
+from vectorops.embedders.pool import Embedders
 from vectorops.errors import Transient
 from vectorops.kube import access, permissions
 from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
@@ -84,7 +85,8 @@ class Operator:
         self._client = client
         cluster = KubeCluster(Calls(client), instance=os.environ.get("POD_NAME") or socket.gethostname())
         databases = Databases(partial(connect, observe=metrics.observe_qdrant))
-        context = Context(cluster=cluster, databases=databases, installation=installation, writer=secrets.token_hex(8))
+        self._embedders = Embedders(settings.embedders)
+        context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint
         )
@@ -148,6 +150,7 @@ class Operator:
             self._relisting.cancel()
         logger.info("stopping")
         await self._controller.stop(drain_seconds=self._settings.drain_seconds)
+        await self._embedders.close()
         await self._endpoints.stop()
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:

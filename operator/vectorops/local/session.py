@@ -4,14 +4,17 @@ they end.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from vectorops.api.connection import QdrantConnectionSpec
+from vectorops.embedders.base import EmbedderSettings
+from vectorops.embedders.pool import Embedders
 from vectorops.local.cluster import LocalCluster, Tell
 from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
@@ -25,6 +28,8 @@ DEFAULT_OWNER: Final = "cli"
 its own.
 """
 
+EMBEDDER_KEY_VARIABLE: Final = "VECTOROPS_EMBEDDER_API_KEY"
+"""The key of hosted embedders, where the files do not hold the Secret that a collection names."""
 
 READS: Final = frozenset({"check", "close", "collection", "collection_names", "aliases", "points", "scroll"})
 """Methods of a Database that change nothing."""
@@ -32,12 +37,16 @@ READS: Final = frozenset({"check", "close", "collection", "collection_names", "a
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """override: `--qdrant`. owner: the installation. prune: remove what the owner no longer declares."""
+    """override: `--qdrant`. owner: the installation. prune: remove what the owner no longer declares.
+
+    embedders: where models come from.
+    """
 
     override: Override | None = None
     owner: str = DEFAULT_OWNER
     prune: bool = False
     timeout_seconds: float = 300.0
+    embedders: EmbedderSettings = field(default_factory=EmbedderSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,11 @@ async def session(
         await options.override.rewrite(cluster)
         opener = options.override.connect()
     databases = Databases(_read_only(opener) if read_only else opener)
+    embedders = Embedders(options.embedders, api_key=os.environ.get(EMBEDDER_KEY_VARIABLE) or None)
     try:
-        yield Session(cluster, Context(cluster, databases, options.owner, writer=secrets.token_hex(8)))
+        yield Session(cluster, Context(cluster, databases, embedders, options.owner, writer=secrets.token_hex(8)))
     finally:
+        await embedders.close()
         await databases.close_all()
 
 

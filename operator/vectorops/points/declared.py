@@ -19,7 +19,8 @@ from vectorops.api.pointset import Point, SparseValues, VectorValue
 from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload, fingerprint_vector
 from vectorops.points.identity import IdFormat, UnusableId, point_id
 from vectorops.points.schema import PointSchema, VectorSchema
-from vectorops.qdrant.database import UNNAMED, PointData, PointId, Sparse, VectorData
+from vectorops.qdrant.database import UNNAMED, PointData, PointId
+from vectorops.vectors import Sparse, VectorData
 
 SHOWN_ID = 80
 """Characters of an id that status shows."""

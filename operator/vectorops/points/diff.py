@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector
 from vectorops.points.schema import PointSchema, VectorSchema
-from vectorops.qdrant.database import PayloadChange, PointId, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.database import PayloadChange, PointId, StoredPoint
 from vectorops.qdrant.ledger import ABSENT, UNKNOWN, Entries, Entry, Ledger
+from vectorops.vectors import Sparse, VectorData
 
 TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3, "uint8": 1.0}
 """Largest difference of a component that storing alone explains, relative to the largest one (uint8: absolute).

@@ -14,7 +14,7 @@ import orjson
 import xxhash
 from numpy.typing import NDArray
 
-from vectorops.qdrant.database import Sparse, VectorData
+from vectorops.vectors import Sparse, VectorData
 
 RESERVED: Final = 16
 """Hashes below this get +16; the numbers below it have a meaning of their own in the ledger."""

@@ -16,28 +16,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vectorops.api.meta import JsonObject
+from vectorops.vectors import VectorData
 
 PointId = int | UUID
 """Qdrant's two kinds of id: an unsigned 64-bit integer, or a UUID."""
 
 UNNAMED = ""
 """Name under which the single unnamed vector goes here, as in Qdrant's PATCH."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sparse:
-    """A sparse vector. indices: shape (n,), uint32, ascending, each once; values: shape (n,), float32."""
-
-    indices: NDArray[np.uint32]
-    values: NDArray[np.float32]
-
-
-VectorData = NDArray[np.float32] | Sparse
-"""A dense vector (shape (size,)), a multi-vector (shape (rows, size)), or a sparse one. All numbers are finite."""
 
 
 @dataclass(frozen=True, slots=True)

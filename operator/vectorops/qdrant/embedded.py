@@ -21,7 +21,8 @@ from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
 from vectorops.qdrant import echo, errors, wire
-from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, StoredPoint
+from vectorops.vectors import Sparse, VectorData
 
 REMEMBERED: Final = f"{GROUP}/embedded"
 SCROLL_PAGE: Final = 100

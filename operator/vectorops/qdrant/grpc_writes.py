@@ -18,8 +18,9 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient, VectorOpsError
 from vectorops.qdrant import batches, errors
-from vectorops.qdrant.database import UNNAMED, PointData, PointId, Sparse, VectorData
+from vectorops.qdrant.database import UNNAMED, PointData, PointId
 from vectorops.qdrant.traffic import Traffic
+from vectorops.vectors import Sparse, VectorData
 
 INT64: Final = range(-(2**63), 2**63)
 CHECK_SECONDS: Final = 10.0

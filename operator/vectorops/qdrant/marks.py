@@ -30,6 +30,7 @@ class Mark:
     uid: of the resource that wrote it; informs people, decides nothing.
     connection: name of the QdrantConnection, so that the command line can prune by marks alone.
     last_applied: what of the collection's configuration, indexes and aliases the owner manages (`collections.plan`).
+    embedders: by the vector's name, which model made its vectors (`collections.locks`).
     released: the owner is gone and left the collection behind; whoever adopts it keeps the incarnation.
     previous: the installation that this collection was taken over from; its ledgers are inherited.
     """
@@ -43,6 +44,7 @@ class Mark:
     connection: str = ""
     deletion_policy: str = "Retain"
     last_applied: JsonObject = field(default_factory=dict)
+    embedders: JsonObject = field(default_factory=dict)
     released: bool = False
     previous: str = ""
     kind: str = "QdrantCollection"

@@ -14,7 +14,8 @@ import orjson
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
-from vectorops.qdrant.database import UNNAMED, PayloadChange, PointData, PointId, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.database import UNNAMED, PayloadChange, PointData, PointId, StoredPoint
+from vectorops.vectors import Sparse, VectorData
 
 INSERT_ONLY: Final[JsonObject] = {"must": [{"has_id": []}]}
 """As an update filter: no existing point matches. (Qdrant 1.16 ignores `update_mode: insert_only`, and overwrites.)"""

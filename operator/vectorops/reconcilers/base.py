@@ -14,6 +14,7 @@ from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 
 if TYPE_CHECKING:
+    from vectorops.embedders.pool import Embedders
     from vectorops.reconcilers.databases import Databases
 
 
@@ -85,6 +86,7 @@ class Context:
 
     cluster: Cluster
     databases: Databases
+    embedders: Embedders
     installation: str
     writer: str
 

@@ -108,7 +108,7 @@ class Databases:
 
         api_key = ca = pair = None
         if (key_ref := spec.api_key_secret_ref) is not None:
-            api_key = _text("apiKeySecretRef", await read("apiKeySecretRef", key_ref.name, key_ref.key))
+            api_key = text("spec.apiKeySecretRef", await read("apiKeySecretRef", key_ref.name, key_ref.key))
         if spec.tls is not None and (ca_ref := spec.tls.ca_secret_ref) is not None:
             ca = await read("tls.caSecretRef", ca_ref.name, ca_ref.key)
         if spec.tls is not None and (own := spec.tls.client_certificate_secret_ref) is not None:
@@ -117,12 +117,13 @@ class Databases:
         return Credentials(api_key=api_key, ca=ca, client_certificate=pair), versions
 
 
-def _text(field: str, value: bytes) -> str:
+def text(field: str, value: bytes) -> str:
+    """An API key out of a Secret. Raises Terminal SecretInvalid."""
     try:
         # A key that was put into the Secret with `echo` ends in a line break, which no header may carry.
-        text = value.decode("ascii").strip()
+        key = value.decode("ascii").strip()
     except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable():
-        raise Terminal(Reason.SECRET_INVALID, f"spec.{field}: the value is not printable ASCII text")
-    return text
+        key = ""
+    if not key or not key.isprintable():
+        raise Terminal(Reason.SECRET_INVALID, f"{field}: the value is not printable ASCII text")
+    return key

@@ -18,9 +18,10 @@ from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.schema import schema_of
 from vectorops.points.sync import Synced, Target, remove_points, sync
-from vectorops.qdrant.database import Database, PointData, PointId, Sparse, StoredPoint, VectorData
+from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
 from vectorops.qdrant.marks import registration_key, registrations
+from vectorops.vectors import Sparse, VectorData
 
 VECTORS: JsonObject = {"text": {"size": 3, "distance": "Dot"}, "image": {"size": 2, "distance": "Euclid"}}
 """Distances that leave the numbers alone, so that tests can compare them exactly."""

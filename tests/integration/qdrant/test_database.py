@@ -10,16 +10,8 @@ import pytest
 
 from vectorops.api.meta import JsonObject
 from vectorops.errors import Rejected
-from vectorops.qdrant.database import (
-    UNNAMED,
-    Database,
-    PayloadChange,
-    PointData,
-    PointId,
-    Sparse,
-    StoredPoint,
-    VectorData,
-)
+from vectorops.qdrant.database import UNNAMED, Database, PayloadChange, PointData, PointId, StoredPoint
+from vectorops.vectors import Sparse, VectorData
 
 DOT = {"size": 2, "distance": "Dot"}
 MULTI = {"comparator": "max_sim"}

@@ -84,7 +84,7 @@ def test_the_schema_is_told_in_one_line():
 
     assert status.summary == "image 512 Dot float16, text 4 Cosine, tokens 128 Cosine multivector, terms sparse"
     assert [vector.kind for vector in status.vectors] == ["dense", "dense", "multivector", "sparse"]
-    assert [vector.source for vector in status.vectors] == ["declared size"] * 3 + ["declared"]
+    assert [vector.sources["kind"] for vector in status.vectors if vector.kind == "sparse"] == ["declared"]
 
 
 def test_the_line_stays_short_with_many_vectors():

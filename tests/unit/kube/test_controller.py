@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
+from vectorops.embedders.pool import Embedders
 from vectorops.errors import Transient, VectorOpsError, Waiting
 from vectorops.kube.controller import Controller, endpoint
 from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret, conditions
@@ -93,10 +94,13 @@ async def world() -> World:
     return World()
 
 
+NO_EMBEDDERS = cast("Embedders", None)
+
+
 @pytest.fixture
 async def controller(world):
     databases = Databases(lambda *_: pytest.fail("no database is needed"))
-    context = Context(cluster=world, databases=databases, installation="test", writer="w")
+    context = Context(cluster=world, databases=databases, embedders=NO_EMBEDDERS, installation="test", writer="w")
     made = Controller(Driver(context, dict.fromkeys(SPECS, world)), databases, workers=4, per_endpoint=2)
     yield made
     world.hold.set()

@@ -7,6 +7,7 @@ from typing import cast
 from unit.virtual_time import in_virtual_time
 from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
+from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.runner import Runner
@@ -64,7 +65,7 @@ class World:
         self.settled: list[Ref] = []
 
     async def run(self, seconds: float = 300) -> bool:
-        context = Context(self.cluster, cast("Databases", None), "test", "writer")
+        context = Context(self.cluster, cast("Databases", None), cast("Embedders", None), "test", "writer")
         reconcilers = dict.fromkeys(SPECS, self.played)
         runner = Runner(self.cluster, Driver(context, reconcilers), self.settled.append)
         return await runner.run(asyncio.get_running_loop().time() + seconds)

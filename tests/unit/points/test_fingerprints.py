@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload, fingerprint_vector
-from vectorops.qdrant.database import Sparse
+from vectorops.vectors import Sparse
 
 
 def floats(*numbers):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from qdrant_client.grpc import DenseVector, Value
 
 from vectorops.qdrant import grpc_writes
-from vectorops.qdrant.database import UNNAMED, PointData, Sparse
+from vectorops.qdrant.database import UNNAMED, PointData
+from vectorops.vectors import Sparse
 
 scalars = (
     st.none()

@@ -43,7 +43,9 @@ class World:
                 raise found
             return found
 
-        return await finalize(Context(cast("Any", self), cast("Any", None), "test", "writer"), self.resource, clean_up)
+        return await finalize(
+            Context(cast("Any", self), cast("Any", None), cast("Any", None), "test", "writer"), self.resource, clean_up
+        )
 
 
 @pytest.mark.parametrize("error", FAULTS)

@@ -30,7 +30,7 @@ class World:
         self.writes = 0
         self.events: list[str] = []
         self.act: Callable[[], Awaitable[Outcome]] = self._done
-        context = Context(cast("Any", self), cast("Any", None), "test", "writer")
+        context = Context(cast("Any", self), cast("Any", None), cast("Any", None), "test", "writer")
         self.driver = Driver(context, {"PointSet": self, "QdrantConnection": self}, now=lambda: self.now)
 
     async def _done(self) -> Outcome:

@@ -1,0 +1,101 @@
+"""Embedders as reconcilers use them: which one each vector has, by the lock in the collection's mark; and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.embedder import Embedder
+from vectorops.api.meta import Resource
+from vectorops.api.reasons import Reason
+from vectorops.collections.locks import locks_of
+from vectorops.embedders.base import Embedded, Resolved
+from vectorops.embedders.open_ai import normalized_url
+from vectorops.errors import Transient, VectorOpsError, Waiting
+from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.marks import Mark
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.databases import text
+from vectorops.reconcilers.spec import parse
+
+
+async def resolved(
+    context: Context, collection: Resource, spec: QdrantCollectionSpec, mark: Mark | None
+) -> dict[str, Resolved]:
+    """The embedder of each vector that declares one, by the vector's name. mark: of the collection as it is, if any.
+
+    Raises Terminal or Transient; the message names the vector.
+    """
+    locks = locks_of(mark)
+    found = {}
+    for name, embedder in declared(spec).items():
+        try:
+            key = await _api_key(context, collection, embedder)
+            found[name] = await context.embedders.resolve(embedder, locked=locks.get(name), api_key=key)
+        except VectorOpsError as error:
+            raise error.at(place(name)) from error
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What makes vectors of the texts of one collection's points.
+
+    locked: the embedder of each vector that has one, by the vector's name.
+    """
+
+    context: Context
+    collection: Resource
+    locked: Mapping[str, Resolved]
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """By the vector's name; goes into the fingerprint of a text."""
+        return {name: resolved.identity for name, resolved in self.locked.items()}
+
+    async def embed(self, vector: str, texts: Sequence[str]) -> Embedded:
+        """The vectors of texts. Raises what `embedders.base.Embedder.embed` raises; the message names the vector."""
+        locked = self.locked[vector]
+        try:
+            key = await self._api_key(vector, locked)
+            return await self.context.embedders.embed(locked, texts, api_key=key)
+        except VectorOpsError as error:
+            raise error.at(place(vector)) from error
+
+    async def _api_key(self, vector: str, locked: Resolved) -> str | None:
+        if locked.provider != "openAI":
+            return None
+        embedder = declared(parse(QdrantCollectionSpec, self.collection)).get(vector)
+        if embedder is None or embedder.open_ai is None or normalized_url(embedder.open_ai) != locked.base_url:
+            # The declared key is meant for another server than the locked one.
+            words = (
+                f"the change of its embedder is held back; approve the plan of {self.collection.ref}, or take it back"
+            )
+            raise Waiting(Reason.COLLECTION_NOT_READY, words, on=self.collection.ref)
+        return await _api_key(self.context, self.collection, embedder)
+
+
+def declared(spec: QdrantCollectionSpec) -> dict[str, Embedder]:
+    """The embedders of a spec, by the vector's name."""
+    found = {UNNAMED: spec.vector.embedder} if spec.vector is not None else {}
+    found |= {vector.name: vector.embedder for vector in (*(spec.vectors or ()), *(spec.sparse_vectors or ()))}
+    return {name: embedder for name, embedder in found.items() if embedder is not None}
+
+
+def place(vector: str) -> str:
+    """How messages name a vector."""
+    return f"vector {vector!r}" if vector != UNNAMED else "the vector"
+
+
+async def _api_key(context: Context, collection: Resource, embedder: Embedder) -> str | None:
+    ref = embedder.open_ai.api_key_secret_ref if embedder.open_ai is not None else None
+    if ref is None:
+        return context.embedders.api_key
+    secret = await context.cluster.secret(collection.meta.namespace, ref.name)
+    if secret is not None and ref.key in secret.data:
+        return text("embedder.openAI.apiKeySecretRef", secret.data[ref.key])
+    if context.embedders.api_key is not None:
+        return context.embedders.api_key
+    missing = f"the Secret {ref.name!r} has no key {ref.key!r}" if secret else f"there is no Secret {ref.name!r}"
+    raise Transient(Reason.SECRET_NOT_FOUND, f"embedder.openAI.apiKeySecretRef: {missing} in this namespace")
