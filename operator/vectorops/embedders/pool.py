@@ -85,7 +85,7 @@ class Embedders:
 
     async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> Embedded:
         """The vectors of documents. See `base.Embedder.embed`."""
-        key = (resolved.identity, hashlib.sha256((api_key or "").encode()).hexdigest())
+        key = (resolved.identity, _digest(api_key))
         opened = self._open.get(key)
         if opened is None:
             embedder = self._providers[resolved.provider].open(resolved, api_key=api_key)
@@ -119,7 +119,8 @@ class Embedders:
         self, provider: str, spec: Model, stated: JsonObject, *, pinned: str | None, api_key: str | None
     ) -> Resolved:
         """A resolution that a hundred collections share. Only what cannot change is kept."""
-        key = json.dumps([stated, pinned], sort_keys=True)
+        # Who has no right to ask must not share the answer to one who has.
+        key = json.dumps([stated, pinned, _digest(api_key)], sort_keys=True)
         task = self._resolved.get(key)
         if task is None:
             resolving = self._providers[provider].resolve(spec, pinned=pinned, api_key=api_key)
@@ -149,6 +150,10 @@ def _member(declared: api.Embedder) -> tuple[str, Model]:
         if member is not None:
             return field.alias or name, member
     raise AssertionError("the union requires a member")
+
+
+def _digest(api_key: str | None) -> str:
+    return hashlib.sha256((api_key or "").encode()).hexdigest()
 
 
 def _is_same_model(locked: Resolved, provider: str, stated: JsonObject) -> bool:

@@ -89,7 +89,9 @@ def place(vector: str) -> str:
 
 
 async def _api_key(context: Context, collection: Resource, embedder: Embedder) -> str | None:
-    ref = embedder.open_ai.api_key_secret_ref if embedder.open_ai is not None else None
+    if embedder.open_ai is None:
+        return None
+    ref = embedder.open_ai.api_key_secret_ref
     if ref is None:
         return context.embedders.api_key
     secret = await context.cluster.secret(collection.meta.namespace, ref.name)
