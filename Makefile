@@ -31,6 +31,10 @@ test-unit: $(DEV)/.installed ## Run the tests that need no server
 test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
 	$(DEV)/bin/pytest tests/integration -n $(JOBS) --dist worksteal
 
+.PHONY: test-failed
+test-failed: $(DEV)/.installed servers ## Run the integration tests that failed last time once more, one at a time
+	$(DEV)/bin/pytest tests/integration --last-failed --last-failed-no-failures none
+
 .PHONY: lint
 lint: $(DEV)/.installed check-generated ## Check style, types, layers and generated files
 	$(DEV)/bin/ruff check .

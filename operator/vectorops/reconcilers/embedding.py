@@ -1,4 +1,4 @@
-"""Embedders as reconcilers use them: which one each vector has, by the lock in the collection's mark; and their keys."""
+"""Embedders as reconcilers use them: which one each vector has, by the lock in the mark, and with which key."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Hub:
     failing: bool = False
     opened: list[Model] = field(default_factory=list)
 
-    async def resolve(self, spec: Any, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
+    async def resolve(self, spec: Any, *, pinned: str | None, api_key: str | None) -> Resolved:
         self.resolutions.append((spec.model, pinned))
         await asyncio.sleep(1)
         if self.failing:
@@ -56,7 +56,7 @@ class Hub:
         revision = spec.revision or pinned or self.newest
         return Resolved({}, "sentenceTransformers", spec.model, "dense", 2, revision=revision)
 
-    def open(self, resolved: Resolved, *, api_key: str | None) -> Model:  # noqa: ARG002
+    def open(self, resolved: Resolved, *, api_key: str | None) -> Model:
         self.opened.append(Model())
         return self.opened[-1]
 
