@@ -30,7 +30,7 @@ def endpoint_of(key: str) -> str | None:
 
 
 class WholeJitter(random.Random):
-    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the signature of the standard library
+    def uniform(self, a: float, b: float) -> float:
         return b
 
 
