@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from vectorops.embedders.base import EmbedderSettings
+if TYPE_CHECKING:
+    from vectorops.embedders.base import EmbedderSettings
 
 
 class LogFormat(StrEnum):
@@ -172,8 +173,11 @@ class Settings:
         return tuple(dict.fromkeys(self.namespace or ()))
 
     @property
-    def embedders(self) -> EmbedderSettings:
+    def embedders(self) -> "EmbedderSettings":
         """The part that is about embedders."""
+        # Here, because it brings pydantic and numpy: `vectorops --help` reads this module, and answers at once.
+        from vectorops.embedders.base import EmbedderSettings
+
         return EmbedderSettings(
             model_folder=self.model_folder,
             offline=self.offline,

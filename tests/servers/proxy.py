@@ -96,7 +96,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.refuse()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -130,6 +130,16 @@ class Proxy:
             self._server.close()
             self._server = None
         await self._cut()
+
+    async def _end(self) -> None:
+        await self._refuse()
+        # A connection that was being accepted, or a name being looked up, is not among ours yet.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        # Aborted transports close their sockets in the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _blackhole(self) -> None:
         self._flowing.clear()

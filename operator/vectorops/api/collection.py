@@ -211,7 +211,7 @@ class VectorStatus(Model):
     distance: str | None = Field(default=None, description="How two vectors are compared; absent for a sparse vector.")
     datatype: str | None = Field(default=None, description="How components are stored.")
     embedder: EmbedderStatus | None = Field(default=None, description="The model that makes this vector.")
-    sources: dict[str, str] = Field(
+    sources: dict[str, Annotated[str, Field(description="In words.")]] = Field(
         default_factory=dict, description="Where each of kind, size, distance, datatype and revision comes from."
     )
 

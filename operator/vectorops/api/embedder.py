@@ -17,9 +17,14 @@ MAX_SIZE: Final = 65536
 HubModel = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$")
 ]
-"""Name of a model on the hub, as owner/name, or of a folder below the model folder. Never a path that leads elsewhere."""
+"""Name of a model on the hub, as owner/name, or of a folder below the model folder. Never a path that leads
+elsewhere.
+"""
 
-Revision = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._/A-Za-z0-9]*$")]
+Revision = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)*$")
+]
+"""Branch, tag or commit. It becomes part of a path, in the hub's cache and in its URLs: no segment begins with a dot."""
 
 Dimensions = Annotated[int, Field(ge=1, le=MAX_SIZE), Whole]
 
@@ -67,7 +72,7 @@ class FastEmbedEmbedder(Model):
 class OpenAIEmbedder(Model):
     """A model behind a server that speaks OpenAI's embeddings API: OpenAI, Azure, Ollama, vLLM, TEI."""
 
-    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")] = Field(
+    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")] = Field(
         description="Name of the model as the server knows it, as text-embedding-3-small."
     )
     base_url: (

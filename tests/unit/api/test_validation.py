@@ -104,4 +104,6 @@ def test_a_reconciler_can_say_what_the_command_line_says():
     with pytest.raises(ValidationError) as caught:
         PointSetSpec.model_validate({"collectionRef": {"name": "docs"}, "points": [{"id": 1, "vector": {}}]})
 
-    assert explain(caught.value) == ["spec.points[0].vector: must have exactly one of values, packed, rows, sparse"]
+    assert explain(caught.value) == [
+        "spec.points[0].vector: must have exactly one of values, packed, rows, sparse, text"
+    ]
