@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vectorops.api.embedder import Dimensions, Embedder, EmbedderStatus
+from vectorops.api.embedder import MAX_SIZE, Embedder, EmbedderStatus
 from vectorops.api.meta import (
     CollectionName,
     Conditions,
@@ -44,7 +44,10 @@ class Multivector(Model):
 class Vector(Model):
     """The schema of one dense vector, or of one multi-vector."""
 
-    size: Dimensions | None = Field(default=None, description="Number of components; instead of `embedder`.")
+    # No `Whole`: the API server cannot evaluate the rule below over 384.0, and refuses it.
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = Field(
+        default=None, description="Number of components; instead of `embedder`."
+    )
     embedder: Embedder | None = Field(
         default=None, description="The model that makes this vector, and says what it looks like; instead of `size`."
     )

@@ -6,6 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vectorops.embedders.base import EmbedderSettings
 from vectorops.settings import LogFormat, LogLevel, Settings, command
 
 
@@ -55,13 +56,59 @@ def test_variables_are_read_and_flags_win(parse):
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
-def test_each_setting_is_a_flag_and_a_variable(parse, name):
-    value = {"log_format": "text", "log_level": "error"}.get(name, "7")
+def test_each_setting_is_a_flag_and_a_variable(parse, tmp_path, name):
+    flag, variable = f"--{name.replace('_', '-')}", f"VECTOROPS_{name.upper()}"
+    given = {"log_format": "text", "log_level": "error", "model_folder": str(tmp_path), "offline": "true"}
+    value = given.get(name, "7")
 
-    assert parse([f"--{name.replace('_', '-')}={value}"]) == parse([], {f"VECTOROPS_{name.upper()}": value})
-    assert parse([], {f"VECTOROPS_{name.upper()}": value}) != Settings()
+    told = parse([], {variable: value})
+
+    assert isinstance(told, Settings)
+    assert told == parse([flag] if isinstance(getattr(told, name), bool) else [f"{flag}={value}"])
+    assert told != Settings()
 
 
-@pytest.mark.parametrize("wrong", ["--workers=0", "--per-endpoint=0", "--health-port=70000", "--log-format=xml"])
+def test_a_variable_can_say_that_models_may_be_asked_for_on_the_hub(parse):
+    assert parse([], {"VECTOROPS_OFFLINE": "false"}) == Settings()
+
+
+def test_what_is_said_of_embedders_reaches_them(parse, tmp_path):
+    flags = [
+        f"--model-folder={tmp_path}",
+        "--offline",
+        "--allowed-model=sentence-transformers/*",
+        "--allowed-model=BAAI/*",
+        "--allowed-host=*.openai.com",
+        "--embedding-device=cpu",
+        "--embedding-threads=3",
+        "--embedding-idle-seconds=20",
+        "--embedding-concurrency=2",
+        "--embedding-timeout-seconds=5",
+    ]
+
+    assert parse(flags).embedders == EmbedderSettings(
+        model_folder=tmp_path,
+        offline=True,
+        allowed_models=("sentence-transformers/*", "BAAI/*"),
+        allowed_hosts=("*.openai.com",),
+        device="cpu",
+        threads=3,
+        idle_seconds=20,
+        concurrency=2,
+        timeout_seconds=5,
+    )
+
+
+def test_without_flags_embedders_have_their_own_defaults(parse):
+    assert parse([]).embedders == EmbedderSettings()
+
+
+def test_a_model_folder_that_is_not_there_is_refused_before_anything_runs(parse, tmp_path):
+    assert "does not exist" in parse([f"--model-folder={tmp_path / 'nowhere'}"])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--workers=0", "--per-endpoint=0", "--health-port=70000", "--log-format=xml", "--embedding-threads=0"]
+)
 def test_nonsense_is_refused_by_name(parse, wrong):
     assert wrong.partition("=")[0] in parse([wrong])
