@@ -24,8 +24,7 @@ elsewhere.
 Revision = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)*$")
 ]
-"""Branch, tag or commit. It becomes part of a path, in the hub's cache and in its URLs; no part of it begins with a dot.
-"""
+"""Branch, tag or commit. It becomes part of a path, in the hub's cache and in its URLs: no part begins with a dot."""
 
 Dimensions = Annotated[int, Field(ge=1, le=MAX_SIZE), Whole]
 
