@@ -20,6 +20,11 @@ help: ## List the chores
 demo: $(RUN)/.installed ## Load examples/quickstart into an embedded Qdrant and search it
 	$(RUN)/bin/python examples/quickstart/demo.py
 
+.PHONY: semantic-search
+semantic-search: $(DEV)/.installed ## Embed the texts of examples/semantic-search into an embedded Qdrant and ask it questions
+	$(DEV)/bin/vectorops apply -f examples/semantic-search --qdrant .demo/search
+	$(DEV)/bin/python examples/semantic-search/search.py --qdrant .demo/search
+
 # ---- check ----
 
 .PHONY: test test-unit test-integration
