@@ -1,11 +1,30 @@
-"""Skeleton."""
+"""Models of the sentence-transformers library: their schema from small files, their vectors from a child process.
+
+One of the providers of `pool`. What the files say is read in `architecture`; where they are is the business of `files`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Final
 
-from vectorops.embedders.base import Embedder, EmbedderSettings, Resolved
-from vectorops.embedders.files import ModelFiles
+from vectorops.api.embedder import SentenceTransformersEmbedder
+from vectorops.api.reasons import Reason
+from vectorops.embedders.architecture import (
+    HEAD_BYTES,
+    MODULES,
+    Architecture,
+    Files,
+    files_wanted,
+    heads_wanted,
+    modules_wanted,
+    read,
+)
+from vectorops.embedders.base import FOLDER_REVISION, Embedder, EmbedderSettings, Resolved
+from vectorops.embedders.files import ModelFiles, Snapshot
+from vectorops.errors import Terminal
+
+PROVIDER: Final = "sentenceTransformers"
 
 
 class SentenceTransformers:
@@ -15,8 +34,72 @@ class SentenceTransformers:
         self._files = files
         self._settings = settings
 
-    async def resolve(self, spec: Any, *, pinned: str | None, api_key: str | None) -> Resolved:
-        raise NotImplementedError
+    async def resolve(self, spec: SentenceTransformersEmbedder, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
+        snapshot = await self._files.find(spec.model, self._revision(spec, pinned))
+        found = await architecture_of(snapshot)
+        size, dimensions = _kept(spec, found)
+        prompts = spec.prompts
+        document = prompts.document if prompts is not None else None
+        query = prompts.query if prompts is not None else None
+        sources = dict(found.sources) | {"revision": snapshot.origin}
+        if dimensions is not None:
+            sources["size"] = "`dimensions`"
+        return Resolved(
+            declared={},
+            provider=PROVIDER,
+            model=spec.model,
+            kind=found.kind,
+            size=size,
+            revision=snapshot.revision,
+            distance=found.distance,
+            # What is cut off afterwards leaves a shorter vector.
+            normalized=found.normalized and size == found.size,
+            dimensions=dimensions,
+            document_prompt=found.document_prompt if document is None else document,
+            query_prompt=found.query_prompt if query is None else query,
+            sources=sources,
+        )
 
-    def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:
-        raise NotImplementedError
+    def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:  # noqa: ARG002
+        from vectorops.embedders.worker import LocalEmbedder
+
+        return LocalEmbedder(resolved, self._files, self._settings)
+
+    def _revision(self, spec: SentenceTransformersEmbedder, pinned: str | None) -> str | None:
+        if pinned is None or pinned.startswith(FOLDER_REVISION):
+            # The files of a folder may have changed: what they are now is compared with the lock.
+            return spec.revision
+        if spec.revision is None and self._files.has_folder(spec.model):
+            # A folder has been put in the hub's place: another revision, which is for the plan to say.
+            return None
+        return pinned
+
+
+async def architecture_of(snapshot: Snapshot) -> Architecture:
+    """What a model gives, by its files. Raises Terminal, and what `Snapshot` raises."""
+    wanted = files_wanted(snapshot.names)
+    modules = await snapshot.json(MODULES)
+    if modules is not None:
+        wanted = modules_wanted(wanted, modules)
+    contents = await asyncio.gather(*map(snapshot.json, wanted))
+    files = Files(snapshot.model, snapshot.names, dict(zip(wanted, contents, strict=True)))
+    heads = {name: await snapshot.head(name, HEAD_BYTES) for name in heads_wanted(files)}
+    return read(Files(files.model, files.names, files.contents, heads))
+
+
+def _kept(spec: SentenceTransformersEmbedder, found: Architecture) -> tuple[int | None, int | None]:
+    """The size of the vectors, and how many components are to be kept if that is not what the model does by itself."""
+    if spec.dimensions is None or spec.dimensions == found.size:
+        return found.size, None
+    if found.kind != "dense" or found.full_size is None:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"dimensions {spec.dimensions}: vectors of the {found.kind} model {spec.model} cannot be cut; remove "
+            "`dimensions`",
+        )
+    if spec.dimensions > found.full_size:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"dimensions {spec.dimensions}: the model {spec.model} gives {found.full_size}; declare that many or fewer",
+        )
+    return spec.dimensions, spec.dimensions
