@@ -156,7 +156,13 @@ def files_wanted(names: Iterable[str]) -> list[str]:
 
 def modules_wanted(wanted: Iterable[str], modules: Any) -> list[str]:
     """Of the files wanted, those that belong to the modules: a repository holds other things, too."""
-    folders = {posixpath.normpath(str(module.get("path", ""))) for module in _objects(modules)}
+    listed = [
+        (str(module.get("type")), posixpath.normpath(str(module.get("path", "")))) for module in _objects(modules)
+    ]
+    if any(type_.rpartition(".")[2] in ROUTERS and folder == "." for type_, folder in listed):
+        # Its routes lie in folders that only it can name.
+        return list(wanted)
+    folders = {folder for _, folder in listed}
     return [name for name in wanted if "/" not in name or name.split("/")[0] in folders]
 
 

@@ -1,9 +1,12 @@
 """What small files say of a model, and what is said when they do not."""
 
+import json
+
 import pytest
 
 from unit.embedders.real_models import as_json, modules_json, pooling_json, resolve, safetensors, write
 from vectorops.api.reasons import Reason
+from vectorops.embedders.architecture import files_wanted, modules_wanted
 from vectorops.errors import Terminal
 
 MODEL = "owner/model"
@@ -206,6 +209,26 @@ async def test_the_first_route_of_a_router_decides(tmp_path):
     found = await resolve(tmp_path, MODEL)
     assert found.size == 12
     assert found.sources["size"] == "0_Asym/query_0_StaticEmbedding/model.safetensors, embedding.weight"
+
+
+async def test_a_router_in_the_root_has_its_routes_in_folders_that_only_it_names(tmp_path):
+    routes = {
+        "types": {"document_0_Transformer": of("Transformer"), "document_1_Pooling": of("Pooling")},
+        "structure": {"document": ["document_0_Transformer", "document_1_Pooling"]},
+    }
+    files = {f"document_0_Transformer/{name}": content for name, content in TRANSFORMER.items()}
+    files["document_1_Pooling/config.json"] = pooling_json(8, ["mean", "max"])
+    write(tmp_path / MODEL, ROUTER | files | {"router_config.json": as_json(routes)})
+    assert (await resolve(tmp_path, MODEL)).size == 16
+
+
+async def test_files_of_what_is_no_module_are_not_asked_for():
+    wanted = files_wanted(
+        ["config.json", "1_Pooling/config.json", "onnx/config.json", "tokenizer.json", "a/b/c/config.json"]
+    )
+    modules = json.loads(pooled("mean")["modules.json"])
+    assert wanted == ["1_Pooling/config.json", "config.json", "onnx/config.json"]
+    assert modules_wanted(wanted, modules) == ["1_Pooling/config.json", "config.json"]
 
 
 ROUTER = {"modules.json": modules_json([(of("Router"), "")])}
