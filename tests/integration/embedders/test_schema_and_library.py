@@ -22,7 +22,7 @@ def tiny(tmp_path_factory) -> Path:
     """A BERT of 16 components, with and without the head that SPLADE needs."""
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast, T5Config, T5EncoderModel
 
-    folder = tmp_path_factory.mktemp("tiny")
+    folder: Path = tmp_path_factory.mktemp("tiny")
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
