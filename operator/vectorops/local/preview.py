@@ -20,6 +20,7 @@ from vectorops.api.meta import APPROVE_PLAN, JsonObject, Ref, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
 from vectorops.collections import plan as steps
+from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan, create_body, differences, mismatches
 from vectorops.collections.resolve import Desired, desired
 from vectorops.errors import Terminal, VectorOpsError, Waiting
@@ -30,13 +31,14 @@ from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.local.prune import left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
-from vectorops.points.declared import declare
+from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.collection import claim
 from vectorops.reconcilers.dependencies import Access, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.pointset import UNMANAGED, ledger_store, sync_target
 from vectorops.reconcilers.spec import parse
@@ -172,7 +174,11 @@ class _Preview:
                 Reason.COLLECTION_NOT_READY, f"QdrantCollection {collection.meta.name!r} is suspended or has a problem"
             )
         declaration = declare(
-            spec.points, into.schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as
+            spec.points,
+            into.schema,
+            embedders=await self._embedders(collection, spec, into),
+            id_format=spec.id_format or "Auto",
+            store_id_as=spec.store_id_as,
         )
         if into.described is None:
             return preview_points.all_new(resource.ref, declaration)
@@ -180,6 +186,14 @@ class _Preview:
         store = ledger_store(self._context, into.access, resource, into.name, incarnation)
         to = replace(sync_target(store.key, into.described, collection, into.mark), schema=into.schema)
         return await preview_points.compared(resource.ref, declaration, store, to)
+
+    async def _embedders(self, collection: Resource, spec: PointSetSpec, into: _Collection) -> dict[str, str]:
+        """The identity of each vector's embedder: the locked one, or the one that would be locked first."""
+        if not vectors_of_texts(spec.points):
+            return {}
+        locks = locks_of(into.mark)
+        found = await resolved(self._context, collection, parse(QdrantCollectionSpec, collection), into.mark)
+        return {name: locks.get(name, embedder).identity for name, embedder in found.items()}
 
 
 def _connection(resource: Resource) -> ResourcePlan:

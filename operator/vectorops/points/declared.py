@@ -10,13 +10,20 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vectorops.api.pointset import Point, SparseValues, VectorValue
-from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload, fingerprint_vector
+from vectorops.points.fingerprints import (
+    NotCanonical,
+    canonical_json,
+    fingerprint_payload,
+    fingerprint_text,
+    fingerprint_vector,
+)
 from vectorops.points.identity import IdFormat, UnusableId, point_id
 from vectorops.points.schema import PointSchema, VectorSchema
 from vectorops.qdrant.database import UNNAMED, PointData, PointId
@@ -33,12 +40,26 @@ LARGEST = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0, "uint
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A point as it should be, with the fingerprints of its parts."""
+    """A point as it should be, with the fingerprints of its parts.
+
+    data: its vectors are those whose numbers are known. texts: what the other ones are to be made of, by the vector's
+    name. vectors: the fingerprint of each vector, whichever of the two it is.
+    """
 
     data: PointData
     shown_id: str
     payload: int
     vectors: Mapping[str, int]
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def pending(self) -> Mapping[str, str]:
+        """The texts that must be embedded before the point can be written whole."""
+        return {name: text for name, text in self.texts.items() if name not in self.data.vectors}
+
+    def embedded(self, vectors: Mapping[str, VectorData]) -> Declared:
+        """The same point with the vectors of texts."""
+        return replace(self, data=replace(self.data, vectors={**self.data.vectors, **vectors}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +91,17 @@ class BadPoint(ValueError):
 
 
 def declare(
-    points: Iterable[Point], schema: PointSchema, *, id_format: IdFormat = "Auto", store_id_as: str | None = None
+    points: Iterable[Point],
+    schema: PointSchema,
+    *,
+    embedders: Mapping[str, str] = MappingProxyType({}),
+    id_format: IdFormat = "Auto",
+    store_id_as: str | None = None,
 ) -> Declaration:
-    """Checks every point against the schema of the collection."""
+    """Checks every point against the schema of the collection. Embeds nothing.
+
+    embedders: by the vector's name, the identity of what makes vectors of its texts.
+    """
     good: dict[PointId, Declared] = {}
     failed: dict[PointId, Failure] = {}
     untold: list[Failure] = []
@@ -85,7 +114,7 @@ def declare(
             continue
         before = good.get(id)
         try:
-            found = _declared(point, id, shown, schema, store_id_as)
+            found = _declared(point, id, shown, schema, embedders, store_id_as)
         except (BadPoint, NotCanonical) as error:
             found, reason = None, str(error)
         # One id is one point, however often it is declared: it is written once, or fails once.
@@ -103,7 +132,19 @@ def _is_same(first: Declared, second: Declared | None) -> bool:
     return second is not None and (first.payload, first.vectors) == (second.payload, second.vectors)
 
 
-def _declared(point: Point, id: PointId, shown: str, schema: PointSchema, store_id_as: str | None) -> Declared:
+def vectors_of_texts(points: Iterable[Point]) -> frozenset[str]:
+    """Names of the vectors that some point gives as text."""
+    return frozenset(name for point in points for name, value in _given(point).items() if value.text is not None)
+
+
+def _declared(
+    point: Point,
+    id: PointId,
+    shown: str,
+    schema: PointSchema,
+    embedders: Mapping[str, str],
+    store_id_as: str | None,
+) -> Declared:
     payload = dict(point.payload or {})
     if store_id_as is not None:
         if store_id_as in payload:
@@ -113,85 +154,115 @@ def _declared(point: Point, id: PointId, shown: str, schema: PointSchema, store_
         payload_fingerprint = fingerprint_payload(payload)
     except NotCanonical as error:
         raise BadPoint(f"payload: {error}") from None
-    vectors = {name: _vector(name, value, schema) for name, value in _values(point, schema).items()}
+    vectors: dict[str, VectorData] = {}
+    texts: dict[str, str] = {}
+    fingerprints: dict[str, int] = {}
+    for name, value in _values(point, schema).items():
+        expected = schema.get(name)
+        if expected is None:
+            raise BadPoint(f"{place(name)}: the collection has no vector of this name, but {_names(schema)}")
+        if value.text is None:
+            vectors[name] = _vector(place(name), value, expected)
+            fingerprints[name] = fingerprint_vector(vectors[name])
+        else:
+            texts[name] = value.text
+            fingerprints[name] = _fingerprint_of_text(f"{place(name)}.text", value.text, embedders.get(name))
     return Declared(
         data=PointData(id, vectors, payload),
         shown_id=shown,
         payload=payload_fingerprint,
-        vectors={name: fingerprint_vector(vector) for name, vector in vectors.items()},
+        vectors=fingerprints,
+        texts=texts,
     )
 
 
+def place(vector: str) -> str:
+    """Where in a point a vector is declared."""
+    return f"vectors.{vector}" if vector != UNNAMED else "vector"
+
+
+def _fingerprint_of_text(where: str, text: str, identity: str | None) -> int:
+    if identity is None:
+        raise BadPoint(f"{where}: the vector has no embedder; give numbers, or name a model in the QdrantCollection")
+    if not text.strip():
+        raise BadPoint(f"{where}: empty text")
+    try:
+        return fingerprint_text(text, identity)
+    except NotCanonical as error:
+        raise BadPoint(f"{where}: {error}") from None
+
+
+def _given(point: Point) -> Mapping[str, VectorValue]:
+    """The vectors as declared, by name, whatever the collection has."""
+    return {UNNAMED: point.vector} if point.vector is not None else point.vectors or {}
+
+
 def _values(point: Point, schema: PointSchema) -> Mapping[str, VectorValue]:
-    """The vectors as declared, by name."""
-    if point.vector is not None:
-        if UNNAMED not in schema:
-            raise BadPoint(f"vector: the collection has no unnamed vector, but {_names(schema)}; use `vectors`")
-        return {UNNAMED: point.vector}
-    if not point.vectors and schema:
+    """The same, if the collection takes the unnamed vector, or named ones."""
+    given = _given(point)
+    if point.vector is not None and UNNAMED not in schema:
+        raise BadPoint(f"vector: the collection has no unnamed vector, but {_names(schema)}; use `vectors`")
+    if not given and schema:
         raise BadPoint(f"no vector is given; the collection has {_names(schema)}")
-    return point.vectors or {}
+    return given
 
 
-def _vector(name: str, value: VectorValue, schema: PointSchema) -> VectorData:
-    place = f"vectors.{name}" if name != UNNAMED else "vector"
-    expected = schema.get(name)
-    if expected is None:
-        raise BadPoint(f"{place}: the collection has no vector of this name, but {_names(schema)}")
+def _vector(where: str, value: VectorValue, expected: VectorSchema) -> VectorData:
     if value.sparse is not None:
-        return _sparse(f"{place}.sparse", value.sparse, expected)
+        return _sparse(f"{where}.sparse", value.sparse, expected)
     if expected.kind == "sparse":
-        raise BadPoint(f"{place}: this is a sparse vector; give it as `sparse`")
+        raise BadPoint(f"{where}: this is a sparse vector; give it as `sparse`")
     if value.rows is not None:
-        return _multivector(f"{place}.rows", value.rows, expected)
+        return _multivector(f"{where}.rows", value.rows, expected)
     form = "packed" if value.packed is not None else "values"
-    numbers = _unpacked(f"{place}.packed", value.packed) if value.packed is not None else _floats(value.values or [])
-    _check_components(f"{place}.{form}", numbers, expected)
+    numbers = _unpacked(f"{where}.packed", value.packed) if value.packed is not None else _floats(value.values or [])
+    _check_components(f"{where}.{form}", numbers, expected)
     # One row of a multi-vector may be given as a dense vector; Qdrant takes it so as well.
     return numbers.reshape(1, -1) if expected.kind == "multivector" else numbers
 
 
-def _multivector(place: str, rows: list[list[float]], expected: VectorSchema) -> NDArray[np.float32]:
+def _multivector(where: str, rows: list[list[float]], expected: VectorSchema) -> NDArray[np.float32]:
     if expected.kind != "multivector":
-        raise BadPoint(f"{place}: this is no multi-vector; give it as `values` or `packed`")
+        raise BadPoint(f"{where}: this is no multi-vector; give it as `values` or `packed`")
     if not rows:
-        raise BadPoint(f"{place}: a multi-vector needs at least one row")
+        raise BadPoint(f"{where}: a multi-vector needs at least one row")
     checked = []
     for index, row in enumerate(rows):
         numbers = _floats(row)
-        _check_components(f"{place}[{index}]", numbers, expected)
+        _check_components(f"{where}[{index}]", numbers, expected)
         checked.append(numbers)
     return np.stack(checked)
 
 
-def _sparse(place: str, value: SparseValues, expected: VectorSchema) -> Sparse:
+def _sparse(where: str, value: SparseValues, expected: VectorSchema) -> Sparse:
     if expected.kind != "sparse":
-        raise BadPoint(f"{place}: this is a {expected.kind} vector, not a sparse one")
+        raise BadPoint(f"{where}: this is a {expected.kind} vector, not a sparse one")
     if len(value.indices) != len(value.values):
-        raise BadPoint(f"{place}: {len(value.indices)} indices, but {len(value.values)} values")
+        raise BadPoint(f"{where}: {len(value.indices)} indices, but {len(value.values)} values")
     if len(set(value.indices)) != len(value.indices):
-        raise BadPoint(f"{place}.indices: an index is given twice")
+        raise BadPoint(f"{where}.indices: an index is given twice")
     indices, numbers = np.asarray(value.indices, dtype=np.uint32), _floats(value.values)
-    _check_range(f"{place}.values", numbers, expected)
+    check_range(f"{where}.values", numbers, expected)
     order = np.argsort(indices)
     return Sparse(indices[order], numbers[order])
 
 
-def _check_components(place: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+def _check_components(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
     if len(numbers) != expected.size:
-        raise BadPoint(f"{place}: {len(numbers)} components, but the vector's size is {expected.size}")
-    _check_range(place, numbers, expected)
+        raise BadPoint(f"{where}: {len(numbers)} components, but the vector's size is {expected.size}")
+    check_range(where, numbers, expected)
 
 
-def _check_range(place: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+def check_range(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+    """Can the datatype hold all components? numbers: any shape but empty rows. Raises BadPoint."""
     # After rounding: 1e39 is finite as JSON, and infinite as the float32 that Qdrant would store.
     bad = np.flatnonzero(~np.isfinite(numbers))
     if bad.size:
-        raise BadPoint(f"{place}[{bad[0]}]: not a finite float32 number")
+        raise BadPoint(f"{where}[{bad[0]}]: not a finite float32 number")
     lowest = 0.0 if expected.datatype == "uint8" else -LARGEST[expected.datatype]
     bad = np.flatnonzero((numbers < lowest) | (numbers > LARGEST[expected.datatype]))
     if bad.size:
-        raise BadPoint(f"{place}[{bad[0]}]: outside the range of datatype {expected.datatype}")
+        raise BadPoint(f"{where}[{bad[0]}]: outside the range of datatype {expected.datatype}")
 
 
 def _floats(numbers: list[float]) -> NDArray[np.float32]:
@@ -199,13 +270,13 @@ def _floats(numbers: list[float]) -> NDArray[np.float32]:
         return np.asarray(numbers, dtype=np.float64).astype(np.float32)
 
 
-def _unpacked(place: str, packed: str) -> NDArray[np.float32]:
+def _unpacked(where: str, packed: str) -> NDArray[np.float32]:
     try:
         raw = base64.b64decode(packed, validate=True)
     except (binascii.Error, ValueError):
-        raise BadPoint(f"{place}: not base64") from None
+        raise BadPoint(f"{where}: not base64") from None
     if len(raw) % 4:
-        raise BadPoint(f"{place}: {len(raw)} bytes are no whole number of float32 components")
+        raise BadPoint(f"{where}: {len(raw)} bytes are no whole number of float32 components")
     return np.frombuffer(raw, dtype="<f4").astype(np.float32)
 
 

@@ -7,7 +7,7 @@ remembered and stored points. `points.sync` carries the result out, `local.previ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -45,6 +45,15 @@ class Change:
     payload: PayloadChange | None = None
     drifted: bool = False
 
+    @property
+    def pending(self) -> Mapping[str, str]:
+        """The texts that must be embedded before the change can be written: none of a vector that stays."""
+        return {name: text for name, text in self.declared.pending.items() if name in self.vectors}
+
+    def embedded(self, vectors: Mapping[str, VectorData]) -> Change:
+        """The same change with the vectors of texts."""
+        return replace(self, declared=self.declared.embedded(vectors))
+
 
 @dataclass(frozen=True, slots=True)
 class Diff:
@@ -75,7 +84,8 @@ def recover(ledger: Ledger, declaration: Declaration, stored: Stored, schema: Po
     """What is known after a window was left open: the same ledger without it.
 
     A point that the window was to create is ours if its content is what the window was to write: before the window
-    it did not exist, and whoever else made it meanwhile would not have made the same.
+    it did not exist, and whoever else made it meanwhile would not have made the same. Of a vector that is made of a
+    text, only that it is there can be compared.
     """
     slot = ledger.pending
     if slot is None:
@@ -87,8 +97,10 @@ def recover(ledger: Ledger, declaration: Declaration, stored: Stored, schema: Po
             entries.pop(id, None)
         elif id not in slot.new or target.dying:
             entries[id] = blurred(entries.get(id, target), target)
-        elif _is_content(found, target, declaration.points.get(id), ledger.names, schema):
-            entries[id] = target
+        else:
+            numeric = {name for name in ledger.names if id not in slot.texts.get(name, ())}
+            if _is_content(found, target, declaration.points.get(id), ledger.names, schema, numeric):
+                entries[id] = target
     return replace(ledger, entries=entries, through=slot.sequence, pending=None)
 
 
@@ -101,8 +113,14 @@ def blurred(before: Entry, target: Entry) -> Entry:
 
 
 def _is_content(
-    found: StoredPoint, target: Entry, declared: Declared | None, names: tuple[str, ...], schema: PointSchema
+    found: StoredPoint,
+    target: Entry,
+    declared: Declared | None,
+    names: tuple[str, ...],
+    schema: PointSchema,
+    numeric: Set[str],
 ) -> bool:
+    """numeric: names of vectors whose fingerprint in `target` is that of numbers, and not of a text."""
     if declared is not None and entry_of(declared, names) == target:
         return is_as_declared(found, declared, schema)
     if payload_fingerprint(found) != target.payload:
@@ -111,16 +129,18 @@ def _is_content(
     return known.keys() == found.vectors.keys() and all(
         fingerprint_vector(vector) == known[name]
         for name, vector in found.vectors.items()
-        if name in schema and schema[name].stores_exactly
+        if name in numeric and name in schema and schema[name].stores_exactly
     )
 
 
 def is_as_declared(found: StoredPoint, declared: Declared, schema: PointSchema) -> bool:
-    """Is what is stored all that would be stored for this point, and nothing else?"""
+    """Is what is stored all that would be stored for this point, and nothing else? Of a vector whose text was not
+    embedded, only that it is there can be told.
+    """
     wanted = declared.data
     return (
         _same_json(wanted.payload, found.payload)
-        and wanted.vectors.keys() == found.vectors.keys()
+        and declared.vectors.keys() == found.vectors.keys()
         and all(_same(vector, found.vectors[name], schema[name]) for name, vector in wanted.vectors.items())
     )
 
@@ -191,8 +211,9 @@ def _payload_stands(known: int, declared: Declared, found: StoredPoint) -> bool:
 def _vector_stands(known: int, name: str, declared: Declared, found: StoredPoint, schema: PointSchema) -> bool:
     if (known == ABSENT) != (name not in found.vectors):
         return False
-    if known == ABSENT or declared.vectors.get(name) != known:
-        # Nothing to compare the numbers with; if they are to change, they are written anyway.
+    if known == ABSENT or declared.vectors.get(name) != known or name not in declared.data.vectors:
+        # Nothing to compare the numbers with; if they are to change, they are written anyway. Those of a text are known
+        # only while it is being written.
         return True
     return _same(declared.data.vectors[name], found.vectors[name], schema[name])
 

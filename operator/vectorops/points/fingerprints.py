@@ -1,4 +1,5 @@
-"""Fingerprints: what a payload and a vector are compared by, so that only what changed is written.
+"""Fingerprints: what a payload, a vector and a text are compared by, so that only what changed is written, and
+embedded.
 
 Format 1 of the ledger; test vectors in tests/unit/points/test_fingerprints.py. A change here would write every
 point of every user again: a new version must keep the old functions for one release.
@@ -40,6 +41,17 @@ def fingerprint_vector(vector: VectorData) -> int:
         return _hash(b"sparse\0", np.uint32(len(vector.indices)).astype("<u4").tobytes() + numbers)
     kind = b"multi\0" if vector.ndim == 2 else b"dense\0"
     return _hash(kind, np.asarray(vector.shape, dtype="<u4").tobytes() + _little_endian(vector))
+
+
+def fingerprint_text(text: str, identity: str) -> int:
+    """Fingerprint of a vector that is made of a text. identity: of the embedder (`embedders.base.Resolved.identity`).
+
+    Known before the text is embedded: what is embedded already is not embedded again. Raises NotCanonical.
+    """
+    try:
+        return _hash(b"text\0", identity.encode() + b"\0" + text.encode())
+    except UnicodeEncodeError:
+        raise NotCanonical("not valid Unicode text") from None
 
 
 def canonical_json(value: Any) -> bytes:

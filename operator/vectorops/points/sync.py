@@ -1,4 +1,4 @@
-"""Makes the stored points as declared: reads, lets `diff` decide, and writes one window of changes and one of
+"""Makes the stored points as declared: reads, lets `diff` decide, and writes windows of changes and one of
 deletions.
 
 Called by the PointSet reconciler. Whatever happens between two lines here (killed, answer lost, another writer),
@@ -8,25 +8,21 @@ it does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
-from vectorops.points.declared import Declaration, Declared, Failure
-from vectorops.points.diff import Change, Diff, Stored, blurred, diff, entry_of, is_as_declared, recover
+from vectorops.points.declared import Declaration, Failure
+from vectorops.points.diff import Diff, Stored, diff, recover
+from vectorops.points.embedding import Embed, Write, embedded
 from vectorops.points.ledgers import aligned, first, held_by_others
 from vectorops.points.schema import PointSchema
-from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
+from vectorops.points.window import BAD_CONTENT, Written, write
+from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, ensure_ledger_collection, owners
-
-Item = TypeVar("Item")
-
-BAD_CONTENT: Final = frozenset({400, 413, 422})
-"""Status codes by which Qdrant refuses what a request holds, so that sending it in halves finds the culprit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +65,25 @@ class Synced:
     rebuilt: bool = False
 
 
-async def sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
-    """One pass. Raises what `Database` raises; then the pass is unfinished, and the next one goes on."""
+async def sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None = None) -> Synced:
+    """One pass. Raises what `Database` and `embed` raise; then the pass is unfinished, and the next one goes on.
+
+    embed: of the embedders that the points were declared with; None if there are none.
+    """
     with _collection_may_go():
-        return await _sync(store, target, declaration)
+        return await _sync(store, target, declaration, embed)
 
 
-async def _sync(store: LedgerStore, target: Target, declaration: Declaration) -> Synced:
+async def _sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None) -> Synced:
     view = await look(store, target, declaration)
     if view.nothing_to_write:
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     view = await _make_ours(store, target, declaration, view)
-    ledger, rejected, stolen = await _write(store, target, view.ours, view.diff)
-    deleted = await _delete(store, target.collection, ledger, view.diff.delete, view.diff.forget)
-    written = len(view.diff.insert) + len(view.diff.change) - len(rejected) - len(stolen)
-    conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *stolen)))
-    failures = (*declaration.failures, *rejected)
+    done = await _write(store, target, view.ours, view.diff, embed)
+    deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
+    written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
+    conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
+    failures = (*declaration.failures, *done.failures)
     return await _told(store, conflicting, Synced(written, deleted, view.diff.unchanged, failures))
 
 
@@ -198,90 +197,32 @@ async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
     return await store.settle(ledger, ours.entries, ours.through)
 
 
-async def _write(
-    store: LedgerStore, target: Target, ledger: Ledger, found: Diff
-) -> tuple[Ledger, list[Failure], list[PointId]]:
-    """The window of inserts and changes. Returns the ledger, what Qdrant refused, and ids that somebody else took
-    meanwhile.
+async def _write(store: LedgerStore, target: Target, ledger: Ledger, found: Diff, embed: Embed | None) -> Written:
+    """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up nothing else.
+
+    The others come in windows of their own, each told to the ledger just before it is written, and settled after: what
+    an error or a kill leaves undone is the rest, and no text is embedded twice but those of the window under way.
     """
-    declared = [*found.insert, *(change.declared for change in found.change)]
-    if not declared:
-        return ledger, [], []
-    targets = {point.data.id: entry_of(point, ledger.names) for point in declared}
-    slot = await store.open(ledger, targets, found.new)
-    rejected = await _insert(store.database, target.collection, found.insert)
-    rejected += await _update(store.database, target.collection, found.change)
-    stolen = await _stolen(store.database, target, found)
-    entries = {**ledger.entries, **targets}
-    for id in {*(failure.id for failure in rejected if failure.id is not None), *stolen}:
-        if id in ledger.entries:
-            entries[id] = blurred(ledger.entries[id], targets[id])
-        else:
-            del entries[id]
-    return await store.settle(ledger, entries, slot.sequence), rejected, stolen
+    points: list[Write] = [*found.insert, *found.change]
+    written = await write(store, target.schema, ledger, [point for point in points if not point.pending], found.new)
+    pending = [point for point in points if point.pending]
+    if not pending:
+        return written
+    assert embed is not None, "a text is declared only where there is an embedder"
+    async with aclosing(embedded(_each(pending), embed, target.schema)) as windows:
+        async for window in windows:
+            more = await write(store, target.schema, written.ledger, window.points, found.new)
+            written = Written(
+                more.ledger,
+                (*written.failures, *window.failures, *more.failures),
+                (*written.stolen, *more.stolen),
+            )
+    return written
 
 
-async def _insert(database: Database, collection: str, points: Sequence[Declared]) -> list[Failure]:
-    async def send(batch: Sequence[Declared]) -> None:
-        await database.upsert(collection, [point.data for point in batch], insert_only=True)
-
-    return await _accepted(send, points, lambda point: point)
-
-
-async def _update(database: Database, collection: str, changes: Sequence[Change]) -> list[Failure]:
-    """Only what differs: vectors that are written again are indexed again, and payloads leave their indexes."""
-
-    async def vectors(batch: Sequence[Change]) -> None:
-        await database.update_vectors(collection, [_changed_vectors(change) for change in batch])
-
-    async def payloads(batch: Sequence[Change]) -> None:
-        wanted = [change.payload for change in batch if change.payload is not None]
-        await database.change_payloads(collection, wanted)
-
-    rejected = await _accepted(vectors, [c for c in changes if c.vectors], lambda change: change.declared)
-    for gone in sorted({change.gone for change in changes if change.gone}):
-        ids = [change.declared.data.id for change in changes if change.gone == gone]
-        await database.delete_vectors(collection, ids, gone)
-    failed = {failure.id for failure in rejected}
-    left = [change for change in changes if _is_needed(change.payload) and change.declared.data.id not in failed]
-    return rejected + await _accepted(payloads, left, lambda change: change.declared)
-
-
-def _changed_vectors(change: Change) -> PointData:
-    return PointData(change.declared.data.id, {name: change.declared.data.vectors[name] for name in change.vectors})
-
-
-def _is_needed(change: PayloadChange | None) -> bool:
-    return change is not None and bool(change.put or change.remove)
-
-
-async def _accepted(
-    send: Callable[[Sequence[Item]], Awaitable[None]], items: Sequence[Item], declared: Callable[[Item], Declared]
-) -> list[Failure]:
-    """Sends all; if Qdrant refuses, sends halves, down to the points that it refuses."""
-    if not items:
-        return []
-    try:
-        await send(items)
-    except Rejected as error:
-        if error.status not in BAD_CONTENT:
-            raise
-        if len(items) == 1:
-            point = declared(items[0])
-            return [Failure(point.shown_id, f"Qdrant refused it: {error.message}", point.data.id)]
-        middle = len(items) // 2
-        first = await _accepted(send, items[:middle], declared)
-        return first + await _accepted(send, items[middle:], declared)
-    return []
-
-
-async def _stolen(database: Database, target: Target, found: Diff) -> list[PointId]:
-    """New ids under which somebody else's point stands: it came between our look and our insert, which left it
-    alone.
-    """
-    wanted = {point.data.id: point for point in found.insert if point.data.id in found.new}
-    stored = await database.points(target.collection, list(wanted), payload=True, vectors=True)
-    return [id for id, point in stored.items() if not is_as_declared(point, wanted[id], target.schema)]
+async def _each(points: Iterable[Write]) -> AsyncIterator[Write]:
+    for point in points:
+        yield point
 
 
 async def _delete(

@@ -14,7 +14,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -56,11 +57,15 @@ UNREADABLE: Final = (KeyError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One window that may have been carried out in part. new: ids that did not exist before it."""
+    """One window that may have been carried out in part.
+
+    new: ids that did not exist before it. texts: by the vector's name, ids whose fingerprint of it is that of a text.
+    """
 
     sequence: int
     entries: Entries
     new: frozenset[PointId]
+    texts: Mapping[str, frozenset[PointId]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +177,25 @@ class LedgerStore:
         await self.database.change_payloads(self.ledger_collection, changes)
         return await self._taken()
 
-    async def open(self, ledger: Ledger, entries: Entries, new: Iterable[PointId]) -> Slot:
-        """Tells what is about to be written, before it is. Raises Transient AnotherWriter if we are not the writer
-        any more.
+    async def open(
+        self,
+        ledger: Ledger,
+        entries: Entries,
+        new: Iterable[PointId],
+        texts: Mapping[str, frozenset[PointId]] = MappingProxyType({}),
+    ) -> Slot:
+        """Tells what is about to be written, before it is. See `Slot`.
+
+        Raises Transient AnotherWriter if we are not the writer any more.
         """
-        slot = Slot(ledger.through + 1, entries, frozenset(new))
+        slot = Slot(ledger.through + 1, entries, frozenset(new), texts)
         record = self._record(
             {
                 "kind": "slot",
                 "sequence": slot.sequence,
                 "state": "open",
                 "new": _pack_flags(slot.new, entries),
+                "texts": {name: _pack_flags(ids, entries) for name, ids in texts.items()},
                 **_pack(entries, len(ledger.names)),
             }
         )
@@ -336,7 +349,10 @@ def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
     pending = None
     if slot["sequence"] > base["through"]:
         entries = _unpack(slot, len(names))
-        pending = Slot(slot["sequence"], entries, _unpack_flags(slot["new"], entries))
+        # A slot from before there were texts does not speak of them.
+        flags = slot.get("texts", {})
+        texts = {name: _unpack_flags(flags[name], entries) for name in flags}
+        pending = Slot(slot["sequence"], entries, _unpack_flags(slot["new"], entries), texts)
     # Whoever took only some of the records has to take them all again.
     tokens = {head["token"], base["token"], slot["token"]}
     token = head["token"] if len(tokens) == 1 else ""

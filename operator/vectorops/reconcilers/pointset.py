@@ -8,11 +8,13 @@ import logging
 from dataclasses import replace
 from typing import Final
 
+from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
-from vectorops.errors import Waiting
-from vectorops.points.declared import Declaration, declare
+from vectorops.collections.locks import locks_of
+from vectorops.errors import Terminal, Waiting
+from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.schema import schema_of
 from vectorops.points.sync import Synced, Target, remove_points, sync
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
@@ -26,6 +28,8 @@ from vectorops.reconcilers.dependencies import (
     require_access,
     require_collection,
 )
+from vectorops.reconcilers.embedding import Embedding, place, resolved
+from vectorops.reconcilers.embedding import declared as declared_embedders
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -62,9 +66,16 @@ class PointSetReconciler:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
         schema = schema_of(found)
-        declaration = declare(spec.points, schema, id_format=spec.id_format or "Auto", store_id_as=spec.store_id_as)
+        embedding = await embedding_of(context, collection, spec, mark)
+        declaration = declare(
+            spec.points,
+            schema,
+            embedders=embedding.identities,
+            id_format=spec.id_format or "Auto",
+            store_id_as=spec.store_id_as,
+        )
         store = ledger_store(context, access, resource, name, incarnation)
-        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration)
+        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embedding.embed)
         logger.debug(
             "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
         )
@@ -91,6 +102,27 @@ def _owned(context: Context, collection: Resource, found: JsonObject, name: str)
     if mark is None or not mark.belongs_to(context.installation, collection.ref):
         raise _not_ready(collection, "it does not own the collection in Qdrant")
     return mark
+
+
+async def embedding_of(context: Context, collection: Resource, spec: PointSetSpec, mark: Mark | None) -> Embedding:
+    """What makes vectors of the texts of a set, by the locks; without any embedder if it has no text.
+
+    mark: what `_owned` gives. While a change of an embedder is held back, the lock still names the one that made the
+    vectors that are stored. Raises Waiting CollectionNotReady, and what `resolved` raises.
+    """
+    names = vectors_of_texts(spec.points)
+    if not names:
+        return Embedding(context, collection, {})
+    try:
+        declared = parse(QdrantCollectionSpec, collection)
+    except Terminal as error:
+        raise _not_ready(collection, error.message) from error
+    locked = await resolved(context, collection, declared, None) if _is_users(collection) else locks_of(mark)
+    with_embedder = sorted(names & declared_embedders(declared).keys())
+    for name in with_embedder:
+        if name not in locked:
+            raise _not_ready(collection, f"the embedder of {place(name)} is not resolved yet")
+    return Embedding(context, collection, {name: locked[name] for name in with_embedder})
 
 
 def _is_users(collection: Resource) -> bool:

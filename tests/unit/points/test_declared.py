@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vectorops.api.pointset import Point
-from vectorops.points.declared import declare
+from vectorops.points.declared import declare, vectors_of_texts
+from vectorops.points.fingerprints import fingerprint_text, fingerprint_vector
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import UNNAMED
 
@@ -161,6 +162,97 @@ def test_an_id_declared_twice_with_other_content_fails_and_is_protected(others, 
 
     assert (found.points, found.protected) == ({}, {1})
     assert any("more than once" in failure.reason for failure in found.failures)
+
+
+EMBEDDERS = {"text": "0123456789abcdef", "terms": "fedcba9876543210", "rows": "0000000000000000"}
+
+
+def test_a_text_is_known_by_what_it_says_and_by_what_embeds_it():
+    found = declared(
+        {"id": 1, "vectors": {"text": {"text": "a lion"}, "bytes": {"values": [1, 2]}}, "payload": {"a": 1}},
+        embedders=EMBEDDERS,
+    )
+
+    (point,) = found.points.values()
+    assert (dict(point.texts), dict(point.pending)) == ({"text": "a lion"}, {"text": "a lion"})
+    assert point.data.vectors.keys() == {"bytes"}
+    assert point.vectors == {
+        "text": fingerprint_text("a lion", EMBEDDERS["text"]),
+        "bytes": fingerprint_vector(np.array([1, 2], dtype=np.float32)),
+    }
+
+
+def test_a_text_may_stand_for_a_vector_of_any_kind_and_for_the_unnamed_one():
+    every = {"id": 1, "vectors": {name: {"text": "a lion"} for name in EMBEDDERS}}
+    unnamed = {UNNAMED: VectorSchema("dense", 2)}
+
+    assert declared(every, embedders=EMBEDDERS).points[1].texts.keys() == EMBEDDERS.keys()
+    only = declared({"id": 1, "vector": {"text": "a lion"}}, schema=unnamed, embedders={UNNAMED: "0" * 16})
+    assert only.points[1].texts == {UNNAMED: "a lion"}
+
+
+def test_a_point_is_whole_when_its_texts_are_embedded():
+    (point,) = declared({"id": 1, "vectors": {"text": {"text": "a lion"}}}, embedders=EMBEDDERS).points.values()
+
+    whole = point.embedded({"text": np.array([1, 2], dtype=np.float32)})
+
+    assert (whole.pending, whole.data.vectors["text"].tolist()) == ({}, [1, 2])
+    assert (whole.vectors, whole.data.payload) == (point.vectors, point.data.payload)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [
+        (
+            {"bytes": {"text": "a lion"}},
+            "vectors.bytes.text: the vector has no embedder; give numbers, or name a model in the QdrantCollection",
+        ),
+        ({"text": {"text": ""}}, "vectors.text.text: empty text"),
+        ({"text": {"text": " \n\t\u3000"}}, "vectors.text.text: empty text"),
+        ({"text": {"text": "secret \ud800"}}, "vectors.text.text: not valid Unicode text"),
+        ({"nope": {"text": "a lion"}}, "vectors.nope: the collection has no vector of this name, but 'bytes'"),
+        ({"text": {"text": "a lion"}, "bytes": {"values": [1]}}, "vectors.bytes.values: 1 components"),
+    ],
+)
+def test_a_bad_text_is_refused_with_its_place(vectors, reason):
+    failure = only_failure({"id": 1, "vectors": vectors}, embedders=EMBEDDERS)
+
+    assert failure.reason.startswith(reason)
+
+
+def test_the_unnamed_vector_of_a_text_has_its_place():
+    unnamed = {UNNAMED: VectorSchema("dense", 2)}
+    assert only_failure({"id": 1, "vector": {"text": "a lion"}}, unnamed).reason.startswith("vector.text: the vector")
+
+
+def test_numbers_are_taken_for_a_vector_with_an_embedder():
+    assert declared({"id": 1, "vectors": GOOD}, embedders=EMBEDDERS).points[1].texts == {}
+
+
+def test_the_same_text_twice_is_one_point_and_another_text_is_none():
+    lion, lioness = ({"id": 1, "vectors": {"text": {"text": text}}} for text in ("a lion", "a lioness"))
+
+    assert declared(lion, lion, embedders=EMBEDDERS).points.keys() == {1}
+    assert declared(lion, lioness, embedders=EMBEDDERS).protected == {1}
+
+
+def test_a_text_is_not_part_of_any_words_about_its_point():
+    (point,) = declared({"id": 1, "vectors": {"text": {"text": "a secret lion"}}}, embedders=EMBEDDERS).points.values()
+
+    assert "secret" not in repr(point)
+
+
+def test_the_vectors_that_are_given_as_text_are_told():
+    points = [
+        Point.model_validate(point)
+        for point in (
+            {"id": 1, "vectors": {"text": {"text": "a"}, "bytes": {"values": [1, 2]}}},
+            {"id": 2, "vectors": {"terms": {"text": "b"}}},
+            {"id": 3, "vector": {"text": "c"}},
+            {"id": 4},
+        )
+    ]
+    assert vectors_of_texts(points) == {"text", "terms", UNNAMED}
 
 
 def test_a_long_or_odd_id_is_shown_shortened():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import Stored, blurred, diff, entry_of, recover
-from vectorops.points.fingerprints import fingerprint_payload, fingerprint_vector
+from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PointData, StoredPoint
 from vectorops.qdrant.ledger import ABSENT, TOMBSTONE, UNKNOWN, Entry, Ledger, Slot
@@ -24,6 +24,15 @@ def point(id, payload=None, **vectors):
     data = PointData(id, found, payload or {})
     prints = {name: fingerprint_vector(vector) for name, vector in found.items()}
     return Declared(data, str(id), fingerprint_payload(data.payload), prints)
+
+
+MODEL, OTHER_MODEL = "0123456789abcdef", "fedcba9876543210"
+
+
+def text_point(id, text, payload=None, identity=MODEL, **vectors):
+    """The same with `a` as text."""
+    numeric = point(id, payload, **vectors)
+    return replace(numeric, vectors={**numeric.vectors, "a": fingerprint_text(text, identity)}, texts={"a": text})
 
 
 def stored(declared):
@@ -129,6 +138,57 @@ class TestDiff:
         assert self.compare(None, entry(OLD), stored(OLD), protected=frozenset({1})).empty
 
 
+LION = text_point(1, "a lion", {"k": 1}, b=[3])
+THERE = stored(point(1, {"k": 1}, a=[0.1, 0.2], b=[3]))
+"""As it came back: whatever the model makes of a lion."""
+
+
+class TestTexts:
+    def compare(self, declared, remembered, found):
+        return diff(declaration(declared), ledger({1: remembered}), {1: found} if found else {}, SCHEMA)
+
+    def test_a_text_that_did_not_change_is_left_alone_whatever_numbers_stand_for_it(self):
+        assert self.compare(LION, entry(LION), THERE).unchanged == 1
+
+    @pytest.mark.parametrize(
+        ("new", "vectors", "pending"),
+        [
+            (text_point(1, "a lioness", {"k": 1}, b=[3]), ("a",), {"a": "a lioness"}),
+            (text_point(1, "a lion", {"k": 1}, OTHER_MODEL, b=[3]), ("a",), {"a": "a lion"}),
+            (text_point(1, "a lion", {"k": 2}, b=[3]), (), {}),
+            (text_point(1, "a lion", {"k": 1}, b=[-3]), ("b",), {}),
+            (text_point(1, "a lioness", {"k": 2}, b=[-3]), ("a", "b"), {"a": "a lioness"}),
+            (point(1, {"k": 1}, a=[0.1, 0.2], b=[3]), ("a",), {}),
+        ],
+    )
+    def test_only_a_text_that_changed_is_embedded(self, new, vectors, pending):
+        (change,) = self.compare(new, entry(LION), THERE).change
+        assert (change.vectors, dict(change.pending), change.drifted) == (vectors, pending, False)
+
+    def test_what_was_numbers_is_embedded_when_it_becomes_a_text(self):
+        numbers = point(1, {"k": 1}, a=[0.1, 0.2], b=[3])
+        (change,) = self.compare(LION, entry(numbers), THERE).change
+        assert (change.vectors, dict(change.pending)) == (("a",), {"a": "a lion"})
+
+    def test_a_text_whose_vector_or_point_is_gone_is_embedded_again(self):
+        (change,) = self.compare(LION, entry(LION), stored(point(1, {"k": 1}, b=[3]))).change
+        assert (dict(change.pending), change.gone, change.drifted) == ({"a": "a lion"}, (), True)
+        (insert,) = self.compare(LION, entry(LION), None).insert
+        assert dict(insert.pending) == {"a": "a lion"}
+
+    def test_a_text_of_which_the_ledger_knows_nothing_is_embedded_again(self):
+        (change,) = self.compare(LION, Entry(LION.payload, (UNKNOWN, LION.vectors["b"])), THERE).change
+        assert dict(change.pending) == {"a": "a lion"}
+
+    def test_a_payload_that_others_changed_is_repaired_without_embedding(self):
+        (change,) = self.compare(LION, entry(LION), replace(THERE, payload={"k": 9})).change
+        assert (change.vectors, dict(change.pending)) == ((), {})
+
+    def test_a_change_is_whole_when_its_texts_are_embedded(self):
+        (change,) = self.compare(text_point(1, "a lioness", {"k": 1}, b=[3]), entry(LION), THERE).change
+        assert change.embedded({"a": np.array([5, 6], dtype=np.float32)}).pending == {}
+
+
 class TestRecover:
     NEW = point(1, {"k": 2, "same": [1]}, a=[9, 2], b=[3])
 
@@ -167,6 +227,29 @@ class TestRecover:
     )
     def test_a_new_point_is_not_ours_if_somebody_else_made_it(self, foreign, declared):
         assert self.recovered(None, entry(OLD), stored(foreign), new={1}, declared=declared) is None
+
+    @pytest.mark.parametrize("declared", [(), (LION,), (text_point(1, "a lioness", b=[3]),), (NEW,)])
+    @pytest.mark.parametrize(
+        ("found", "is_ours"),
+        [
+            (THERE, True),
+            (None, False),
+            (stored(point(1, {"k": 1}, b=[3])), False),
+            (stored(point(1, {"k": 2}, a=[0.1, 0.2], b=[3])), False),
+            (stored(point(1, {"k": 1}, a=[0.1, 0.2])), False),
+        ],
+    )
+    def test_a_new_point_with_a_text_is_ours_if_all_agrees_that_can_be_compared(self, found, is_ours, declared):
+        pending = Slot(6, {1: entry(LION)}, frozenset({1}), {"a": frozenset({1})})
+        after = recover(ledger({}, pending), declaration(*declared), {1: found} if found else {}, SCHEMA)
+        assert after.entries == ({1: entry(LION)} if is_ours else {})
+
+    @pytest.mark.parametrize("declared", [(), (LION,)])
+    def test_of_a_new_point_with_a_text_the_numbers_must_be_equal_that_are_known(self, declared):
+        dot = {name: VectorSchema("dense", size, "Dot") for name, size in (("a", 2), ("b", 1))}
+        pending = Slot(6, {1: entry(LION)}, frozenset({1}), {"a": frozenset({1})})
+        foreign = stored(point(1, {"k": 1}, a=[0.1, 0.2], b=[4]))
+        assert recover(ledger({}, pending), declaration(*declared), {1: foreign}, dot).entries == {}
 
     def test_a_deletion_that_was_begun_stays_begun(self):
         assert self.recovered(entry(OLD), DYING, stored(OLD)) == DYING

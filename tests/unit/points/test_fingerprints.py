@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorops.points.fingerprints import NotCanonical, canonical_json, fingerprint_payload, fingerprint_vector
+from vectorops.points.fingerprints import (
+    NotCanonical,
+    canonical_json,
+    fingerprint_payload,
+    fingerprint_text,
+    fingerprint_vector,
+)
 from vectorops.vectors import Sparse
 
 
@@ -92,6 +98,28 @@ def test_what_json_cannot_hold_is_refused_with_its_place_and_without_its_value(v
 def test_a_lone_surrogate_and_a_key_that_is_no_text_are_refused(payload):
     with pytest.raises(NotCanonical):
         fingerprint_payload(payload)
+
+
+@pytest.mark.parametrize(
+    ("text", "identity", "expected"),
+    [
+        ("How to reset a password", "0123456789abcdef", 0x64B58E0C28A307A1),
+        ("How to reset a password", "fedcba9876543210", 0xB6C31958AD85D52B),
+        ("héllo 🦀", "0123456789abcdef", 0x4A1979E5F16F8C71),
+    ],
+)
+def test_texts_have_their_published_fingerprints(text, identity, expected):
+    assert fingerprint_text(text, identity) == expected
+
+
+def test_of_a_text_every_character_counts():
+    texts = ["a", "A", "a ", " a", "a\n", "á", "a\u0301"]
+    assert len({fingerprint_text(text, "0" * 16) for text in texts}) == len(texts)
+
+
+def test_a_text_with_a_lone_surrogate_is_refused_without_quoting_it():
+    with pytest.raises(NotCanonical, match=r"^not valid Unicode text$"):
+        fingerprint_text("secret \ud800", "0" * 16)
 
 
 def test_a_vector_is_compared_after_rounding():

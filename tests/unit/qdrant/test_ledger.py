@@ -98,6 +98,18 @@ def test_a_window_is_open_while_its_sequence_is_above_the_base():
     assert pending.new == {2}
 
 
+def test_an_open_window_tells_which_fingerprints_are_those_of_texts():
+    head, base, slot = records(through=3, sequence=4)
+    flags = _pack_flags({2}, _unpack(slot, 2))
+
+    with_texts, from_before = (_ledger(head, base, slot | more).pending for more in ({"texts": {"b": flags}}, {}))
+
+    assert with_texts is not None
+    assert with_texts.texts == {"b": {2}}
+    assert from_before is not None
+    assert from_before.texts == {}
+
+
 @pytest.mark.parametrize("tokens", [("w", "v", "w"), ("v", "w", "w"), ("w", "w", "v")])
 def test_nobody_is_the_writer_while_the_records_have_different_tokens(tokens):
     """Killed while taking them: whoever has some of them must take them all again."""

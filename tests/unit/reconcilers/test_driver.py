@@ -181,6 +181,25 @@ async def test_those_who_wait_are_woken_although_the_answer_to_the_status_was_lo
     assert not (await world.driver.run(REF)).told
 
 
+@pytest.mark.parametrize("key", ["collection", "schema"])
+async def test_those_who_hang_on_a_collection_look_when_where_or_how_it_takes_points_changes(
+    world: World, key: str
+) -> None:
+    """Another embedder, for instance: every text is to be embedded anew."""
+    assert DONE.status is not None
+    for identity in ("one", "other"):
+        world.act = _returns(Outcome({**DONE.status, key: {"identity": identity}}))
+        assert (await world.driver.run(REF)).told
+        assert not (await world.driver.run(REF)).told
+
+
+def _returns(outcome: Outcome) -> Callable[[], Awaitable[Outcome]]:
+    async def act() -> Outcome:
+        return outcome
+
+    return act
+
+
 async def test_a_fault_of_ours_is_told_as_one_and_tried_again(world: World) -> None:
     world.raises(ZeroDivisionError("secret detail"))
     verdict = await world.driver.run(REF)

@@ -1,0 +1,123 @@
+"""One window of inserts and changes: told to the ledger, written, checked, settled. Called by `sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from vectorops.errors import Rejected
+from vectorops.points.declared import Declared, Failure
+from vectorops.points.diff import Change, blurred, entry_of, is_as_declared
+from vectorops.points.schema import PointSchema
+from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
+from vectorops.qdrant.ledger import Ledger, LedgerStore
+
+Item = TypeVar("Item")
+
+BAD_CONTENT: Final = frozenset({400, 413, 422})
+"""Status codes by which Qdrant refuses what a request holds, so that sending it in halves finds the culprit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The ledger after what was written, what Qdrant refused, and ids that somebody else took meanwhile."""
+
+    ledger: Ledger
+    failures: tuple[Failure, ...] = ()
+    stolen: tuple[PointId, ...] = ()
+
+
+async def write(
+    store: LedgerStore, schema: PointSchema, ledger: Ledger, points: Sequence[Declared | Change], new: Set[PointId]
+) -> Written:
+    """Writes points without pending texts. new: ids, among others perhaps, that were never ours."""
+    if not points:
+        return Written(ledger)
+    database, collection = store.database, store.key.collection
+    inserts = [point for point in points if isinstance(point, Declared)]
+    changes = [point for point in points if isinstance(point, Change)]
+    declared = [*inserts, *(change.declared for change in changes)]
+    targets = {point.data.id: entry_of(point, ledger.names) for point in declared}
+    slot = await store.open(ledger, targets, new & targets.keys(), _texts(declared))
+    rejected = await _insert(database, collection, inserts)
+    rejected += await _update(database, collection, changes)
+    stolen = await _stolen(database, collection, schema, inserts, new)
+    entries = {**ledger.entries, **targets}
+    for id in {*(failure.id for failure in rejected if failure.id is not None), *stolen}:
+        if id in ledger.entries:
+            entries[id] = blurred(ledger.entries[id], targets[id])
+        else:
+            del entries[id]
+    return Written(await store.settle(ledger, entries, slot.sequence), tuple(rejected), tuple(stolen))
+
+
+def _texts(points: Sequence[Declared]) -> Mapping[str, frozenset[PointId]]:
+    """By the vector's name, the points that give it as text."""
+    names = {name for point in points for name in point.texts}
+    return {name: frozenset(point.data.id for point in points if name in point.texts) for name in sorted(names)}
+
+
+async def _insert(database: Database, collection: str, points: Sequence[Declared]) -> list[Failure]:
+    async def send(batch: Sequence[Declared]) -> None:
+        await database.upsert(collection, [point.data for point in batch], insert_only=True)
+
+    return await _accepted(send, points, lambda point: point)
+
+
+async def _update(database: Database, collection: str, changes: Sequence[Change]) -> list[Failure]:
+    """Only what differs: vectors that are written again are indexed again, and payloads leave their indexes."""
+
+    async def vectors(batch: Sequence[Change]) -> None:
+        await database.update_vectors(collection, [_changed_vectors(change) for change in batch])
+
+    async def payloads(batch: Sequence[Change]) -> None:
+        wanted = [change.payload for change in batch if change.payload is not None]
+        await database.change_payloads(collection, wanted)
+
+    rejected = await _accepted(vectors, [c for c in changes if c.vectors], lambda change: change.declared)
+    for gone in sorted({change.gone for change in changes if change.gone}):
+        ids = [change.declared.data.id for change in changes if change.gone == gone]
+        await database.delete_vectors(collection, ids, gone)
+    failed = {failure.id for failure in rejected}
+    left = [change for change in changes if _is_needed(change.payload) and change.declared.data.id not in failed]
+    return rejected + await _accepted(payloads, left, lambda change: change.declared)
+
+
+def _changed_vectors(change: Change) -> PointData:
+    return PointData(change.declared.data.id, {name: change.declared.data.vectors[name] for name in change.vectors})
+
+
+def _is_needed(change: PayloadChange | None) -> bool:
+    return change is not None and bool(change.put or change.remove)
+
+
+async def _accepted(
+    send: Callable[[Sequence[Item]], Awaitable[None]], items: Sequence[Item], declared: Callable[[Item], Declared]
+) -> list[Failure]:
+    """Sends all; if Qdrant refuses, sends halves, down to the points that it refuses."""
+    if not items:
+        return []
+    try:
+        await send(items)
+    except Rejected as error:
+        if error.status not in BAD_CONTENT:
+            raise
+        if len(items) == 1:
+            point = declared(items[0])
+            return [Failure(point.shown_id, f"Qdrant refused it: {error.message}", point.data.id)]
+        middle = len(items) // 2
+        first = await _accepted(send, items[:middle], declared)
+        return first + await _accepted(send, items[middle:], declared)
+    return []
+
+
+async def _stolen(
+    database: Database, collection: str, schema: PointSchema, inserted: Sequence[Declared], new: Set[PointId]
+) -> list[PointId]:
+    """New ids under which somebody else's point stands: it came between our look and our insert, which left it
+    alone. What texts were embedded to is known now, and compared as well.
+    """
+    wanted = {point.data.id: point for point in inserted if point.data.id in new}
+    stored = await database.points(collection, list(wanted), payload=True, vectors=True)
+    return [id for id, point in stored.items() if not is_as_declared(point, wanted[id], schema)]
