@@ -1,7 +1,8 @@
 """A namespace in which a team works with a running operator: what a person does with kubectl, in words.
 
 Used by the tests about collections and point sets. They share one operator (fixture `team`), because none of them stops
-it, and each makes collections of its own names.
+it, and each makes collections of its own names. A test with an operator and a Qdrant of its own makes its team itself:
+`Team(api, namespace)`, whose first word is `connection`.
 """
 
 import asyncio
@@ -11,8 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integration.world import collection, has_reason, is_current, point_set
+from integration.world import collection, connection, has_reason, is_current, point_set
 from servers.kubeapi import KubeApi, Object, TimedOut, condition
+from servers.qdrant import QdrantServer
+
+# What a wait waits for: a predicate, or a reason of Ready.
+Until = Callable[[Object], object] | str
 
 RECONCILE = "vectorops.dev/reconcile"
 APPROVE_PLAN = "vectorops.dev/approve-plan"
@@ -38,6 +43,11 @@ def message(obj: Object) -> str:
     return str(condition(obj, "Ready")["message"])
 
 
+def plan_hash(obj: Object) -> str:
+    """What approves the plan in the status of a collection."""
+    return str(obj["status"]["plan"]["hash"])
+
+
 @dataclass(frozen=True, slots=True)
 class Team:
     """One namespace with a connection `main`."""
@@ -45,7 +55,12 @@ class Team:
     api: KubeApi
     namespace: str
 
-    async def collection(self, name: str, *, until: Callable[[Object], object] = is_settled, **spec: Any) -> Object:
+    async def connection(self, server: QdrantServer | str, *, until: Until = is_settled, **spec: Any) -> Object:
+        """Declares the connection, and waits for the answer."""
+        await self.api.apply(connection(self.namespace, server, **spec))
+        return await self.wait("QdrantConnection", "main", until)
+
+    async def collection(self, name: str, *, until: Until = is_settled, **spec: Any) -> Object:
         """Declares a collection, and waits for the answer."""
         await self.api.apply(collection(self.namespace, name, **spec))
         return await self.wait("QdrantCollection", name, until)
@@ -56,14 +71,14 @@ class Team:
         collection: str,
         points: list[Object],
         *,
-        until: Callable[[Object], object] = is_settled,
+        until: Until = is_settled,
         **spec: Any,
     ) -> Object:
         """Declares a point set, and waits for the answer."""
         await self.api.apply(point_set(self.namespace, name, collection, points, **spec))
         return await self.wait("PointSet", name, until)
 
-    async def wait(self, kind: str, name: str, until: Callable[[Object], object] | str) -> Object:
+    async def wait(self, kind: str, name: str, until: Until) -> Object:
         """Waits for a predicate, or for a reason of Ready."""
         predicate = has_reason(until) if isinstance(until, str) else until
         return await self.api.wait_for(kind, self.namespace, name, predicate)
@@ -86,10 +101,18 @@ class Team:
         """Approves a plan of a collection, and has the operator look."""
         await self.annotate("QdrantCollection", name, {APPROVE_PLAN: plan_hash})
 
+    async def ask_to_delete(self, kind: str, name: str) -> None:
+        """Deletes a resource, as far as the API server is concerned: its finalizers may hold it."""
+        await self.api.delete(kind, self.namespace, name)
+
+    async def gone(self, kind: str, name: str) -> None:
+        """Waits until a resource that is to be deleted is gone."""
+        await self.api.wait_gone(kind, self.namespace, name)
+
     async def delete(self, kind: str, name: str) -> None:
         """Deletes a resource, and waits until it is gone."""
-        await self.api.delete(kind, self.namespace, name)
-        await self.api.wait_gone(kind, self.namespace, name)
+        await self.ask_to_delete(kind, name)
+        await self.gone(kind, name)
 
     async def event(self, name: str, reason: str) -> str:
         """Waits for an event about a resource: most are sent after what they tell of. Returns its note."""

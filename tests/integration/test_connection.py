@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from integration.conftest import StartOperator, StartQdrant
-from integration.world import Stored, collection, connection, has_reason, look_again, point, point_set, secret
+from integration.team import RECONCILE, Team, message
+from integration.world import Stored, collection, connection, point, point_set, secret
 from servers.certificates import CertificateAuthority
-from servers.kubeapi import KubeApi, Object, condition, is_ready
+from servers.kubeapi import KubeApi, Object, is_ready
 from servers.process import free_port
 from servers.qdrant import QdrantServer, QdrantTls
 
@@ -49,8 +50,15 @@ def http_server(answer: Any) -> Iterator[str]:
         server.server_close()
 
 
-def message(found: Object) -> str:
-    return str(condition(found, "Ready")["message"])
+@pytest.fixture
+def team(api: KubeApi, namespace: str) -> Team:
+    """The team of a test's own namespace: each connects it in another way, or fails to."""
+    return Team(api, namespace)
+
+
+async def store(team: Team, name: str, **data: str) -> None:
+    """Writes a Secret, or over it."""
+    await team.api.apply(secret(team.namespace, name, **data))
 
 
 # ---- TLS ----
@@ -67,34 +75,28 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     return CertificateAuthority(tmp_path_factory.mktemp("strangers-pki"))
 
 
-async def trust(api: KubeApi, namespace: str, authority: CertificateAuthority, client: str | None = None) -> Object:
+async def trust(team: Team, authority: CertificateAuthority, client: str | None = None) -> Object:
     """Puts the authority, and the certificate of a client of it, into Secrets; returns `spec.tls`."""
-    await api.apply(secret(namespace, "ca", ca__crt=authority.certificate.read_text()))
+    await store(team, "ca", ca__crt=authority.certificate.read_text())
     tls: Object = {"caSecretRef": {"name": "ca", "key": "ca.crt"}}
     if client is not None:
         issued = authority.issue(client)
-        pair = secret(namespace, "client", tls__crt=issued.certificate.read_text(), tls__key=issued.key.read_text())
-        await api.apply(pair)
+        await store(team, "client", tls__crt=issued.certificate.read_text(), tls__key=issued.key.read_text())
         tls["clientCertificateSecretRef"] = {"name": "client"}
     return tls
 
 
 async def test_points_go_through_tls_with_an_own_authority_and_a_client_certificate(
-    api: KubeApi,
-    namespace: str,
-    authority: CertificateAuthority,
-    start_qdrant: StartQdrant,
-    start_operator: StartOperator,
+    team: Team, authority: CertificateAuthority, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant(api_key=KEY, tls=QdrantTls(authority, authority.issue("server"), True))
     operator = start_operator()
-    tls = await trust(api, namespace, authority, client="operator")
-    await api.apply(secret(namespace, "qdrant", api_key=KEY))
-    await api.apply(connection(namespace, server, tls=tls, apiKeySecretRef=KEY_REF))
-    await api.apply(collection(namespace, "zoo"))
-    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
+    tls = await trust(team, authority, client="operator")
+    await store(team, "qdrant", api_key=KEY)
+    await team.connection(server, tls=tls, apiKeySecretRef=KEY_REF)
+    await team.collection("zoo")
 
-    await api.wait_for("PointSet", namespace, "cats", is_ready)
+    await team.points("cats", "zoo", [point(1, 1, 0, 0)], until=is_ready)
 
     async with Stored(server) as stored:
         assert await stored.vectors("zoo") == {1: [1.0, 0.0, 0.0]}
@@ -104,8 +106,7 @@ async def test_points_go_through_tls_with_an_own_authority_and_a_client_certific
 
 
 async def test_a_certificate_that_is_not_to_be_trusted_is_told_and_the_right_authority_repairs_it(
-    api: KubeApi,
-    namespace: str,
+    team: Team,
     authority: CertificateAuthority,
     strangers: CertificateAuthority,
     start_qdrant: StartQdrant,
@@ -113,29 +114,22 @@ async def test_a_certificate_that_is_not_to_be_trusted_is_told_and_the_right_aut
 ) -> None:
     server = start_qdrant(tls=QdrantTls(authority, authority.issue("server")))
     start_operator()
-    tls = await trust(api, namespace, strangers)
-    await api.apply(connection(namespace, server, tls=tls))
-    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("CertificateInvalid"))
+    told = await team.connection(server, tls=await trust(team, strangers), until="CertificateInvalid")
     assert "caSecretRef" in message(told)
 
-    await trust(api, namespace, authority)
-    await api.annotate("QdrantConnection", namespace, "main", {"vectorops.dev/reconcile": "now"})
+    await trust(team, authority)
+    await team.annotate("QdrantConnection", "main", {RECONCILE: "now"})
 
-    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
+    await team.wait("QdrantConnection", "main", is_ready)
 
 
 async def test_a_server_that_demands_a_client_certificate_says_so(
-    api: KubeApi,
-    namespace: str,
-    authority: CertificateAuthority,
-    start_qdrant: StartQdrant,
-    start_operator: StartOperator,
+    team: Team, authority: CertificateAuthority, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant(tls=QdrantTls(authority, authority.issue("server"), True))
     start_operator()
-    await api.apply(connection(namespace, server, tls=await trust(api, namespace, authority)))
 
-    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("CertificateInvalid"))
+    told = await team.connection(server, tls=await trust(team, authority), until="CertificateInvalid")
 
     assert "clientCertificateSecretRef" in message(told)
 
@@ -144,52 +138,49 @@ async def test_a_server_that_demands_a_client_certificate_says_so(
 
 
 async def test_a_wrong_key_is_told_and_the_right_one_in_the_secret_repairs_it(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant(api_key=KEY)
     operator = start_operator()
-    await api.apply(connection(namespace, server, apiKeySecretRef=KEY_REF))
-    missing = await api.wait_for("QdrantConnection", namespace, "main", has_reason("SecretNotFound"))
+    missing = await team.connection(server, apiKeySecretRef=KEY_REF, until="SecretNotFound")
     assert "'qdrant'" in message(missing)
 
-    await api.apply(secret(namespace, "qdrant", api_key="not-" + KEY))
-    await api.annotate("QdrantConnection", namespace, "main", {"vectorops.dev/reconcile": "1"})
-    await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unauthorized"))
+    await store(team, "qdrant", api_key="not-" + KEY)
+    await team.annotate("QdrantConnection", "main", {RECONCILE: "1"})
+    await team.wait("QdrantConnection", "main", "Unauthorized")
 
-    await api.apply(secret(namespace, "qdrant", api_key=KEY))
-    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
+    await store(team, "qdrant", api_key=KEY)
+    await team.wait("QdrantConnection", "main", is_ready)
 
-    await no_trace_of(KEY, api, namespace, operator.log_text())
+    await no_trace_of(KEY, team, operator.log_text())
 
 
 async def test_a_key_is_rotated_and_the_old_one_revoked_without_a_restart_of_the_operator(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant(api_key=KEY)
     operator = start_operator()
-    await api.apply(secret(namespace, "qdrant", api_key=KEY))
-    await api.apply(connection(namespace, server, apiKeySecretRef=KEY_REF))
-    await api.apply(collection(namespace, "zoo"))
-    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
-    await api.wait_for("PointSet", namespace, "cats", is_ready)
+    await store(team, "qdrant", api_key=KEY)
+    await team.connection(server, apiKeySecretRef=KEY_REF)
+    await team.collection("zoo")
+    await team.points("cats", "zoo", [point(1, 1, 0, 0)], until=is_ready)
 
     server.set_api_key(NEXT_KEY)
-    await api.apply(secret(namespace, "qdrant", api_key=NEXT_KEY))
-    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 0, 1, 0)]))
-    await api.wait_for("PointSet", namespace, "cats", is_ready)
+    await store(team, "qdrant", api_key=NEXT_KEY)
+    await team.points("cats", "zoo", [point(1, 0, 1, 0)], until=is_ready)
 
     async with Stored(server) as stored:
         assert await stored.vectors("zoo") == {1: [0.0, 1.0, 0.0]}
     for kind, name in (("QdrantConnection", "main"), ("QdrantCollection", "zoo"), ("PointSet", "cats")):
-        assert is_ready(await look_again(api, kind, namespace, name))
+        assert is_ready(await team.look_again(kind, name))
     for key in (KEY, NEXT_KEY):
-        await no_trace_of(key, api, namespace, operator.log_text())
+        await no_trace_of(key, team, operator.log_text())
 
 
-async def no_trace_of(key: str, api: KubeApi, namespace: str, log: str) -> None:
+async def no_trace_of(key: str, team: Team, log: str) -> None:
     """Neither in the log nor in anything that can be read without a right to read Secrets."""
     kinds = ("QdrantConnection", "QdrantCollection", "PointSet", "Event")
-    shown = [json.dumps(item) for kind in kinds for item in await api.list(kind, namespace)]
+    shown = [json.dumps(item) for kind in kinds for item in await team.api.list(kind, team.namespace)]
     assert log
     assert shown
     assert not [text for text in (log, *shown) if key in text]
@@ -199,22 +190,23 @@ async def no_trace_of(key: str, api: KubeApi, namespace: str, log: str) -> None:
 
 
 async def test_nothing_at_the_address_is_told_and_found_when_it_comes(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant()
     server.kill()
     start_operator()
+    # Both at once: the collection looks before there is an answer about the connection.
     await api.apply(connection(namespace, server))
     await api.apply(collection(namespace, "zoo"))
-    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unreachable"))
+    told = await team.wait("QdrantConnection", "main", "Unreachable")
     assert "connection refused" in message(told)
     # It repeats why, so that nobody needs to look any further.
-    await api.wait_for("QdrantCollection", namespace, "zoo", lambda found: message(told) in message(found))
+    await team.wait("QdrantCollection", "zoo", lambda found: message(told) in message(found))
 
     server.start()
 
-    await api.wait_for("QdrantConnection", namespace, "main", is_ready)
-    await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
+    await team.wait("QdrantConnection", "main", is_ready)
+    await team.wait("QdrantCollection", "zoo", is_ready)
 
 
 @pytest.mark.parametrize(
@@ -227,24 +219,21 @@ async def test_nothing_at_the_address_is_told_and_found_when_it_comes(
     ],
 )
 async def test_what_is_no_qdrant_or_an_old_one_is_refused(
-    api: KubeApi, namespace: str, start_operator: StartOperator, answer: Any, reason: str, words: str
+    team: Team, start_operator: StartOperator, answer: Any, reason: str, words: str
 ) -> None:
     start_operator()
     with http_server(answer) as url:
-        await api.apply(connection(namespace, url))
-
-        told = await api.wait_for("QdrantConnection", namespace, "main", has_reason(reason))
+        told = await team.connection(url, until=reason)
 
     assert words in message(told)
 
 
 async def test_a_grpc_port_that_leads_nowhere_is_told_by_the_connection_and_not_by_every_set(
-    api: KubeApi, namespace: str, qdrant: QdrantServer, start_operator: StartOperator
+    team: Team, qdrant: QdrantServer, start_operator: StartOperator
 ) -> None:
     start_operator()
-    await api.apply(connection(namespace, qdrant, grpcPort=free_port()))
 
-    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("Unreachable"))
+    told = await team.connection(qdrant, grpcPort=free_port(), until="Unreachable")
 
     assert "no connection" in message(told)
 
@@ -253,83 +242,74 @@ async def test_a_grpc_port_that_leads_nowhere_is_told_by_the_connection_and_not_
 
 
 async def test_a_suspended_connection_holds_everything_behind_it_and_lets_it_go_on_later(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant()
     start_operator()
-    await api.apply(connection(namespace, server))
-    await api.apply(collection(namespace, "old", deletionPolicy="Delete"))
-    await api.wait_for("QdrantCollection", namespace, "old", is_ready)
+    await team.connection(server)
+    await team.collection("old", deletionPolicy="Delete", until=is_ready)
 
-    await api.apply(connection(namespace, server, suspend=True))
-    await api.wait_for("QdrantConnection", namespace, "main", has_reason("Suspended"))
+    await team.connection(server, suspend=True, until="Suspended")
     writes = server.telemetry_writes()
-    await api.apply(collection(namespace, "new"))
-    await api.delete("QdrantCollection", namespace, "old")
-    await api.wait_for("QdrantCollection", namespace, "new", has_reason("ConnectionNotReady"))
-    await api.wait_for("QdrantCollection", namespace, "old", has_reason("ConnectionNotReady"))
+    await team.collection("new", until="ConnectionNotReady")
+    await team.ask_to_delete("QdrantCollection", "old")
+    await team.wait("QdrantCollection", "old", "ConnectionNotReady")
     assert server.telemetry_writes() == writes
 
-    await api.apply(connection(namespace, server, suspend=False))
-    await api.wait_for("QdrantCollection", namespace, "new", is_ready)
-    await api.wait_gone("QdrantCollection", namespace, "old")
+    await team.connection(server, suspend=False)
+    await team.wait("QdrantCollection", "new", is_ready)
+    await team.gone("QdrantCollection", "old")
 
 
 async def test_a_connection_that_is_needed_serves_until_the_last_one_is_gone(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant()
     start_operator()
-    await api.apply(connection(namespace, server))
-    await api.apply(collection(namespace, "zoo", deletionPolicy="Delete"))
-    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 1, 0, 0)]))
-    await api.wait_for("PointSet", namespace, "cats", is_ready)
+    await team.connection(server)
+    await team.collection("zoo", deletionPolicy="Delete")
+    await team.points("cats", "zoo", [point(1, 1, 0, 0)], until=is_ready)
 
-    await api.delete("QdrantConnection", namespace, "main")
-    told = await api.wait_for("QdrantConnection", namespace, "main", has_reason("DeletionBlocked"))
-    await api.apply(point_set(namespace, "cats", "zoo", [point(1, 0, 0, 1), point(2, 0, 1, 0)]))
-    await api.wait_for("PointSet", namespace, "cats", is_ready)
+    await team.ask_to_delete("QdrantConnection", "main")
+    told = await team.wait("QdrantConnection", "main", "DeletionBlocked")
+    await team.points("cats", "zoo", [point(1, 0, 0, 1), point(2, 0, 1, 0)], until=is_ready)
 
     assert "QdrantCollection" in message(told)
     async with Stored(server) as stored:
         assert await stored.vectors("zoo") == {1: [0.0, 0.0, 1.0], 2: [0.0, 1.0, 0.0]}
-    await api.delete("PointSet", namespace, "cats")
-    await api.wait_gone("PointSet", namespace, "cats")
-    await look_again(api, "QdrantConnection", namespace, "main")
-    await api.delete("QdrantCollection", namespace, "zoo")
-    await api.wait_gone("QdrantConnection", namespace, "main")
+    await team.delete("PointSet", "cats")
+    await team.look_again("QdrantConnection", "main")
+    await team.ask_to_delete("QdrantCollection", "zoo")
+    await team.gone("QdrantConnection", "main")
     async with Stored(server) as stored:
         assert not await stored.exists("zoo")
 
 
 async def test_a_connection_that_waits_for_its_deletion_can_still_be_mended(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     """The server moved while a collection that must be deleted there still needs the connection."""
     server = start_qdrant()
     start_operator()
-    await api.apply(connection(namespace, server))
-    await api.apply(collection(namespace, "zoo", deletionPolicy="Delete"))
-    await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
-    await api.delete("QdrantConnection", namespace, "main")
-    await api.wait_for("QdrantConnection", namespace, "main", has_reason("DeletionBlocked"))
+    await team.connection(server)
+    await team.collection("zoo", deletionPolicy="Delete", until=is_ready)
+    await team.ask_to_delete("QdrantConnection", "main")
+    await team.wait("QdrantConnection", "main", "DeletionBlocked")
 
     moved = start_qdrant()
     server.kill()
     async with Stored(moved) as stored:
         await api.apply(connection(namespace, moved))
-        await api.apply(collection(namespace, "zoo", deletionPolicy="Delete", aliases=["menagerie"]))
-        await api.wait_for("QdrantCollection", namespace, "zoo", is_ready)
+        await team.collection("zoo", deletionPolicy="Delete", aliases=["menagerie"], until=is_ready)
         assert await stored.exists("zoo")
 
-        await api.delete("QdrantCollection", namespace, "zoo")
-        await api.wait_gone("QdrantCollection", namespace, "zoo")
-        await api.wait_gone("QdrantConnection", namespace, "main")
+        await team.delete("QdrantCollection", "zoo")
+        await team.gone("QdrantConnection", "main")
         assert not await stored.exists("zoo")
 
 
 async def test_two_connections_to_one_server_serve_a_collection_each(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    team: Team, api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
 ) -> None:
     server = start_qdrant()
     start_operator()
@@ -338,15 +318,14 @@ async def test_two_connections_to_one_server_serve_a_collection_each(
         await api.apply(collection(namespace, f"zoo-{name}", connectionRef={"name": name}, deletionPolicy="Delete"))
         await api.apply(point_set(namespace, name, f"zoo-{name}", [point(1, 1, 0, 0)]))
     for name in ("left", "right"):
-        await api.wait_for("PointSet", namespace, name, is_ready)
+        await team.wait("PointSet", name, is_ready)
 
-    await api.delete("PointSet", namespace, "left")
-    await api.delete("QdrantCollection", namespace, "zoo-left")
-    await api.delete("QdrantConnection", namespace, "left")
-    await api.wait_gone("QdrantConnection", namespace, "left")
+    await team.ask_to_delete("PointSet", "left")
+    await team.ask_to_delete("QdrantCollection", "zoo-left")
+    await team.ask_to_delete("QdrantConnection", "left")
+    await team.gone("QdrantConnection", "left")
 
-    await api.apply(point_set(namespace, "right", "zoo-right", [point(2, 1, 0, 0)]))
-    await api.wait_for("PointSet", namespace, "right", is_ready)
+    await team.points("right", "zoo-right", [point(2, 1, 0, 0)], until=is_ready)
     async with Stored(server) as stored:
         assert not await stored.exists("zoo-left")
         assert sorted(await stored.points("zoo-right")) == [2]

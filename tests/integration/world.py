@@ -3,17 +3,18 @@
 Nothing here knows how the operator works; it speaks to the API server and, with the plain client, to Qdrant.
 """
 
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from qdrant_client import AsyncQdrantClient
+import httpx
+from qdrant_client import AsyncQdrantClient, models
 
-from servers.kubeapi import KubeApi, Object, condition
+from servers.kubeapi import Object, condition
 from servers.qdrant import QdrantServer
 
 API_VERSION = "vectorops.dev/v1alpha1"
+MARK = "vectorops.dev/mark"
 
 
 def resource(
@@ -88,19 +89,30 @@ def has_reason(reason: str) -> Any:
     return lambda obj: is_current(obj) and condition(obj, "Ready").get("reason") == reason
 
 
-async def look_again(api: KubeApi, kind: str, namespace: str, name: str) -> Object:
-    """Asks for a reconciliation by annotation, and waits until one came to an end (Ready, or without hope)."""
-    token = uuid.uuid4().hex
-    await api.annotate(kind, namespace, name, {"vectorops.dev/reconcile": token})
-    return await api.wait_for(
-        kind, namespace, name, lambda found: found.get("status", {}).get("lastHandledReconcileAt") == token
-    )
+def config_of(server: QdrantServer, collection: str) -> Any:
+    """The configuration of a collection, as Qdrant tells it."""
+    return server.get(f"/collections/{collection}")["config"]
+
+
+def indexes_of(server: QdrantServer, collection: str) -> Any:
+    """The payload indexes of a collection, by field."""
+    return server.get(f"/collections/{collection}")["payload_schema"]
+
+
+def aliases_of(server: QdrantServer, collection: str) -> set[str]:
+    """The aliases that lead to a collection."""
+    return {alias["alias_name"] for alias in server.get(f"/collections/{collection}/aliases")["aliases"]}
 
 
 def mark_of(server: QdrantServer, collection: str) -> Object:
     """The ownership mark in the collection's metadata; an empty one if there is none."""
-    metadata = server.get(f"/collections/{collection}")["config"].get("metadata") or {}
-    return dict(metadata.get("vectorops.dev/mark") or {})
+    metadata = config_of(server, collection).get("metadata") or {}
+    return dict(metadata.get(MARK) or {})
+
+
+def change_by_hand(server: QdrantServer, collection: str, body: Object) -> None:
+    """Changes a collection behind the operator's back."""
+    httpx.patch(f"{server.url}/collections/{collection}", json=body, timeout=30).raise_for_status()
 
 
 class Stored:
@@ -142,3 +154,16 @@ class Stored:
         """The number of the operation that last changed each point, by id: the same number means not written again."""
         found = await self.client.query_points(collection, limit=10_000, using=using)
         return {point.id: point.version for point in found.points}
+
+
+async def make_by_hand(stored: Stored, collection: str, **options: Any) -> None:
+    """Makes a collection that nobody declared: one unnamed vector of three components."""
+    params = models.VectorParams(size=3, distance=models.Distance.COSINE)
+    await stored.client.create_collection(collection, vectors_config=params, **options)
+
+
+async def put_by_hand(stored: Stored, collection: str, *ids: int) -> dict[Any, Any]:
+    """Writes points that nobody declared; returns all that there are in the collection."""
+    points = [models.PointStruct(id=id, vector=[1.0, 0.0, 0.0], payload={"by": "hand"}) for id in ids]
+    await stored.client.upsert(collection, points, wait=True)
+    return await stored.points(collection)
