@@ -1,11 +1,13 @@
 """One collection with the points of several sets and of strangers in it: what the tests of points are written in.
 
-Nothing here starts an operator: `sync` and `remove_points` are called as the PointSet reconciler calls them.
+Nothing here starts an operator: `sync` and `remove_points` are called as the PointSet reconciler calls them. Texts are
+embedded by `Reader`, which counts them.
 """
 
+import hashlib
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.pointset import Point
 from vectorops.api.reasons import Reason
+from vectorops.embedders.base import Embedded, Unusable
 from vectorops.errors import OutcomeUnknown
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
@@ -51,6 +54,13 @@ def point(id: Any, text: list[float] | None = None, image: list[float] | None = 
     named = {"text": text, "image": image} if text or image else {"text": [1.0, 2.0, float(len(str(id)))]}
     vectors = {name: {"values": values} for name, values in named.items() if values is not None}
     return {"id": id, "vectors": vectors, "payload": payload}
+
+
+def text_point(id: Any, text: str, image: list[float] | None = None, **payload: Any) -> JsonObject:
+    """A point whose vector `text` is to be made of a text."""
+    declared = point(id, image=image, **payload) if image else {"id": id, "vectors": {}, "payload": payload}
+    declared["vectors"]["text"] = {"text": text}
+    return declared
 
 
 def frozen(stored: StoredPoint) -> Frozen:
@@ -115,6 +125,38 @@ async def answer_lost(call: Callable[[], Awaitable[None]]) -> None:
     raise OutcomeUnknown(Reason.UNREACHABLE, "the connection was lost before the answer came")
 
 
+class Reader:
+    """The embedder of the vector `text`: makes three numbers of a text, and remembers what it was given.
+
+    identity: of the model that it stands for; another one makes other numbers. unusable: texts that get no vector.
+    at_call: what happens before its calls, as `error` or a pause, by their number from 1.
+    """
+
+    def __init__(self) -> None:
+        self.identity = "0123456789abcdef"
+        self.texts: list[str] = []
+        self.unusable: set[str] = set()
+        self.at_call: dict[int, Callable[[], Awaitable[None]]] = {}
+        self._calls = 0
+
+    async def __call__(self, vector: str, texts: Sequence[str]) -> Embedded:
+        assert vector == "text"
+        self._calls += 1
+        if happens := self.at_call.get(self._calls):
+            await happens()
+        self.texts += texts
+        return Embedded(tuple(Unusable("unreadable") if text in self.unusable else self.made(text) for text in texts))
+
+    def made(self, text: str) -> VectorData:
+        digest = hashlib.sha256(f"{self.identity} {text}".encode()).digest()
+        return np.frombuffer(digest[:3], dtype=np.uint8).astype(np.float32)
+
+    def taken(self) -> list[str]:
+        """The texts since the last time, sorted."""
+        found, self.texts = sorted(self.texts), []
+        return found
+
+
 class Scene:
     """One collection, its ledgers, and who writes into it."""
 
@@ -123,6 +165,7 @@ class Scene:
         self.collection = f"zoo-{uuid.uuid4().hex[:8]}"
         self.ledgers = f"{self.collection}-ledgers"
         self.incarnation = "first"
+        self.reader = Reader()
         self._writers = itertools.count(1)
 
     async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
@@ -148,7 +191,7 @@ class Scene:
         """A pass, by a process that was just started unless `writer` says which one it is."""
         declaration = await self.declared(*points, store_id_as=store_id_as)
         target = await self.target(owner, installation, previous)
-        return await sync(self.store(owner, installation, writer, database), target, declaration)
+        return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader)
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
         store = self.store(owner, database=database)
@@ -158,7 +201,12 @@ class Scene:
 
     async def declared(self, *points: JsonObject, store_id_as: str | None = None) -> Declaration:
         schema = schema_of(await self._described())
-        return declare([Point.model_validate(one) for one in points], schema, store_id_as=store_id_as)
+        return declare(
+            [Point.model_validate(one) for one in points],
+            schema,
+            embedders={"text": self.reader.identity},
+            store_id_as=store_id_as,
+        )
 
     async def target(self, owner: str = "mine", installation: str = "here", previous: str = "") -> Target:
         described = await self._described()
@@ -194,8 +242,11 @@ class Scene:
 
     async def expected(self, *points: JsonObject) -> dict[PointId, Frozen]:
         """How these points look when they are stored as declared."""
-        declared = (await self.declared(*points)).points
-        return {id: frozen(StoredPoint(id, dict(one.data.payload), one.data.vectors)) for id, one in declared.items()}
+        found = {}
+        for id, declared in (await self.declared(*points)).points.items():
+            whole = declared.embedded({name: self.reader.made(text) for name, text in declared.texts.items()})
+            found[id] = frozen(StoredPoint(id, dict(whole.data.payload), whole.data.vectors))
+        return found
 
     async def records(self) -> int:
         """How many records the ledgers of all sets have together."""

@@ -5,6 +5,7 @@ started afterwards makes the world as declared, leaves nothing of its own behind
 point, whose id the set claims all the time.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
@@ -19,10 +20,12 @@ from integration.points.scene import (
     killed_after,
     killed_before,
     point,
+    text_point,
 )
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Transient
+from vectorops.points import embedding
 
 CONTESTED = 7
 DOC = "doc"
@@ -46,6 +49,36 @@ SHRUNK = [CHANGED[1], CHANGED[4], CHANGED[5]]
 LIFE = (CREATED, CHANGED, SHRUNK, None)
 """What is declared, step by step. None: the set is deleted."""
 
+CREATED_TEXTS = [
+    text_point(1, "one", kind="cat"),
+    text_point(2, "two", image=[2, 2], kind="dog"),
+    text_point(DOC, "three", kind="emu", gone="soon"),
+    text_point(3, "four"),
+    text_point(5, "five"),
+    point(6, text=[6, 6, 6]),
+    text_point(CONTESTED, "seven", by="mine"),
+]
+CHANGED_TEXTS = [
+    text_point(1, "one, changed", kind="cat"),
+    text_point(2, "two", image=[2, 3], kind="dog", age=4),
+    text_point(DOC, "three, changed", kind="emu"),
+    point(3, text=[4, 4, 4]),
+    text_point(5, "five, changed"),
+    text_point(6, "six"),
+    text_point(4, "new"),
+    text_point(CONTESTED, "seven, changed", by="mine"),
+]
+SHRUNK_TEXTS = [CHANGED_TEXTS[1], CHANGED_TEXTS[5], CHANGED_TEXTS[7]]
+LIFE_OF_TEXTS = (CREATED_TEXTS, CHANGED_TEXTS, SHRUNK_TEXTS, None)
+"""The same with texts, which are embedded in windows of two points."""
+TO_EMBED = (
+    ["five", "four", "one", "three", "two"],
+    ["five, changed", "new", "one, changed", "six", "three, changed"],
+    [],
+    [],
+)
+"""What each of its steps must embed."""
+
 Instead = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 SERVER = pytest.mark.parametrize("database", ["rest"], indirect=True)
@@ -60,19 +93,22 @@ async def step(scene: Scene, declared: list[JsonObject] | None, database: object
         await scene.sync(*declared, database=database)
 
 
-async def lives(scene: Scene, instead: Instead) -> AsyncIterator[tuple[int, list[JsonObject] | None, Frozen]]:
+async def lives(
+    scene: Scene, instead: Instead, life: tuple[list[JsonObject] | None, ...] = LIFE
+) -> AsyncIterator[tuple[int, list[JsonObject] | None, Frozen]]:
     """Lives the life as often as it has calls, each time until `instead` happened at another of them.
 
     Yields the index of the step in which it happened, the step, and the stranger's point.
     """
-    for number, declared in enumerate(LIFE):
+    for number, declared in enumerate(life):
         at, happened = 0, True
         while happened:
             at += 1
             await scene.clear()
             foreign = await scene.stranger(CONTESTED, [7, 7, 7], by="stranger")
-            for earlier in LIFE[:number]:
+            for earlier in life[:number]:
                 await step(scene, earlier)
+            scene.reader.taken()
             watched = Watched(scene.database, at=at, instead=instead)
             with suppress(Killed, OutcomeUnknown):
                 await step(scene, declared, watched)
@@ -111,6 +147,53 @@ async def test_killed_at_any_call_the_next_process_finishes_the_step(scene, inst
         await step(scene, declared)
 
         await assert_world(scene, declared, foreign)
+
+
+@SERVER_AND_FOLDER
+@pytest.mark.parametrize("instead", [killed_before, killed_after, answer_lost])
+async def test_killed_at_any_call_little_is_embedded_twice_and_nothing_is_lost(scene, instead, monkeypatch):
+    monkeypatch.setattr(embedding, "WINDOW_POINTS", 2)
+    async for number, declared, foreign in lives(scene, instead, LIFE_OF_TEXTS):
+        await step(scene, declared)
+
+        # Two windows were on the way at most: one being written, one being embedded.
+        again = Counter(scene.reader.taken()) - Counter(TO_EMBED[number])
+        assert again.total() <= 4
+        assert set(again) <= set(TO_EMBED[number])
+        await assert_world(scene, declared, foreign)
+        assert scene.reader.taken() == []
+
+
+@SERVER
+async def test_killed_while_texts_are_embedded_the_next_process_embeds_the_rest(scene, monkeypatch):
+    monkeypatch.setattr(embedding, "WINDOW_POINTS", 2)
+    foreign = await scene.stranger(CONTESTED, [7, 7, 7], by="stranger")
+
+    async def dies() -> None:
+        raise Killed
+
+    scene.reader.at_call = {2: dies}
+    with pytest.raises(Killed):
+        await scene.sync(*CREATED_TEXTS)
+    first = scene.reader.taken()
+
+    await scene.sync(*CREATED_TEXTS)
+
+    assert len(first) == 2
+    assert sorted([*first, *scene.reader.taken()]) == TO_EMBED[0]
+    await assert_world(scene, CREATED_TEXTS, foreign)
+
+
+@SERVER
+@pytest.mark.parametrize("instead", [killed_before, killed_after])
+async def test_killed_at_any_call_with_texts_the_next_process_may_find_another_declaration(scene, instead, monkeypatch):
+    monkeypatch.setattr(embedding, "WINDOW_POINTS", 2)
+    async for number, _, foreign in lives(scene, instead, LIFE_OF_TEXTS):
+        then = [*LIFE_OF_TEXTS, []][number + 1]
+
+        await step(scene, then)
+
+        await assert_world(scene, then, foreign)
 
 
 @SERVER
