@@ -25,7 +25,7 @@ NOTHING_TO_CHANGE, PLAN_FAILED, CHANGES = 0, 1, 2
 app = typer.Typer(
     name="vectorops",
     help="Qdrant collections, and the points in them, as Kubernetes resources: with a cluster (run) or without one "
-    "(apply, plan).",
+    "(apply, plan, schema).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -88,6 +88,46 @@ Format = Annotated[Output, typer.Option("--output", "-o", help="Form of what is 
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest wait for everything to be ready.")
 ]
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-folder",
+        metavar="FOLDER",
+        envvar="VECTOROPS_MODEL_FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Holds models, each in a folder named as the model (owner/name). Looked at before the hub.",
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        envvar="VECTOROPS_OFFLINE",
+        help="Never ask the model hub: models come from --model-folder or from the hub's cache (HF_HOME).",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="VECTOROPS_EMBEDDING_DEVICE",
+        help="Device of local models, as torch names it: cpu, cuda, mps. Default: the best there is.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        envvar="VECTOROPS_EMBEDDING_THREADS",
+        min=1,
+        help="Threads of one local model. Default: as many as there are cores.",
+        show_default=False,
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -114,8 +154,14 @@ def apply(
     namespace: Namespace = None,
     output: Format = Output.TABLE,
     timeout: Timeout = 300,
+    model_folder: ModelFolder = None,
+    offline: Offline = False,
+    device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Make Qdrant as the manifests say, without a cluster.
+
+    Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
 
     Exit code: 0 everything is ready, 1 something is not, 2 wrong usage or invalid manifests (then nothing is applied).
     """
@@ -123,7 +169,8 @@ def apply(
     from vectorops.local import show
     from vectorops.local.override import WrongTarget
 
-    options = _options(qdrant, owner, timeout, prune=prune)
+    embedders = _embedders(model_folder, device, threads, offline=offline)
+    options = _options(qdrant, owner, timeout, embedders, prune=prune)
     manifests = _read(filename, namespace, WRONG_USAGE)
     if options.override is not None:
         try:
@@ -148,15 +195,22 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit code: 0 nothing to change, 2 changes, 1 an error.")
     ] = False,
+    model_folder: ModelFolder = None,
+    offline: Offline = False,
+    device: Device = None,
+    threads: Threads = None,
 ) -> None:
-    """Show what `apply` would do, and change nothing at all.
+    """Show what `apply` would do, and change nothing at all. It takes the options of `apply`; no text is embedded.
+
+    Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
 
     Exit code: 0, also if there is something to do (see --detailed-exitcode); 1 something cannot be planned; 2 wrong
     usage or invalid manifests.
     """
     from vectorops.local import preview, show
 
-    options = _options(qdrant, owner, timeout, prune=prune)
+    embedders = _embedders(model_folder, device, threads, offline=offline)
+    options = _options(qdrant, owner, timeout, embedders, prune=prune)
     manifests = _read(filename, namespace, PLAN_FAILED if detailed_exitcode else WRONG_USAGE)
     with show.progress():
         plans = _run(preview.preview(manifests, options))
@@ -164,6 +218,33 @@ def plan(
     if any(plan.problem for plan in plans):
         raise typer.Exit(PLAN_FAILED)
     raise typer.Exit(CHANGES if detailed_exitcode and any(plan.changes for plan in plans) else NOTHING_TO_CHANGE)
+
+
+@app.command()
+def schema(
+    filename: Filenames,
+    namespace: Namespace = None,
+    output: Format = Output.TABLE,
+    model_folder: ModelFolder = None,
+    offline: Offline = False,
+) -> None:
+    """Show what the vectors of the QdrantCollections would look like, and where that is known from. Needs no Qdrant.
+
+    A collection that exists keeps the model that it was made with: `plan` compares the two.
+
+    Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
+
+    Exit code: 0 all are resolved, 1 one is not, 2 wrong usage or invalid manifests.
+    """
+    from vectorops.local import schemas, show
+    from vectorops.local.session import Options
+
+    manifests = _read(filename, namespace, WRONG_USAGE)
+    embedders = _embedders(model_folder, None, None, offline=offline)
+    with show.progress():
+        found = _run(schemas.schemas(manifests, Options(embedders=embedders)))
+    show.schemas(found, as_json=output is Output.JSON)
+    raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)
 
 
 @app.command()
@@ -204,10 +285,16 @@ def main() -> NoReturn:
     raise AssertionError("typer ends the process")
 
 
-# ---- shared by apply and plan ----
+# ---- shared by apply, plan and schema ----
 
 
-def _options(qdrant: str | None, owner: str | None, timeout: float, *, prune: bool) -> Any:
+def _embedders(model_folder: Path | None, device: str | None, threads: int | None, *, offline: bool) -> Any:
+    from vectorops.embedders.base import EmbedderSettings
+
+    return EmbedderSettings(model_folder=model_folder, offline=offline, device=device, threads=threads)
+
+
+def _options(qdrant: str | None, owner: str | None, timeout: float, embedders: Any, *, prune: bool) -> Any:
     from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
     from vectorops.local.session import DEFAULT_OWNER, Options
 
@@ -219,7 +306,13 @@ def _options(qdrant: str | None, owner: str | None, timeout: float, *, prune: bo
         override = Override.parse(qdrant, os.environ.get(API_KEY_VARIABLE)) if qdrant is not None else None
     except WrongTarget as error:
         raise typer.BadParameter(f"--qdrant: {error}") from None
-    return Options(override=override, owner=owner or DEFAULT_OWNER, prune=prune, timeout_seconds=timeout)
+    return Options(
+        override=override,
+        owner=owner or DEFAULT_OWNER,
+        prune=prune,
+        timeout_seconds=timeout,
+        embedders=embedders,
+    )
 
 
 def _read(paths: list[str], namespace: str | None, invalid: int) -> Any:

@@ -342,6 +342,25 @@ def test_the_key_for_the_flag_comes_from_the_environment_and_the_secret_may_be_e
 # ---- mistakes ----
 
 
+def test_a_model_that_is_nowhere_is_told_at_once_and_nothing_is_made_of_it(shell, place, zoo):
+    models = shell.folder / "models"
+    models.mkdir()
+    embedder = {"sentenceTransformers": {"model": "nobody/nothing"}}
+    shell.write("all.yaml", CONNECTION, collection(zoo, vector={"embedder": embedder}))
+    where = ("-f", "all.yaml", "--qdrant", place.given, "--model-folder", str(models), "--offline")
+
+    answer = shell.run("apply", *where, "--threads", "1", "--device", "cpu", "-o", "json")
+
+    assert answer.code == 1
+    told = answer.by_name()[zoo]
+    assert (told["ready"], told["reason"]) == (False, "ModelNotFound")
+    assert "nobody/nothing" in told["message"]
+    assert zoo not in place.collections()
+    planned = shell.run("plan", *where)
+    assert planned.code == 1
+    assert "ModelNotFound" in planned.out
+
+
 def test_an_invalid_manifest_in_any_file_stops_everything(shell, place, zoo):
     (shell.folder / "manifests").mkdir()
     shell.write("manifests/1.yaml", collection(zoo))
@@ -368,6 +387,8 @@ def test_an_invalid_manifest_in_any_file_stops_everything(shell, place, zoo):
         (["-f", "all.yaml", "--owner", "a/b"], "--owner"),
         (["-f", "all.yaml", "-n", "Not_A_Name"], "metadata.namespace"),
         (["-f", "all.yaml", "--timeout", "0"], "--timeout"),
+        (["-f", "all.yaml", "--model-folder", "nowhere"], "--model-folder"),
+        (["-f", "all.yaml", "--threads", "0"], "--threads"),
         (["-f", "all.yaml", "--unknown"], "--unknown"),
         ([], "--filename"),
     ],

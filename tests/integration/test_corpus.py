@@ -68,16 +68,19 @@ async def test_an_object_of_another_version_can_still_be_let_go_and_is_read_as_n
 ):
     """Rolled back from a version that knew more providers, or stored before the rule about size and embedder."""
     crd = next(crd for crd in crds() if crd["spec"]["names"]["kind"] == "QdrantCollection")
-    names = {"no-size": {"name": "text"}, "future": {"name": "text", "embedder": {"cohere": {"model": "embed-v4.0"}}}}
+    vectors: dict[str, dict[str, Any]] = {
+        "no-size": {"name": "text"},
+        "future": {"name": "text", "embedder": {"cohere": {"model": "embed-v4.0"}}},
+    }
     async with start_kube().api() as api:
         namespace = await api.create_namespace()
         await api.apply(_of_another_version(crd))
-        for name, vector in names.items():
+        for name, vector in vectors.items():
             await _until_stored(api, _in(namespace, _collection(name, vector)))
         await api.apply(crd)
         await _until_refused(api, _in(namespace, _collection("late", {"name": "text"})))
 
-        for name in names:
+        for name in vectors:
             await api.patch_status("QdrantCollection", namespace, name, {"observedGeneration": 1})
             await api.patch(
                 "QdrantCollection", namespace, name, {"metadata": {"finalizers": ["vectorops.dev/cleanup"]}}

@@ -29,7 +29,9 @@ LONGEST_WAIT_SECONDS: Final = 10.0
 patient.
 """
 
-HOPELESS: Final = frozenset({Reason.SECRET_NOT_FOUND, Reason.UNAUTHORIZED, Reason.CERTIFICATE_INVALID})
+HOPELESS: Final = frozenset(
+    {Reason.SECRET_NOT_FOUND, Reason.UNAUTHORIZED, Reason.CERTIFICATE_INVALID, Reason.EMBEDDER_UNAUTHORIZED}
+)
 """Reasons that the operator tries again because a Secret may change; here it cannot change before the command ends."""
 
 

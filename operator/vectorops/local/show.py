@@ -1,56 +1,60 @@
-"""What `apply` and `plan` print: the result on standard output, progress on standard error and only for a person at
-a terminal.
+"""What `apply`, `plan` and `schema` print: the result on standard output, progress on standard error and only for a
+person at a terminal.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 
 import orjson
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
-from vectorops.api.meta import Ref
+from vectorops import metrics
+from vectorops.api.collection import VectorStatus
+from vectorops.api.meta import JsonObject, Ref
 from vectorops.local.apply import Report
 from vectorops.local.plans import ResourcePlan
+from vectorops.local.schemas import Problem, Schema
 
 WIDE = 100_000
 """Columns of what is no terminal: a program that reads lines must not find them folded."""
 SIGNS = {"create": "+", "update": "~", "delete": "-", "hold": "!"}
 STYLES = {"create": "green", "update": "yellow", "delete": "red", "hold": "magenta"}
+REVISION_SHOWN = 12
+"""Characters of a commit or digest in a table; JSON has them all."""
 
 
 class Progress:
-    """The line that moves while a command works."""
+    """The line that moves while a command works. It is drawn anew several times a second."""
 
-    def __init__(self, status: Status | None) -> None:
-        self._status = status
+    def __init__(self) -> None:
         self._settled: set[Ref] = set()
+        self._words = "looking"
 
     def tell(self, ref: Ref, reason: str, message: str) -> None:
-        self._show(f"{ref}: {reason}: {message}")
+        self._words = f"{ref}: {reason}: {message}"
 
     def settled(self, ref: Ref) -> None:
         self._settled.add(ref)
 
-    def _show(self, words: str) -> None:
-        if self._status is not None:
-            self._status.update(f"{len(self._settled)} done  {words}")
+    def __rich__(self) -> Text:
+        embedded = sum(int(one.value) for family in metrics.TEXTS_EMBEDDED.collect() for one in family.samples)
+        counts = [f"{len(self._settled)} done"] + ([f"{embedded} texts embedded"] if embedded else [])
+        return Text("  ".join([*counts, self._words]))
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
     """On a terminal a moving line, elsewhere nothing."""
     console = _console(stderr=True)
-    if not console.is_terminal:
-        yield Progress(None)
-        return
-    with console.status("looking") as status:
-        yield Progress(status)
+    progress = Progress()
+    with console.status(progress) if console.is_terminal else nullcontext():
+        yield progress
 
 
 def report(report: Report, *, as_json: bool) -> None:
@@ -92,6 +96,58 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
         f"{len(plans)} resources: {changed} to change, {failed} with a problem, "
         f"{sum(not plan.changes and not plan.problem for plan in plans)} as declared"
     )
+
+
+def schemas(schemas: Sequence[Schema], *, as_json: bool) -> None:
+    """What `schema` found out."""
+    if as_json:
+        _print_json([_schema_json(schema) for schema in schemas])
+        return
+    several = len({schema.namespace for schema in schemas}) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("COLLECTION", "NAME", "KIND", "SIZE", "DISTANCE", "DATATYPE", "MODEL", "REVISION", "FROM"):
+        table.add_column(title, overflow="fold", no_wrap=title not in {"COLLECTION", "NAME", "MODEL", "FROM"})
+    for schema in schemas:
+        where = f"{schema.namespace}/{schema.name}" if several else schema.name
+        for one in schema.found:
+            if isinstance(one, Problem):
+                table.add_row(where, one.vector, *[""] * 6, one.words, style="red")
+            else:
+                table.add_row(where, *_vector_cells(one))
+    _console().print(table)
+
+
+def _schema_json(schema: Schema) -> JsonObject:
+    return {
+        "namespace": schema.namespace,
+        "name": schema.name,
+        "vectors": [vector.dump() for vector in schema.vectors],
+        "problem": "; ".join(problem.words for problem in schema.problems) or None,
+    }
+
+
+def _vector_cells(vector: VectorStatus) -> list[str]:
+    embedder = vector.embedder
+    size = str(vector.size) if vector.size is not None else ""
+    revision = (embedder.revision or "") if embedder else ""
+    return [
+        vector.name,
+        vector.kind,
+        size,
+        vector.distance or "",
+        vector.datatype or "",
+        embedder.model if embedder else "",
+        revision.rpartition(":")[2][:REVISION_SHOWN],
+        _by_source(vector.sources),
+    ]
+
+
+def _by_source(sources: Mapping[str, str]) -> str:
+    """`kind, size: 1_Pooling/config.json; distance: declared`: each source once."""
+    facts: dict[str, list[str]] = {}
+    for fact, source in sources.items():
+        facts.setdefault(source, []).append(fact)
+    return "; ".join(f"{', '.join(found)}: {source}" for source, found in facts.items())
 
 
 def _print_table(report: Report) -> None:

@@ -1,0 +1,84 @@
+"""What the commands print."""
+
+import json
+
+import pytest
+
+from vectorops import metrics
+from vectorops.api.collection import VectorStatus
+from vectorops.api.embedder import EmbedderStatus
+from vectorops.api.meta import Ref
+from vectorops.local import show
+from vectorops.local.schemas import Problem, Schema
+
+MINILM = EmbedderStatus(
+    provider="sentenceTransformers",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    revision="sha256:0123456789abcdef0123",
+    identity="ab",
+)
+TEXT = VectorStatus(
+    name="text",
+    kind="dense",
+    size=384,
+    distance="Cosine",
+    datatype="float32",
+    embedder=MINILM,
+    sources={"kind": "modules.json", "size": "1_Pooling/config.json", "distance": "declared", "datatype": "declared"},
+)
+TERMS = VectorStatus(name="terms", kind="sparse", sources={"kind": "declared"})
+LOST = Problem("image", "ModelNotFound: the model [a/b] is nowhere")
+
+
+@pytest.fixture
+def printed(capfdbinary):
+    def lines(*schemas: Schema, as_json: bool = False) -> list[str]:
+        show.schemas(schemas, as_json=as_json)
+        out: bytes = capfdbinary.readouterr().out
+        return out.decode().splitlines()
+
+    return lines
+
+
+def test_vectors_and_problems_stand_in_the_order_of_the_manifest(printed):
+    lines = printed(Schema("default", "zoo", (TEXT, LOST, TERMS)))
+
+    assert [line.split()[:2] for line in lines[1:]] == [["zoo", "text"], ["zoo", "image"], ["zoo", "terms"]]
+    assert lines[2].rstrip().endswith(LOST.words)
+
+
+def test_each_source_is_named_once_with_what_it_tells(printed):
+    (_, line) = printed(Schema("default", "zoo", (TEXT,)))
+
+    assert line.rstrip().endswith("kind: modules.json; size: 1_Pooling/config.json; distance, datatype: declared")
+
+
+def test_a_revision_is_shortened_to_what_can_be_told_apart(printed):
+    (_, line) = printed(Schema("default", "zoo", (TEXT,)))
+
+    assert line.split()[6:8] == ["sentence-transformers/all-MiniLM-L6-v2", "0123456789ab"]
+
+
+def test_the_namespace_is_shown_where_there_are_several(printed):
+    lines = printed(Schema("default", "zoo", (TERMS,)), Schema("park", "zoo", (TERMS,)))
+
+    assert [line.split()[0] for line in lines[1:]] == ["default/zoo", "park/zoo"]
+
+
+def test_programs_get_everything_in_full(printed):
+    (found,) = json.loads("".join(printed(Schema("default", "zoo", (TEXT, LOST)), as_json=True)))
+
+    assert found == {"namespace": "default", "name": "zoo", "vectors": [TEXT.dump()], "problem": LOST.words}
+
+
+def test_progress_tells_how_many_texts_were_embedded():
+    progress = show.Progress()
+    progress.settled(Ref("QdrantCollection", "default", "zoo"))
+    metrics.TEXTS_EMBEDDED.labels("openAI").inc(3)
+    progress.tell(Ref("PointSet", "default", "faq"), "Progressing", "points [0]")
+
+    words = progress.__rich__().plain
+
+    assert words.startswith("1 done  ")
+    assert "texts embedded" in words
+    assert words.endswith("PointSet default/faq: Progressing: points [0]")
