@@ -71,7 +71,7 @@ CHANGED_TEXTS = [
 SHRUNK_TEXTS = [CHANGED_TEXTS[1], CHANGED_TEXTS[5], CHANGED_TEXTS[7]]
 LIFE_OF_TEXTS = (CREATED_TEXTS, CHANGED_TEXTS, SHRUNK_TEXTS, None)
 """The same with texts, which are embedded in windows of two points."""
-TO_EMBED = (
+TO_EMBED: tuple[list[str], ...] = (
     ["five", "four", "one", "three", "two"],
     ["five, changed", "new", "one, changed", "six", "three, changed"],
     [],
