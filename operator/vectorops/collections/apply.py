@@ -5,6 +5,9 @@ mark too; Qdrant writes metadata last, so the mark is there only if everything e
 entered in the mark beforehand, and what is gone is struck out afterwards: a killed process leaves nothing behind that
 nobody knows.
 
+The embedder locks in the mark name the model of a vector from before it is there until after it is gone, and no other
+model while it is there, unless vectors of all texts are to be made anew.
+
 After the writing it is read back. What did not become what was sent is remembered and not sent again.
 """
 
@@ -45,28 +48,32 @@ async def apply(database: Database, todo: Plan, mark: Mark, *, approved: bool = 
     """Carries out the doable steps, and those held back if `approved`; writes nothing when there is nothing to do.
 
     todo: from an observation just made. mark: who owns the collection, with the incarnation that it has or shall get
-    (it gets another one when it is recreated); `last_applied` is filled in here.
+    (it gets another one when it is recreated); `last_applied` and `embedders` are filled in here.
     Raises what `database` raises; then look again and plan again. Transient if the collection changed hands meanwhile.
     """
     mark = replace(mark, last_applied=todo.last.to_json())
-    if approved and (recreate := _step(todo, Action.RECREATE_COLLECTION)):
+    granted = todo.held_back if approved else ()
+    if recreate := _step(granted, Action.RECREATE_COLLECTION):
         todo, mark = await _recreate(database, todo, recreate, mark)
     if not todo.observed.exists:
         todo = await _create(database, todo, mark)
         mark = todo.observed.mark or mark
+    replaced = [step for step in granted if step.action is Action.REPLACE_VECTOR]
+    if replaced:
+        todo, mark = await _make_room(database, todo, mark, replaced)
     if any(step.action is Action.CREATE_VECTOR for step in todo.doable):
-        todo = await _add_vectors(database, todo)
-    deletions = [step for step in todo.held_back if approved and step.action is Action.DELETE_VECTOR]
-    return await _update(database, todo, mark, deletions)
+        todo = await _add_vectors(database, todo, mark, replaced)
+    return await _update(database, todo, mark, [step for step in granted if step in todo.held_back])
 
 
 async def _create(database: Database, todo: Plan, mark: Mark, body: JsonObject | None = None) -> Plan:
     """Creates the collection with its mark, and plans what creating it left to do."""
-    step = _step(todo, Action.CREATE_COLLECTION)
+    step = _step(todo.doable, Action.CREATE_COLLECTION)
     body = body or (step.body if step else {})
     alone = len(todo.doable) == 1
     known = todo.remembered() if alone else todo.intended()
-    metadata = body.get("metadata", {}) | replace(mark, last_applied=known.to_json()).metadata()
+    mark = replace(mark, last_applied=known.to_json(), embedders=todo.locks())
+    metadata = body.get("metadata", {}) | mark.metadata()
     failure: OutcomeUnknown | Rejected | None = None
     try:
         await database.create_collection(todo.desired.name, {**body, "metadata": metadata})
@@ -111,42 +118,78 @@ def _without_aliases(observed: Observed) -> dict[str, str]:
     return {name: holder for name, holder in observed.holders.items() if holder != observed.name}
 
 
-async def _add_vectors(database: Database, todo: Plan) -> Plan:
+async def _make_room(database: Database, todo: Plan, mark: Mark, replaced: list[Step]) -> tuple[Plan, Mark]:
+    """Deletes the vectors that are to be replaced (Qdrant >= 1.18). Cut off after that, the next look adds them."""
+    begun = _begun(todo).intended()
+    mark = replace(mark, last_applied=begun.to_json(), embedders=todo.locks())
+    await database.update_collection(todo.desired.name, {"metadata": mark.metadata()})
+    for step in replaced:
+        await database.delete_vector_name(todo.desired.name, step.target)
+    return await _again(database, todo), mark
+
+
+def _begun(todo: Plan) -> Plan:
+    """The same, counted as approved before it is carried out: should such a plan come again, this approval is not for
+    it.
+    """
+    return replace(todo, last=replace(todo.last, approved=todo.last.approved + 1))
+
+
+async def _add_vectors(database: Database, todo: Plan, mark: Mark, replaced: list[Step]) -> Plan:
     """Adds vectors in place (Qdrant >= 1.18); their other options follow with the PATCH.
 
     One that was here before comes back empty. It is no other incarnation for that: the points are there, and still
     belong to their sets, which see at their next look that the vector is missing.
+    replaced: steps about those that were here a moment ago, with the options that others had set on them.
     """
+    name, locks = todo.desired.name, todo.locks()
+    if locks != mark.embedders:
+        # First, or a vector that was just made would be taken for one of the model that the lock still names.
+        await database.update_collection(name, {"metadata": replace(mark, embedders=locks).metadata()})
     for step in todo.doable:
         if step.action is Action.CREATE_VECTOR:
-            await database.create_vector_name(todo.desired.name, step.target, step.body)
+            await database.create_vector_name(name, step.target, step.body)
+    for step in replaced:
+        if step.body:
+            await database.update_collection(name, step.body)
     return await _again(database, todo)
 
 
-async def _update(database: Database, todo: Plan, mark: Mark, deletions: list[Step]) -> Applied:
-    """Everything that is done to a collection that exists."""
+async def _update(database: Database, todo: Plan, mark: Mark, granted: list[Step]) -> Applied:
+    """Everything that is done to a collection that exists. granted: approved steps that are left to do."""
     name = todo.desired.name
+    deletions = [step for step in granted if step.action is Action.DELETE_VECTOR]
     steps = [*(step for step in todo.doable if step.action is not Action.UPDATE_COLLECTION), *deletions]
-    update = _step(todo, Action.UPDATE_COLLECTION)
-    if deletions:
-        # Before they are carried out: should such a vector come again, this approval must not remove it once more.
-        todo = replace(todo, last=replace(todo.last, approved=todo.last.approved + 1))
+    update = _step(todo.doable, Action.UPDATE_COLLECTION)
+    if granted:
+        todo = _begun(todo)
     known = todo.remembered()
     if any(step.action in ON_THE_MARK for step in steps) and known != todo.last:
         known = todo.intended()
-    mark = replace(mark, last_applied=known.to_json())
+    mark = replace(mark, last_applied=known.to_json(), embedders=todo.locks(approved=granted))
     if update or mark != todo.observed.mark:
         await database.update_collection(name, (update.body if update else {}) | {"metadata": mark.metadata()})
     for step in steps:
         await _carry_out(database, name, step)
     left = await _again(database, todo) if update or steps else todo
-    final = replace(mark, last_applied=_remembered(todo, left).to_json())
+    final = replace(
+        mark, last_applied=_remembered(todo, left).to_json(), embedders=_locks_of_those_left(mark, left.observed)
+    )
     if final != mark:
         await database.update_collection(name, {"metadata": final.metadata()})
     if final != mark or left is todo:
         observed = replace(left.observed, mark=final, metadata=left.observed.metadata | final.metadata())
         left = plan(todo.desired, observed, version=todo.version, last_applied=final.last_applied)
     return Applied(left.observed, left, final)
+
+
+def _locks_of_those_left(mark: Mark, observed: Observed) -> JsonObject:
+    """Without those of vectors that are gone."""
+    return {
+        name: lock
+        for name, lock in mark.embedders.items()
+        if name in observed.vectors or name in observed.sparse_vectors
+    }
 
 
 async def _carry_out(database: Database, name: str, step: Step) -> None:
@@ -203,5 +246,5 @@ async def _again(database: Database, done: Plan) -> Plan:
     return plan(done.desired, observed, version=done.version, last_applied=last_applied)
 
 
-def _step(todo: Plan, action: Action) -> Step | None:
-    return next((step for step in (*todo.doable, *todo.held_back) if step.action is action), None)
+def _step(steps: tuple[Step, ...], action: Action) -> Step | None:
+    return next((step for step in steps if step.action is action), None)

@@ -6,26 +6,43 @@ What can be done in place stands in `rules`; what cannot is held back.
 
 What is no longer declared stays as it is, except for what Qdrant can take back (`Rule.resets`), and for indexes and
 aliases that we made: `LastApplied`, kept in the mark, says which.
+
+Another model makes other vectors, even of the same size. Which one made those that are stored is known by the locks in
+the mark (`locks`): against them the declared embedders are compared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from vectorops.api.meta import JsonObject
+from vectorops.collections.locks import change_of_model, locks_of, relocked
 from vectorops.collections.resolve import Desired
-from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, parse_version, rule_for
+from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, Version, parse_version, rule_for
+from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import DATATYPE, Observed, Path, leaves, same, shown
 from vectorops.qdrant.database import UNNAMED
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
 
+T = TypeVar("T")
+
 INDEXES: Final = "payload_indexes"
 """First part of the path of an option of a payload index."""
+
+VECTORS: Final = frozenset({"vectors", "sparse_vectors"})
+"""First parts of the paths of vectors."""
+
+IDENTITY: Final = frozenset({"size", "distance", "datatype", "multivector_config"})
+"""What a dense vector is made of, and cannot be changed by PATCH."""
+
+AS_IT_IS: Final = "the collection as it is"
+"""Where a vector's schema comes from whose change is held back, for people."""
 
 
 class Action(StrEnum):
@@ -39,6 +56,8 @@ class Action(StrEnum):
     DELETE_ALIAS = "delete alias"
     DELETE_INDEX = "delete index"
     DELETE_VECTOR = "delete vector"
+    REPLACE_VECTOR = "replace vector"
+    REEMBED = "embed again"
     RECREATE_COLLECTION = "recreate collection"
 
 
@@ -66,6 +85,12 @@ class Step:
                 cost = f"cannot be changed in place: {again}; {lost} would be lost"
             case Action.DELETE_VECTOR:
                 cost = f"the vector of {lost} would be lost"
+            case Action.REPLACE_VECTOR:
+                again = "the vector must be deleted and added again"
+                cost = f"cannot be changed in place: {again}; that of {lost} would be lost"
+            case Action.REEMBED:
+                again = f"the vectors of {lost} would be made anew by their sets"
+                cost = f"{again}; others' points keep vectors of the old model"
             case _:
                 return list(self.lines)
         return [f"{line} ({cost})" for line in self.lines]
@@ -86,7 +111,7 @@ class Difference:
     def line(self) -> str:
         """`vector "text": size 384 -> 768`, `hnsw_config.m: 16 -> 32`."""
         change = f"{shown(self.have)} -> {shown(self.want)}"
-        if self.path[0] in {"vectors", "sparse_vectors"}:
+        if self.path[0] in VECTORS:
             line = f"{_vector_words(self.path[1])}: {'.'.join(self.path[2:])} {change}"
         else:
             line = f"{'.'.join(self.path)}: {change}"
@@ -100,7 +125,7 @@ class LastApplied:
     spec: hash of the declaration that was carried out to its end; "" while one is being carried out.
     indexes, aliases: those that are ours, to be removed when they are no longer declared.
     resets: paths of values that we set and can take back.
-    approved: how many approved removals of vectors were begun; each gives the same removal, later, another hash.
+    approved: how many approved plans about single vectors were begun; each gives the same plan, later, another hash.
     server, settled: on this version these values did not become what we sent, so we do not send them again.
     """
 
@@ -144,6 +169,7 @@ class Plan:
     """What is between desired and observed.
 
     doable: steps that `apply` may carry out, in this order. held_back: steps that lose data, for a person to approve.
+    held_vectors: the declared vectors that are something else, in schema or by their model, until that is approved.
     differences: what the doable update of the collection and of its indexes is made of.
     unsupported: declared values that this server does not know: path and value.
     taken: declared aliases that lead elsewhere: alias and the collection that has the name. They are never moved.
@@ -155,6 +181,7 @@ class Plan:
     last: LastApplied
     doable: tuple[Step, ...]
     held_back: tuple[Step, ...] = ()
+    held_vectors: frozenset[str] = frozenset()
     differences: tuple[Difference, ...] = ()
     unsupported: tuple[tuple[str, Any], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
@@ -166,6 +193,11 @@ class Plan:
         """
         another_try = bool(self.last.settled) and self.last.server != self.version
         return bool(self.doable) and self.last.spec == self.desired.hash and not another_try
+
+    @property
+    def is_destructive(self) -> bool:
+        """Would approving it lose data? Vectors that are made anew from their texts are not lost."""
+        return any(step.action is not Action.REEMBED for step in self.held_back)
 
     @property
     def hash(self) -> str:
@@ -184,11 +216,36 @@ class Plan:
             return ""
         incarnation = self.observed.mark.incarnation if self.observed.mark else ""
         content = [incarnation, self.last.approved, *([step.action, step.target, step.lines] for step in steps)]
+        embedders = self.desired.embedders
+        content += [[name, embedders[name].identity] for name in sorted(self.held_vectors & embedders.keys())]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:12]
 
     def describe(self, points: int | None = None) -> list[str]:
         """All steps for people, in order; see `Step.described`."""
         return [line for step in (*self.doable, *self.held_back) for line in step.described(points)]
+
+    def locks(self, *, approved: Collection[Step] = ()) -> JsonObject:
+        """`Mark.embedders` once the doable steps are done, and those of the approved ones that make vectors anew.
+
+        A vector that is not there yet is made by the declared model. One that has no lock gets it without asking, if
+        it looks as declared.
+        """
+        again = {step.target for step in approved if step.action is Action.REEMBED}
+        present = self.observed.vectors.keys() | self.observed.sparse_vectors.keys()
+        keep = (present - self.desired.embedders.keys()) | (self.held_vectors - again)
+        return relocked(self.observed.mark, self.desired.embedders, keep=keep)
+
+    @property
+    def in_force(self) -> Desired:
+        """What is declared, but vectors that are held back as they are, with the models that made them."""
+        wanted, observed, held, locks = self.desired, self.observed, self.held_vectors, locks_of(self.observed.mark)
+        return replace(
+            wanted,
+            vectors=_as_they_are(held, wanted.vectors, observed.vectors),
+            sparse_vectors=_as_they_are(held, wanted.sparse_vectors, observed.sparse_vectors),
+            embedders=_as_they_are(held, wanted.embedders, locks),
+            sources=_as_they_are(held, wanted.sources, {name: _sources_as_they_are(locks.get(name)) for name in held}),
+        )
 
     def remembered(self) -> LastApplied:
         """What the mark says once the doable steps are done."""
@@ -235,12 +292,15 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
     settled = _settled(desired, version, last)
     found, unknown = _config_differences(desired, observed, last, settled)
     held = [difference for difference in found if difference.rule.how is How.RECREATE]
+    by_vector: dict[str | None, list[str]] = defaultdict(list)
+    for difference in held:
+        by_vector[_vector_of(difference)].append(difference.line())
     patched = [difference for difference in found if difference.rule.how is not How.RECREATE]
     by_index = _index_differences(desired, observed, settled)
-    added, removed, lines = _vector_steps(desired, observed, parse_version(version))
-    lines = [difference.line() for difference in held] + lines
+    vectors = _vector_steps(desired, observed, by_vector, parse_version(version))
+    lines = by_vector[None] + vectors.impossible
     doable = (
-        *added,
+        *vectors.added,
         *_update(desired, patched, settled),
         *_index_steps(desired, observed, by_index),
         *_alias_steps(desired, observed, last),
@@ -253,7 +313,8 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
         version,
         last,
         doable,
-        held_back=(_recreate(desired, observed, lines + _first_lines(removed)),) if lines else tuple(removed),
+        held_back=(_recreate(desired, observed, lines + _first_lines(vectors.held)),) if lines else (*vectors.held,),
+        held_vectors=vectors.unlike,
         differences=(*patched, *(difference for changes in by_index.values() for difference in changes)),
         unsupported=tuple((_path_words(path), value) for path, value in sorted(refused.items())),
         taken=taken,
@@ -269,7 +330,8 @@ def mismatches(desired: Desired, observed: Observed, *, version: str) -> list[st
 
 def differences(desired: Desired, observed: Observed, *, version: str) -> list[str]:
     """Everything in which an existing collection differs from the declaration, for one that is only compared."""
-    compared = plan(desired, observed, version=version, last_applied={})
+    # Which models made the vectors of a collection of the user's, its user knows.
+    compared = plan(desired, replace(observed, mark=None), version=version, last_applied={})
     taken = [f"alias {alias} leads to collection {holder!r}" for alias, holder in compared.taken]
     return [*_first_lines((*compared.doable, *compared.held_back)), *taken]
 
@@ -351,6 +413,17 @@ def _settled(desired: Desired, version: str, last: LastApplied) -> frozenset[Pat
     return last.settled if (last.spec, last.server) == (desired.hash, version) else frozenset()
 
 
+def _as_they_are(held: Collection[str], wanted: Mapping[str, T], stored: Mapping[str, T]) -> dict[str, T]:
+    """By the vector's name: what is wanted, and of those that are held back what is stored."""
+    left = {name: value for name, value in wanted.items() if name not in held}
+    return left | {name: stored[name] for name in held if name in stored}
+
+
+def _sources_as_they_are(lock: Resolved | None) -> dict[str, str]:
+    sources = lock.sources if lock is not None else {}
+    return dict.fromkeys(("kind", "size", "distance", "datatype"), AS_IT_IS) | dict(sources)
+
+
 def _resettable(desired: Desired) -> frozenset[Path]:
     found = ((path, rule_for(path)) for path in leaves(desired.tree()))
     return frozenset(path[: len(rule.path)] for path, rule in found if rule.resets)
@@ -418,26 +491,78 @@ def _without(value: Any, path: Path, settled: frozenset[Path]) -> Any:
     return {key: _without(inner, (*path, key), settled) for key, inner in kept.items()}
 
 
+@dataclass(slots=True)
+class _VectorSteps:
+    """added: doable. held: what changes single vectors in place, and loses what they hold. impossible: lines about
+    what neither can do on this server. unlike: see `Plan.held_vectors`.
+    """
+
+    added: list[Step] = field(default_factory=list)
+    held: list[Step] = field(default_factory=list)
+    impossible: list[str] = field(default_factory=list)
+    unlike: frozenset[str] = frozenset()
+
+
 def _vector_steps(
-    desired: Desired, observed: Observed, version: tuple[int, int]
-) -> tuple[list[Step], list[Step], list[str]]:
-    """Vectors to add, vectors to remove (held back), and in lines what neither can do on this server."""
+    desired: Desired, observed: Observed, changed: Mapping[str | None, list[str]], version: Version
+) -> _VectorSteps:
+    """What happens to whole vectors. changed: lines about those that both have, and that no PATCH makes alike."""
     want: dict[str, JsonObject] = {**desired.vectors, **desired.sparse_vectors}
     have: dict[str, JsonObject] = {**observed.vectors, **observed.sparse_vectors}
     in_place = version >= VECTORS_CHANGE_IN_PLACE and UNNAMED not in want.keys() | have.keys()
-    added, removed, lines = [], [], []
+    steps, locks = _VectorSteps(), locks_of(observed.mark)
     for name in sorted(want.keys() | have.keys()):
-        before, after = _kind_words(observed, name), _kind_words(desired, name)
-        line = f"{_vector_words(name)}: {before} -> {after}"
+        words, before, after = _vector_words(name), _kind_words(observed, name), _kind_words(desired, name)
+        whole, lines = f"{words}: {before} -> {after}", list(changed.get(name, ()))
         if before == "absent" and in_place:
-            added.append(
-                Step(Action.CREATE_VECTOR, name, (f"add {_vector_words(name)}: {after}",), _vector_body(desired, name))
-            )
-        elif after == "absent" and in_place:
-            removed.append(Step(Action.DELETE_VECTOR, name, (f"delete {_vector_words(name)}: {before}",)))
-        elif (before == "sparse") != (after == "sparse") or "absent" in {before, after}:
-            lines.append(line)
-    return added, removed, lines
+            added = f"add {words}: {after}"
+            steps.added.append(Step(Action.CREATE_VECTOR, name, (added,), _vector_body(desired, name)))
+            continue
+        if after == "absent":
+            if in_place:
+                steps.held.append(Step(Action.DELETE_VECTOR, name, (f"delete {words}: {before}",)))
+            else:
+                steps.impossible.append(whole)
+            continue
+        if before == "absent" or (before == "sparse") != (after == "sparse"):
+            lines = [whole]
+        model = _model_words(locks.get(name), desired.embedders.get(name), unlike=bool(lines))
+        if lines and model:
+            lines[0] += f", {model}"
+        if lines and in_place:
+            kept = _kept_options(desired, observed, name)
+            steps.held.append(Step(Action.REPLACE_VECTOR, name, tuple(lines), kept))
+        elif model and not lines:
+            steps.held.append(Step(Action.REEMBED, name, (f"{words}: {model}",)))
+        steps.impossible += [] if in_place else lines
+        if lines or model:
+            steps.unlike |= {name}
+    return steps
+
+
+def _vector_of(difference: Difference) -> str | None:
+    return difference.path[1] if difference.path[0] in VECTORS else None
+
+
+def _model_words(locked: Resolved | None, wanted: Resolved | None, *, unlike: bool) -> str:
+    """How the model changes, "" if it does not, or if nobody knows that it does.
+
+    unlike: does the vector differ from the declared one? If not, and nothing tells which model made what is stored, it
+    is taken for the declared one.
+    """
+    if wanted is None:
+        return ""
+    if locked is None:
+        return f"as {wanted.words} gives it" if unlike else ""
+    return change_of_model(locked, wanted)
+
+
+def _kept_options(desired: Desired, observed: Observed, name: str) -> JsonObject:
+    """A PATCH of what others have set on a vector that is to be replaced; what is declared is patched anyway."""
+    if name not in desired.vectors:
+        return {}
+    kept = {key: value for key, value in observed.vectors.get(name, {}).items() if key not in IDENTITY}
+    return {"vectors": {name: kept}} if kept else {}
 
 
 def _vector_body(desired: Desired, name: str) -> JsonObject:
@@ -447,8 +572,7 @@ def _vector_body(desired: Desired, name: str) -> JsonObject:
         datatype = params.get("index", {}).get("datatype")
         chosen = {"modifier": params.get("modifier"), "datatype": datatype}
         return {"sparse": {key: value for key, value in chosen.items() if value is not None}}
-    identity = ("size", "distance", "datatype", "multivector_config")
-    return {"dense": {key: value for key, value in desired.vectors[name].items() if key in identity}}
+    return {"dense": {key: value for key, value in desired.vectors[name].items() if key in IDENTITY}}
 
 
 def _index_steps(desired: Desired, observed: Observed, changed: Mapping[str, list[Difference]]) -> list[Step]:
@@ -532,6 +656,6 @@ def _schema_words(params: JsonObject) -> str:
 
 
 def _path_words(path: Path) -> str:
-    if path[0] in {"vectors", "sparse_vectors"}:
+    if path[0] in VECTORS:
         return f"{_vector_words(path[1])}: {'.'.join(path[2:])}"
     return ".".join(path)

@@ -1,7 +1,8 @@
 """What a collection should be, worked out from its resource without talking to anyone.
 
-`desired` brings a spec into the normal form of `qdrant.collections`: only what the user set, plus the defaults that we
-promise. The reconciler shows `schema_status` and hands the rest to `plan`; `points` takes the vectors from here too.
+`desired` brings a spec into the normal form of `qdrant.collections`: only what the user set, what the models say of
+vectors that have an embedder, plus the defaults that we promise. The reconciler shows `schema_status` and hands the
+rest to `plan`; `points` takes the vectors from here too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from vectorops.api.collection import (
@@ -20,14 +22,25 @@ from vectorops.api.collection import (
     Vector,
     VectorStatus,
 )
+from vectorops.api.embedder import MAX_SIZE, EmbedderStatus
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
+from vectorops.embedders.base import Resolved
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import BLOCKS, DATATYPE, canonical_index, canonical_path, normal_vectors, pruned
 from vectorops.qdrant.database import UNNAMED
 
 DISTANCE: Final = "Cosine"
-"""Used when the spec names none."""
+"""Used when neither the spec nor a model names one."""
+
+SAME_IF_NORMALIZED: Final = frozenset({"Cosine", "Dot"})
+"""Distances that agree about vectors of length 1."""
+
+COMPARATOR: Final = "max_sim"
+"""The one that Qdrant has."""
+
+DECLARED: Final = "declared"
+DEFAULT: Final = "default"
 
 SUMMARIZED: Final = 6
 """So many vectors stand in the summary; a line of `kubectl get` has no room for more."""
@@ -62,6 +75,8 @@ class Desired:
     """A collection as declared, in normal form; see `qdrant.collections.Observed` for the shapes.
 
     config: only what the user set.
+    embedders: by the vector's name, the model that makes it. sources: by the vector's name, where what is known of it
+        comes from; for people.
     """
 
     name: str
@@ -70,6 +85,8 @@ class Desired:
     config: Mapping[str, JsonObject] = field(default_factory=dict)
     indexes: Mapping[str, JsonObject] = field(default_factory=dict)
     aliases: frozenset[str] = frozenset()
+    embedders: Mapping[str, Resolved] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def tree(self) -> JsonObject:
         """Everything that has a path: the vectors and the blocks, under one root."""
@@ -77,50 +94,84 @@ class Desired:
 
     @property
     def hash(self) -> str:
-        """Of all that is declared about the collection itself (policies are not part of it): 16 hexadecimal digits."""
+        """Of all that is declared about the collection itself: 16 hexadecimal digits. Policies are no part of it, and
+        neither are models, but for what their vectors look like: which one made them is kept by the embedder locks.
+        """
         content = [self.name, self.tree(), self.indexes, sorted(self.aliases)]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def desired(spec: QdrantCollectionSpec, resource_name: str) -> Desired:
-    """The collection that a resource declares. Raises Terminal InvalidSpec with the field and what to do."""
+def desired(
+    spec: QdrantCollectionSpec, resource_name: str, embedders: Mapping[str, Resolved] = MappingProxyType({})
+) -> Desired:
+    """The collection that a resource declares. Raises Terminal InvalidSpec with the field and what to do.
+
+    embedders: what each declared embedder was resolved to, by the vector's name.
+    """
     name = spec.collection_name or resource_name
-    vectors = {vector.name: _vector(vector, f"spec.vectors[{n}]") for n, vector in enumerate(spec.vectors or [])}
-    if spec.vector is not None:
-        vectors[UNNAMED] = _vector(spec.vector, "spec.vector")
-    sparse = {vector.name: _sparse_vector(vector) for vector in spec.sparse_vectors or []}
+    dense = {vector.name: (vector, f"spec.vectors[{n}]") for n, vector in enumerate(spec.vectors or [])}
+    unnamed = {UNNAMED: (spec.vector, "spec.vector")} if spec.vector is not None else {}
+    vectors = {
+        vector: _vector(declared, embedders[vector] if declared.embedder else None, place)
+        for vector, (declared, place) in (dense | unnamed).items()
+    }
+    terms = {vector.name: (vector, f"spec.sparseVectors[{n}]") for n, vector in enumerate(spec.sparse_vectors or [])}
+    sparse = {
+        vector: _sparse_vector(declared, embedders[vector] if declared.embedder else None, place)
+        for vector, (declared, place) in terms.items()
+    }
     _refuse_typed("params", spec.params or {}, "spec.params")
     return Desired(
         name=name,
-        vectors=normal_vectors(vectors),
-        sparse_vectors=sparse,
+        vectors=normal_vectors({vector: params for vector, (params, _) in vectors.items()}),
+        sparse_vectors={vector: params for vector, (params, _) in sparse.items()},
         config={block: normal for block in BLOCKS if (normal := pruned(getattr(spec, block) or {}))},
         indexes=_indexes(spec.payload_indexes or []),
         aliases=_aliases(spec.aliases or [], name),
+        embedders=embedders,
+        sources={vector: sources for vector, (_, sources) in (vectors | sparse).items()},
     )
 
 
 def schema_status(desired: Desired) -> SchemaStatus:
     """The vectors as resolved, for the status: `text 384 Cosine, image 512 Dot float16, terms sparse`."""
-    vectors = [_status(name, params) for name, params in sorted(desired.vectors.items())]
-    vectors += [
-        VectorStatus(name=name, kind="sparse", sources={"kind": "declared"}) for name in sorted(desired.sparse_vectors)
-    ]
+    vectors = [_status(desired, name, params) for name, params in sorted(desired.vectors.items())]
+    vectors += [_status(desired, name, None) for name in sorted(desired.sparse_vectors)]
     words = [_summary(vector) for vector in vectors]
     if len(words) > SUMMARIZED:
         words[SUMMARIZED - 1 :] = [f"and {len(words) - SUMMARIZED + 1} more"]
     return SchemaStatus(summary=", ".join(words) or "no vectors", vectors=vectors)
 
 
-def _status(name: str, params: JsonObject) -> VectorStatus:
+def _status(desired: Desired, name: str, params: JsonObject | None) -> VectorStatus:
+    """params: None for a sparse vector."""
+    embedder = desired.embedders.get(name)
+    shown = _embedder_status(embedder) if embedder is not None else None
+    sources = dict(desired.sources.get(name, {}))
+    if params is None:
+        return VectorStatus(name=name, kind="sparse", embedder=shown, sources=sources)
     return VectorStatus(
         name=name,
         kind="multivector" if "multivector_config" in params else "dense",
         size=params["size"],
         distance=params["distance"],
         datatype=params["datatype"],
-        sources={"size": "declared"},
+        embedder=shown,
+        sources=sources,
+    )
+
+
+def _embedder_status(embedder: Resolved) -> EmbedderStatus:
+    return EmbedderStatus(
+        provider=embedder.provider,
+        model=embedder.model,
+        revision=embedder.revision or None,
+        dimensions=embedder.dimensions,
+        base_url=embedder.base_url or None,
+        document_prompt=embedder.document_prompt or None,
+        query_prompt=embedder.query_prompt or None,
+        identity=embedder.identity,
     )
 
 
@@ -133,23 +184,77 @@ def _summary(vector: VectorStatus) -> str:
     return " ".join(word for word in words if word)
 
 
-def _vector(vector: Vector, place: str) -> JsonObject:
+def _vector(vector: Vector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
+    """What Qdrant is told of a dense vector, and where that comes from."""
     params = vector.params or {}
     _refuse_typed("vector", params, f"{place}.params")
-    multivector = vector.multivector
+    if model is not None:
+        _check_dense(vector, model, place)
+    is_multivector = vector.multivector is not None or (model is not None and model.kind == "multivector")
+    stated = model.distance if model is not None else None
     typed = {
-        "size": vector.size,
-        "distance": vector.distance or DISTANCE,
+        "size": vector.size if model is None else model.size,
+        "distance": vector.distance or stated or DISTANCE,
         "datatype": vector.datatype,
-        "multivector_config": {"comparator": multivector.comparator} if multivector else None,
+        "multivector_config": {"comparator": COMPARATOR} if is_multivector else None,
         "hnsw_config": vector.hnsw_config,
         "quantization_config": vector.quantization_config,
     }
-    return params | typed
+    sources = {
+        "kind": DECLARED,
+        "size": DECLARED,
+        "distance": DEFAULT,
+        **(model.sources if model is not None else {}),
+        "datatype": DECLARED if vector.datatype else DEFAULT,
+    }
+    return params | typed, sources | ({"distance": DECLARED} if vector.distance else {})
 
 
-def _sparse_vector(vector: SparseVector) -> JsonObject:
-    return pruned({"modifier": vector.modifier, "index": vector.index})
+def _check_dense(vector: Vector, model: Resolved, place: str) -> None:
+    """Does what is declared beside the embedder agree with its model? Raises Terminal InvalidSpec with both values."""
+    if model.kind == "sparse":
+        raise _invalid(f"{place}.embedder", f"{model.words} gives sparse vectors: declare it under spec.sparseVectors")
+    if model.size is None or model.size > MAX_SIZE:
+        cure = "declare the embedder's `dimensions`, or name another model"
+        raise _invalid(
+            f"{place}.embedder", f"{model.words} gives size {model.size}, and Qdrant takes at most {MAX_SIZE}: {cure}"
+        )
+    if vector.multivector is not None and model.kind != "multivector":
+        given = f"{model.words} gives one vector for a text{_by(model, 'kind')}"
+        raise _invalid(f"{place}.multivector", f"{COMPARATOR} is declared, and {given}: remove `multivector`")
+    stated, declared = model.distance, vector.distance
+    agree = declared == stated or (model.normalized and {declared, stated} == SAME_IF_NORMALIZED)
+    if declared is not None and stated is not None and not agree:
+        given = f"{model.words} states {stated}{_by(model, 'distance')}"
+        raise _invalid(f"{place}.distance", f"{declared} is declared, and {given}: remove `distance`")
+    if vector.datatype == "uint8":
+        given = f"{model.words} gives fractions, which would all become 0 or 1"
+        raise _invalid(f"{place}.datatype", f"uint8 is declared, and {given}: declare float32 or float16")
+
+
+def _sparse_vector(vector: SparseVector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
+    """What Qdrant is told of a sparse vector, and where that comes from."""
+    if model is not None:
+        _check_sparse(vector, model, place)
+    stated = model.modifier if model is not None else None
+    params = pruned({"modifier": vector.modifier or stated, "index": vector.index})
+    sources = {"kind": DECLARED, **(model.sources if model is not None else {})}
+    return params, sources | ({"modifier": DECLARED} if vector.modifier else {})
+
+
+def _check_sparse(vector: SparseVector, model: Resolved, place: str) -> None:
+    """As `_check_dense`."""
+    if model.kind != "sparse":
+        given = f"{model.words} gives {model.kind} vectors of size {model.size}"
+        raise _invalid(f"{place}.embedder", f"{given}: declare it under spec.vectors")
+    if vector.modifier == "none" and model.modifier is not None:
+        given = f"{model.words} states {model.modifier}{_by(model, 'modifier')}"
+        raise _invalid(f"{place}.modifier", f"none is declared, and {given}: remove `modifier`")
+
+
+def _by(model: Resolved, what: str) -> str:
+    """Where a model states something, if that is known."""
+    return f" ({model.sources[what]})" if what in model.sources else ""
 
 
 def _indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:

@@ -76,7 +76,8 @@ RULES: Final = (
 PATCHED: Final = Rule((), How.PATCH)
 
 VECTORS_CHANGE_IN_PLACE: Final[Version] = (1, 18)
-"""Since then Qdrant adds and removes named vectors of an existing collection (not the unnamed one)."""
+"""Since then Qdrant adds and removes named vectors of an existing collection (not the unnamed one). One that cannot be
+changed in place is removed and added again: other vectors and the payloads stay."""
 
 
 def rule_for(path: Path) -> Rule:

@@ -22,7 +22,7 @@ from vectorops.api.reasons import Reason
 from vectorops.collections import plan as steps
 from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan, create_body, differences, mismatches
-from vectorops.collections.resolve import Desired, desired
+from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal, VectorOpsError, Waiting
 from vectorops.local import plans, preview_points
 from vectorops.local.manifests import Manifests
@@ -35,8 +35,8 @@ from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.marks import Mark
-from vectorops.reconcilers.collection import claim
-from vectorops.reconcilers.dependencies import Access, require_access, require_collection
+from vectorops.reconcilers.collection import claim, wanted_of
+from vectorops.reconcilers.dependencies import Access, physical_name, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
@@ -51,7 +51,9 @@ SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
     steps.Action.DELETE_ALIAS: "delete",
     steps.Action.DELETE_INDEX: "delete",
     steps.Action.DELETE_VECTOR: "delete",
+    steps.Action.REPLACE_VECTOR: "delete",
     steps.Action.RECREATE_COLLECTION: "delete",
+    steps.Action.REEMBED: "update",
 }
 
 
@@ -118,9 +120,9 @@ class _Preview:
         spec = parse(QdrantCollectionSpec, resource)
         if spec.suspend:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
-        wanted = desired(spec, resource.meta.name)
         access = await require_access(self._context, resource)
-        found = await observe(access.database, wanted.name, wanted.aliases)
+        found = await observe(access.database, physical_name(resource), spec.aliases or ())
+        wanted = await wanted_of(self._context, resource, spec, found)
         version = access.database.info.version
         if spec.managed_by == "User":
             return await self._users_own(resource, access, wanted, found)
@@ -159,9 +161,12 @@ class _Preview:
         if described is None:
             self._collections[ref] = _Collection(access, name, to_be)
             return
-        added = {step.target for step in todo.doable if step.action is steps.Action.CREATE_VECTOR}
+        granted = todo.held_back if approved else ()
+        made = (steps.Action.CREATE_VECTOR, steps.Action.REPLACE_VECTOR)
+        added = {step.target for step in (*todo.doable, *granted) if step.action in made}
         schema = {**schema_of(described), **{vector: to_be[vector] for vector in added}}
-        self._collections[ref] = _Collection(access, name, schema, described, mark)
+        locks = todo.locks(approved=granted)
+        self._collections[ref] = _Collection(access, name, schema, described, replace(mark, embedders=locks))
 
     async def _point_set(self, resource: Resource) -> ResourcePlan:
         spec = parse(PointSetSpec, resource)
@@ -214,8 +219,11 @@ def _collection_planned(ref: Ref, todo: Plan, mark: Mark, *, approved: bool) -> 
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
     if todo.held_back and not approved:
         problems.append(f"held back until plan {todo.hash} is approved with the annotation {APPROVE_PLAN}")
-    if not changes and todo.observed.mark != replace(mark, last_applied=todo.remembered().to_json()):
+    told = replace(mark, last_applied=todo.remembered().to_json())
+    if not changes and todo.observed.mark != told:
         changes.append(Change("update", "the mark: what was applied last"))
+    if mark.embedders != todo.locks() and todo.observed.exists:
+        changes.append(Change("update", "the mark: which models make the vectors"))
     return planned(ref, changes, problem="; ".join(problems) or None)
 
 

@@ -112,6 +112,9 @@ class Embedded:
     async def delete_vector_name(self, name: str, vector: str) -> None:
         with self._errors(writes=True):
             await self._client().delete_vector_name(name, vector)
+        # Or another one of the same name would come with its options.
+        after = await self._existing(name)
+        await self._remember(name, after["config"], after["payload_schema"])
 
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         with self._errors(writes=True):

@@ -20,6 +20,7 @@ from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of,
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
+from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
@@ -33,9 +34,9 @@ class CollectionReconciler:
         spec = parse(QdrantCollectionSpec, resource)
         if spec.suspend:
             return Outcome(suspended(resource))
-        wanted = desired(spec, resource.meta.name)
         database = (await require_access(context, resource)).database
-        found = await observe(database, wanted.name, wanted.aliases)
+        found = await observe(database, physical_name(resource), spec.aliases or ())
+        wanted = await wanted_of(context, resource, spec, found)
         version = database.info.version
         if spec.managed_by == "User":
             await _disown(context, resource, database, found)
@@ -47,8 +48,8 @@ class CollectionReconciler:
         reported = spec.drift_policy == "Report" and todo.is_drift
         approved = _is_approved(resource, todo.drift_hash if reported else todo.hash)
         if reported and not approved:
-            # Whose it is and what becomes of it when its owner goes are no drift.
-            mark = replace(mark, last_applied=todo.last.to_json())
+            # Whose it is, what becomes of it when its owner goes, and what its vectors are made by are no drift.
+            mark = replace(mark, last_applied=todo.last.to_json(), embedders=todo.locks())
             if mark != found.mark:
                 await database.update_collection(found.name, {"metadata": mark.metadata()})
             return Outcome(_status(resource, wanted, todo, mark, drifted=True), resource=resource)
@@ -70,6 +71,14 @@ class CollectionReconciler:
             return await _delete(context, resource)
 
         return await finalize(context, resource, clean_up)
+
+
+async def wanted_of(context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed) -> Desired:
+    """The declared collection, its embedders resolved: by the locks in the mark, or, as nothing is ever kept in a
+    collection of the user's, anew. Raises Terminal InvalidSpec, and what `resolved` raises.
+    """
+    mark = found.mark if spec.managed_by != "User" else None
+    return desired(spec, resource.meta.name, await resolved(context, resource, spec, mark))
 
 
 async def claim(
@@ -101,7 +110,8 @@ async def claim(
     if mark is not None and not mark.released:
         await _require_take_over(context, resource, mark)
         previous = mark.installation if mark.installation != context.installation else mark.previous
-        return replace(ours, incarnation=mark.incarnation, previous=previous, last_applied=mark.last_applied)
+        taken_over = replace(ours, incarnation=mark.incarnation, previous=previous)
+        return replace(taken_over, last_applied=mark.last_applied, embedders=mark.embedders)
     if spec.adoption_policy == "Never":
         raise Terminal(
             Reason.NOT_ADOPTED,
@@ -114,7 +124,8 @@ async def claim(
             f"collection {found.name!r} was there first, and cannot be adopted without losing data: "
             + "; ".join(in_the_way),
         )
-    return replace(ours, incarnation=mark.incarnation) if mark is not None else ours
+    # Which models made the vectors that are stored is as true as before.
+    return replace(ours, incarnation=mark.incarnation, embedders=mark.embedders) if mark is not None else ours
 
 
 def _wiped(resource: Resource, found: Observed) -> str:
@@ -179,12 +190,12 @@ async def _tell_correction(context: Context, resource: Resource, todo: Plan) -> 
     await context.cluster.event(resource, "DriftCorrected", message, warning=False)
 
 
-def _base(resource: Resource, wanted: Desired, mark: Mark | None) -> JsonObject:
-    physical = PhysicalCollection(name=wanted.name, incarnation=mark.incarnation if mark else None)
+def _base(resource: Resource, schema: Desired, mark: Mark | None) -> JsonObject:
+    physical = PhysicalCollection(name=schema.name, incarnation=mark.incarnation if mark else None)
     return {
         **without_conditions(resource.status),
         "collection": physical.dump(),
-        "schema": schema_status(wanted).dump(),
+        "schema": schema_status(schema).dump(),
         "plan": None,
         "lastHandledTakeOverFrom": resource.meta.annotations.get(TAKE_OVER_FROM) if mark else None,
         "lastHandledApprovePlan": None,
@@ -199,9 +210,9 @@ def _status(
     held_back = (*left.doable, *left.held_back) if drifted else left.held_back
     lines = [line for step in held_back for line in step.described()]
     plan_hash = left.drift_hash if drifted else left.hash
-    shown = PlanStatus(hash=plan_hash, steps=lines, destructive=bool(left.held_back)).dump() if lines else None
+    shown = PlanStatus(hash=plan_hash, steps=lines, destructive=left.is_destructive).dump() if lines else None
     return {
-        **_base(resource, wanted, mark),
+        **_base(resource, left.in_force, mark),
         "plan": shown,
         "lastHandledApprovePlan": asked if approved or handled == asked else None,
         "conditions": _told(wanted, left, plan_hash, lines if drifted else []),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, VERSION, bring, declare, look, specs
@@ -62,13 +63,13 @@ async def test_a_new_declaration_is_settled_by_one_pass_and_never_destroys(befor
     }
 
 
-@settings(max_examples=40, deadline=None)
-@given(specs, specs)
-async def test_an_approved_plan_leaves_the_declared_collection(before, after):
+@settings(max_examples=60, deadline=None)
+@given(specs, specs, st.sampled_from([VERSION, "1.18.0"]))
+async def test_an_approved_plan_leaves_the_declared_collection(before, after, version):
     qdrant: Any = EchoingQdrant()
-    await bring(qdrant, declare(**before))
+    await bring(qdrant, declare(**before), version)
 
-    done = await bring(qdrant, declare(**after), approved=True)
+    done = await bring(qdrant, declare(**after), version, approved=True)
 
     assert done.plan.doable == done.plan.held_back == ()
 
@@ -298,13 +299,35 @@ class TestQdrant118:
         assert todo.doable == ()
         assert todo.describe(points=7) == ['delete vector "image": 2 Cosine (the vector of 7 points would be lost)']
 
-    async def test_another_size_still_needs_another_collection(self, qdrant):
+    async def test_another_size_replaces_the_vector_alone_when_approved(self, qdrant):
         after = {"vectors": [{"name": "text", "size": 8}]}
 
         todo = await planned(qdrant, {"vectors": [TEXT, {"name": "image", "size": 2}]}, after, self.VERSION)
 
+        assert todo.doable == ()
+        assert todo.describe(points=7) == [
+            'delete vector "image": 2 Cosine (the vector of 7 points would be lost)',
+            'vector "text": size 4 -> 8 (cannot be changed in place: the vector must be deleted and added again; that of '
+            "7 points would be lost)",
+        ]
+
+    async def test_what_is_no_vector_still_needs_another_collection_and_takes_the_vectors_along(self, qdrant):
+        after = {"vectors": [{"name": "text", "size": 8}], "params": {"shard_number": 3}}
+
+        todo = await planned(qdrant, {"vectors": [TEXT, {"name": "image", "size": 2}]}, after, self.VERSION)
+
         assert actions(todo.held_back) == [(Action.RECREATE_COLLECTION, "zoo")]
-        assert todo.held_back[0].lines == ('vector "text": size 4 -> 8', 'delete vector "image": 2 Cosine')
+        assert todo.held_back[0].lines == (
+            "params.shard_number: 1 -> 3",
+            'delete vector "image": 2 Cosine',
+            'vector "text": size 4 -> 8',
+        )
+
+    async def test_dense_to_sparse_replaces_the_vector_too(self, qdrant):
+        todo = await planned(qdrant, {}, {"sparseVectors": [{"name": "text"}]}, self.VERSION)
+
+        assert actions(todo.held_back) == [(Action.REPLACE_VECTOR, "text")]
+        assert todo.held_back[0].lines == ('vector "text": 4 Cosine -> sparse',)
 
     async def test_the_unnamed_vector_is_not_one_of_them(self, qdrant):
         todo = await planned(qdrant, {"vector": {"size": 4}}, {}, self.VERSION)
