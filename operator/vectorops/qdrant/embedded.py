@@ -105,7 +105,7 @@ class Embedded:
             await self._client().create_vector_name(name, vector, added.model_validate(body))
         # Local mode forgets the datatype.
         after = await self._existing(name)
-        kind, options = ("vectors", body["dense"]) if "dense" in body else ("sparse_vectors", body["sparse"])
+        kind, options = ("vectors", body["dense"]) if "dense" in body else ("sparse_vectors", _shown(body["sparse"]))
         after["config"]["params"][kind][vector] |= options
         await self._remember(name, after["config"], after["payload_schema"])
 
@@ -258,6 +258,12 @@ def _vectors_config(vectors: JsonObject) -> models.VectorParams | dict[str, mode
 
 def _sparse_config(sparse: JsonObject) -> dict[str, models.SparseVectorParams] | None:
     return {name: models.SparseVectorParams.model_validate(params) for name, params in sparse.items()} or None
+
+
+def _shown(sparse: JsonObject) -> JsonObject:
+    """The options that a sparse vector was added with, as a collection shows them."""
+    shown = {key: value for key, value in sparse.items() if key != "datatype"}
+    return shown | ({"index": {"datatype": sparse["datatype"]}} if "datatype" in sparse else {})
 
 
 def _json(payload: JsonObject) -> JsonObject:

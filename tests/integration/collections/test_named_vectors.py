@@ -5,6 +5,7 @@ The only such Qdrant at hand is the local mode of qdrant-client, so these run on
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vectorops.api.collection import QdrantCollectionSpec
@@ -62,3 +63,30 @@ async def test_a_vector_is_removed_when_that_was_approved_and_not_before(folder)
     done = await bring(folder, vectors=[TEXT], approved=True)
     assert done.observed.vectors.keys() == {"text"}
     assert done.plan.held_back == ()
+
+
+async def test_a_vector_of_another_size_is_replaced_when_that_was_approved_and_the_rest_stays(folder):
+    tokens = {"multivector": {"comparator": "max_sim"}, "hnswConfig": {"m": 8}}
+    before = {"vectors": [TEXT | tokens, IMAGE], "sparseVectors": [terms("float16")]}
+    after = {"vectors": [TEXT | {"size": 4}, IMAGE], "sparseVectors": [terms("float32")]}
+    await bring(folder, **before)
+    both = {"text": np.float32([[1, 0]]), "image": np.float32([1, 2, 2])}
+    await folder.upsert("zoo", [PointData(1, payload={"kept": True}, vectors=both)])
+
+    held = await bring(folder, **after)
+    assert [step.target for step in held.plan.held_back] == ["terms", "text"]
+    assert held.observed.vectors["text"]["size"] == 2
+
+    done = await bring(folder, **after, approved=True)
+    assert (done.plan.doable, done.plan.held_back) == ((), ())
+    assert done.mark.incarnation == held.mark.incarnation
+    text = {"size": 4, "distance": "Cosine", "datatype": "float32", "hnsw_config": {"m": 8}}
+    assert done.observed.vectors["text"] == text
+    (point,) = (await folder.points("zoo", [1], payload=True, vectors=True)).values()
+    assert (point.payload, point.vectors.keys()) == ({"kept": True}, {"image"})
+    assert (await bring(folder, **after)).mark == done.mark
+
+
+def terms(datatype: str) -> dict[str, object]:
+    """A sparse vector."""
+    return {"name": "terms", "index": {"datatype": datatype}}

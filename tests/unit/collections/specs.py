@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.collections.apply import Applied, apply
 from vectorops.collections.plan import Plan, plan
 from vectorops.collections.resolve import Desired, desired
+from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import Mark, new_incarnation
 
@@ -17,11 +19,28 @@ VERSION = "1.16.3"
 TEXT = {"name": "text", "size": 4}
 
 
-def declare(name: str = "zoo", **spec: Any) -> Desired:
+EMBEDDER = {"sentenceTransformers": {"model": "a/model"}}
+"""What stands in a spec; what it was resolved to is for the test to say."""
+
+
+def declare(name: str = "zoo", embedders: Mapping[str, Resolved] | None = None, **spec: Any) -> Desired:
     """A collection from the fields of a spec, camelCase as in YAML. Default: one vector "text"."""
     if not spec.keys() & {"vector", "vectors", "sparseVectors"}:
         spec["vectors"] = [TEXT]
-    return desired(QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec}), name)
+    whole = QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec})
+    return desired(whole, name, embedders or {})
+
+
+def model(name: str = "a/model", **known: Any) -> Resolved:
+    """A dense model of four components, unless `known` says otherwise."""
+    of_kind = {"kind": "dense", "size": 4, "revision": "1234", "sources": {"size": "config.json"}}
+    declared = {"sentenceTransformers": {"model": name}}
+    return Resolved(declared, "sentenceTransformers", name, **(of_kind | known))
+
+
+def embedded(made_by: Resolved, **spec: Any) -> Desired:
+    """A collection whose one vector "text" is made by a model. spec: other fields of it."""
+    return declare(embedders={"text": made_by}, vectors=[{"name": "text", "embedder": EMBEDDER}], **spec)
 
 
 async def look(database: Any, wanted: Desired, version: str = VERSION) -> Plan:

@@ -307,8 +307,10 @@ class TestQdrant118:
         assert todo.doable == ()
         assert todo.describe(points=7) == [
             'delete vector "image": 2 Cosine (the vector of 7 points would be lost)',
-            'vector "text": size 4 -> 8 (cannot be changed in place: the vector must be deleted and added again; that of '
-            "7 points would be lost)",
+            (
+                'vector "text": size 4 -> 8 (cannot be changed in place: the vector must be deleted and added again; '
+                "that of 7 points would be lost)"
+            ),
         ]
 
     async def test_what_is_no_vector_still_needs_another_collection_and_takes_the_vectors_along(self, qdrant):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unit.collections.specs import TEXT, declare
+from unit.collections.specs import EMBEDDER, TEXT, declare, model
 from vectorops.collections.resolve import schema_status
 from vectorops.errors import Terminal
 
@@ -98,3 +98,187 @@ def test_the_line_stays_short_with_many_vectors():
 
 def test_the_unnamed_vector_has_no_name_in_the_line():
     assert schema_status(declare(vector={"size": 384})).summary == "384 Cosine"
+
+
+# ---- embedders
+
+
+def dense(**vector):
+    """One vector "text" with an embedder."""
+    return {"vectors": [{"name": "text", "embedder": EMBEDDER, **vector}]}
+
+
+def sparse(**vector):
+    """One sparse vector "text" with an embedder."""
+    return {"sparseVectors": [{"name": "text", "embedder": EMBEDDER, **vector}]}
+
+
+IDF = {"kind": "sparse", "size": None, "modifier": "idf", "sources": {"modifier": "its list of models"}}
+TOKENS = {"kind": "multivector", "size": 96, "distance": "Dot"}
+
+
+@pytest.mark.parametrize(
+    ("known", "declared", "params"),
+    [
+        ({}, dense(), {"size": 4, "distance": "Cosine", "datatype": "float32"}),
+        ({"distance": "Euclid"}, dense(), {"size": 4, "distance": "Euclid", "datatype": "float32"}),
+        (
+            {"distance": "Euclid"},
+            dense(distance="Euclid", datatype="float16", params={"on_disk": True}),
+            {"size": 4, "distance": "Euclid", "datatype": "float16", "on_disk": True},
+        ),
+        ({}, dense(distance="Manhattan"), {"size": 4, "distance": "Manhattan", "datatype": "float32"}),
+        (
+            {"distance": "Cosine", "normalized": True},
+            dense(distance="Dot"),
+            {"size": 4, "distance": "Dot", "datatype": "float32"},
+        ),
+        (
+            TOKENS,
+            dense(),
+            {
+                "size": 96,
+                "distance": "Dot",
+                "datatype": "float32",
+                "multivector_config": {"comparator": "max_sim"},
+            },
+        ),
+        (
+            TOKENS,
+            dense(multivector={"comparator": "max_sim"}),
+            {
+                "size": 96,
+                "distance": "Dot",
+                "datatype": "float32",
+                "multivector_config": {"comparator": "max_sim"},
+            },
+        ),
+    ],
+)
+def test_a_dense_vector_looks_as_its_model_says(known, declared, params):
+    assert declare(embedders={"text": model(**known)}, **declared).vectors == {"text": params}
+
+
+@pytest.mark.parametrize(
+    ("known", "declared", "params"),
+    [
+        (IDF, sparse(), {"modifier": "idf"}),
+        (IDF, sparse(modifier="idf", index={"on_disk": True}), {"modifier": "idf", "index": {"on_disk": True}}),
+        (IDF | {"modifier": None}, sparse(), {}),
+        (IDF | {"modifier": None}, sparse(modifier="idf"), {"modifier": "idf"}),
+    ],
+)
+def test_a_sparse_vector_is_weighed_as_its_model_says(known, declared, params):
+    assert declare(embedders={"text": model(**known)}, **declared).sparse_vectors == {"text": params}
+
+
+def test_the_unnamed_vector_has_an_embedder_too():
+    assert declare(embedders={"": model()}, vector={"embedder": EMBEDDER}).vectors[""]["size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "declared", "words"),
+    [
+        (
+            {"distance": "Cosine", "sources": {"distance": "config_sentence_transformers.json"}},
+            dense(distance="Euclid"),
+            (
+                "spec.vectors[0].distance: Euclid is declared, and model a/model at 1234 states Cosine "
+                "(config_sentence_transformers.json): remove `distance`"
+            ),
+        ),
+        (
+            {"distance": "Cosine"},
+            dense(distance="Dot"),
+            "spec.vectors[0].distance: Dot is declared, and model a/model at 1234 states Cosine",
+        ),
+        (
+            {},
+            dense(multivector={"comparator": "max_sim"}),
+            (
+                "spec.vectors[0].multivector: max_sim is declared, and model a/model at 1234 gives one vector for a "
+                "text: remove `multivector`"
+            ),
+        ),
+        (
+            {},
+            dense(datatype="uint8"),
+            "spec.vectors[0].datatype: uint8 is declared, and model a/model at 1234 gives fractions",
+        ),
+        ({"size": 65537}, dense(), "gives size 65537, and Qdrant takes at most 65536"),
+        (
+            IDF,
+            dense(),
+            (
+                "spec.vectors[0].embedder: model a/model at 1234 gives sparse vectors: declare it under "
+                "spec.sparseVectors"
+            ),
+        ),
+        (
+            {},
+            sparse(),
+            (
+                "spec.sparseVectors[0].embedder: model a/model at 1234 gives dense vectors of size 4: declare it "
+                "under spec.vectors"
+            ),
+        ),
+        (TOKENS, sparse(), "gives multivector vectors of size 96: declare it under spec.vectors"),
+        (
+            IDF,
+            sparse(modifier="none"),
+            (
+                "spec.sparseVectors[0].modifier: none is declared, and model a/model at 1234 states idf (its list "
+                "of models): remove `modifier`"
+            ),
+        ),
+    ],
+)
+def test_what_contradicts_the_model_is_refused_with_both_values_and_what_to_do(known, declared, words):
+    with pytest.raises(Terminal) as refused:
+        declare(embedders={"text": model(**known)}, **declared)
+
+    assert refused.value.reason == "InvalidSpec"
+    assert words in refused.value.message
+
+
+def test_status_tells_the_model_and_where_each_value_comes_from():
+    known = {"distance": "Dot", "sources": {"kind": "a", "size": "b", "distance": "c", "revision": "the hub"}}
+    made_by = model(**known, document_prompt="passage: ", dimensions=4)
+
+    (vector,) = schema_status(declare(embedders={"text": made_by}, **dense(datatype="float16"))).vectors
+
+    assert vector.embedder is not None
+    assert vector.embedder.dump() == {
+        "provider": "sentenceTransformers",
+        "model": "a/model",
+        "revision": "1234",
+        "dimensions": 4,
+        "documentPrompt": "passage: ",
+        "identity": made_by.identity,
+    }
+    assert vector.sources == {
+        "kind": "a",
+        "size": "b",
+        "distance": "c",
+        "revision": "the hub",
+        "datatype": "declared",
+    }
+
+
+def test_status_tells_what_was_declared_and_what_is_a_default():
+    wanted = declare(vectors=[TEXT, {"name": "image", "size": 2, "distance": "Dot"}], sparseVectors=[{"name": "terms"}])
+
+    assert {vector.name: vector.sources for vector in schema_status(wanted).vectors} == {
+        "text": {"kind": "declared", "size": "declared", "distance": "default", "datatype": "default"},
+        "image": {"kind": "declared", "size": "declared", "distance": "declared", "datatype": "default"},
+        "terms": {"kind": "declared"},
+    }
+
+
+def test_a_model_that_says_nothing_of_distance_leaves_the_default_or_what_is_declared():
+    silent = {"text": model()}
+
+    told = schema_status(declare(embedders=silent, **dense())).vectors
+    declared = schema_status(declare(embedders=silent, **dense(distance="Dot"))).vectors
+
+    assert [vector.sources["distance"] for vector in (*told, *declared)] == ["default", "declared"]
