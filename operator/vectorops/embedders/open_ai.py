@@ -1,26 +1,501 @@
-"""Skeleton."""
+"""Models behind servers that speak OpenAI's embeddings API: OpenAI, Azure, Ollama, vLLM, text-embeddings-inference.
+
+One of the providers of `pool`. What is known of a model's name stands in `tables/hosted.json`; a model that is not
+there is asked for one word, and its answer counted. A table speaks of names, and a server may run what it likes under
+one: the size of every answer is compared with the locked one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import base64
+import binascii
+import functools
+import json
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from vectorops.api.embedder import OpenAIEmbedder
-from vectorops.embedders.base import Embedder, EmbedderSettings, Resolved
+import httpx
+import numpy as np
+import orjson
+
+from vectorops.api.embedder import MAX_SIZE, OpenAIEmbedder
+from vectorops.api.reasons import Reason
+from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings, Resolved, Unusable
+from vectorops.embedders.hosted import (
+    CONNECT_SECONDS,
+    TRIES,
+    Client,
+    Clock,
+    NonsenseError,
+    Refusal,
+    Server,
+    TooSlow,
+    batches,
+    estimated_tokens,
+)
+from vectorops.embedders.outbound import Outbound, check_allowed
+from vectorops.errors import Terminal, Transient, VectorOpsError
+from vectorops.vectors import VectorData
+
+PROVIDER: Final = "openAI"
+OPENAI_URL: Final = "https://api.openai.com/v1"
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+MOST_TEXTS: Final = 64
+"""In one request to a server that documents no limit: a model on a few cores is to answer in time."""
+MOST_TOKENS: Final = 300_000
+"""In one request, likewise."""
+FEWEST_TEXTS: Final = 16
+"""Fewer are not sent together only to keep more connections busy."""
+PROBE: Final = "word"
+
+BYTES_OF_NUMBER: Final = 32
+"""A component as JSON, at most; base64 is shorter."""
+BYTES_AROUND: Final = 1_000_000
+"""Of an answer besides the numbers, at most: names, usage, an error page."""
+
+TOO_MANY: Final = re.compile(
+    r"\bbatch|too many (inputs|texts|documents)|number of (inputs|texts)|at most \d+ (inputs|texts|items|documents)"
+    r"|array too long|max_tokens_per_request|tokens per request",
+    re.IGNORECASE,
+)
+"""Words of servers that were given too much at a time, as opposed to a text that they refuse."""
+NO_BASE64: Final = re.compile(r"encoding_?format|base64", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model in the table. dimensions: what may be asked for besides its size."""
+
+    size: int
+    source: str
+    dimensions: range | tuple[int, ...] = ()
+    distance: Literal["Cosine"] | None = None
+    normalized: bool = False
+
+    @property
+    def words(self) -> str:
+        """The dimensions that may be asked for."""
+        if isinstance(self.dimensions, range):
+            return f"{self.dimensions.start} to {self.dimensions.stop - 1}"
+        return ", ".join(map(str, self.dimensions or (self.size,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What a server documents of its requests, or what most of them do.
+
+    key_header: a header for the key besides the bearer token. dimensions_field: what it calls `dimensions`.
+    """
+
+    texts: int = MOST_TEXTS
+    tokens: int = MOST_TOKENS
+    key_header: str | None = None
+    dimensions_field: str = "dimensions"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`tables/hosted.json`. models: by name. servers: a pattern of hosts, and their habits."""
+
+    date: str
+    models: dict[str, Known]
+    servers: tuple[tuple[str, Habits], ...]
+
+    def model(self, name: str) -> Known | None:
+        """A name as in requests; Ollama's tag for the newest changes nothing."""
+        return self.models.get(name.removesuffix(":latest"))
+
+    def habits(self, host: str) -> Habits:
+        """Of a server, by its host."""
+        return next((habits for pattern, habits in self.servers if fnmatchcase(host, pattern)), Habits())
+
+
+@functools.cache
+def table() -> Table:
+    """The table that comes with the package."""
+    stored = json.loads((files("vectorops.embedders") / "tables/hosted.json").read_text("utf-8"))
+    models: dict[str, Known] = {}
+    for row in stored["models"]:
+        dimensions = row.pop("dimensions", ())
+        if isinstance(dimensions, dict):
+            dimensions = range(dimensions["from"], dimensions["to"] + 1)
+        known = Known(**{key: value for key, value in row.items() if key != "names"}, dimensions=dimensions)
+        models |= dict.fromkeys(row["names"], known)
+    servers = tuple(
+        (row["host"], Habits(**{key: value for key, value in row.items() if key not in ("host", "source")}))
+        for row in stored["servers"]
+    )
+    return Table(stored["date"], models, servers)
 
 
 def normalized_url(spec: OpenAIEmbedder) -> str:
     """The base URL in one spelling: what tells two servers apart."""
-    return spec.base_url or "https://api.openai.com/v1"
+    found = re.fullmatch(r"(https?)://(\[[^]]*\]|[^:/?\[]+)(?::(\d+))?([^?]*)(\?.+)?\??", spec.base_url or OPENAI_URL)
+    assert found is not None  # a rule of the field
+    scheme, host, port, path, query = found.groups()
+    kept = f":{int(port)}" if port is not None and int(port) != DEFAULT_PORTS[scheme] else ""
+    return f"{scheme}://{host.lower()}{kept}{path.rstrip('/')}{query or ''}"
 
 
 class OpenAI:
     """See `base.Provider`."""
 
-    def __init__(self, settings: EmbedderSettings) -> None:
+    def __init__(self, settings: EmbedderSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._clock = clock or Clock()
+        self._servers: dict[str, Server] = {}
 
-    async def resolve(self, spec: Any, *, pinned: str | None, api_key: str | None) -> Resolved:
-        raise NotImplementedError
+    async def resolve(self, spec: OpenAIEmbedder, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
+        prompts = spec.prompts
+        resolved = Resolved(
+            declared={},
+            provider=PROVIDER,
+            model=spec.model,
+            kind="dense",
+            size=None,
+            dimensions=spec.dimensions,
+            base_url=normalized_url(spec),
+        )
+        self._check_allowed(resolved)
+        known = table().model(spec.model)
+        if known is not None:
+            resolved = _as_known(resolved, known)
+        else:
+            size = await self._probed(resolved, api_key)
+            resolved = replace(resolved, size=size, sources={"size": "probe: one word was embedded"})
+        return replace(
+            resolved,
+            document_prompt=prompts.document or "" if prompts is not None else "",
+            query_prompt=prompts.query or "" if prompts is not None else "",
+            sources={"kind": "the API has dense vectors only", **resolved.sources},
+        )
 
     def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:
-        raise NotImplementedError
+        return self._open(resolved, api_key)
+
+    def _open(self, resolved: Resolved, api_key: str | None) -> HostedModel:
+        self._check_allowed(resolved)
+        parts = urlsplit(resolved.base_url)
+        habits = table().habits(parts.hostname or "")
+        server = self._servers.get(resolved.base_url)
+        if server is None:
+            place = f"the embedding server {parts.netloc}"
+            server = Server(place, self._settings.concurrency, self._clock, habits.texts, habits.tokens)
+            self._servers[resolved.base_url] = server
+        timeout = self._settings.timeout_seconds
+        http = httpx.AsyncClient(
+            transport=Outbound(self._settings.allowed_hosts),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            headers=_headers(api_key, habits),
+            trust_env=False,
+        )
+        url = parts._replace(path=f"{parts.path}/embeddings").geturl()
+        client = Client(url, resolved.model, http, server, timeout)
+        return HostedModel(resolved, client, habits.dimensions_field, (api_key,) if api_key else ())
+
+    async def _probed(self, resolved: Resolved, api_key: str | None) -> int:
+        model = self._open(resolved, api_key)
+        try:
+            vector = (await model.embed([PROBE])).vectors[0]
+        finally:
+            await model.close()
+        if isinstance(vector, Unusable):
+            raise Terminal(Reason.EMBEDDER_REJECTED, f"a word was embedded to learn the size, and {vector.reason}")
+        assert isinstance(vector, np.ndarray)
+        if resolved.dimensions not in (None, len(vector)):
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"dimensions {resolved.dimensions}: the model {resolved.model} gives {len(vector)} all the same; "
+                "declare that, or remove `dimensions`",
+            )
+        return len(vector)
+
+    def _check_allowed(self, resolved: Resolved) -> None:
+        try:
+            host = httpx.URL(resolved.base_url).host
+        except httpx.InvalidURL as error:
+            raise Terminal(Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: {error}") from error
+        check_allowed(host, self._settings.allowed_hosts)
+        allowed = self._settings.allowed_models
+        if allowed and not any(fnmatchcase(resolved.model, pattern) for pattern in allowed):
+            raise Terminal(
+                Reason.MODEL_REFUSED,
+                f"the model {resolved.model} is none of those that this operator may use: name one that is, or start "
+                f"it with --allowed-model {resolved.model}",
+            )
+
+
+def _as_known(resolved: Resolved, known: Known) -> Resolved:
+    """By the table. Raises Terminal if the declared dimensions are none of the model's."""
+    asked = resolved.dimensions
+    if asked is not None and asked != known.size and asked not in known.dimensions:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"dimensions {asked}: the model {resolved.model} gives {known.words}; declare one of it",
+        )
+    source = f"the table of hosted models ({known.source}, {table().date})"
+    sources = {"size": source if asked is None else f"`dimensions`, which {source} allows"}
+    if known.distance is not None:
+        sources["distance"] = source
+    return replace(
+        resolved,
+        size=asked or known.size,
+        distance=known.distance,
+        normalized=known.normalized,
+        sources=sources,
+    )
+
+
+def _headers(api_key: str | None, habits: Habits) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+    if api_key:
+        # Else the words of whoever fails to send it would show it.
+        if not re.fullmatch(r"[!-~]+", api_key):
+            raise Terminal(Reason.SECRET_INVALID, "the API key holds characters that no HTTP header can carry")
+        headers["Authorization"] = f"Bearer {api_key}"
+        if habits.key_header is not None:
+            headers[habits.key_header] = api_key
+    return headers
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of `embed`.
+
+    work: texts still to be sent. found: what each got. failures: after the first, nothing more is sent. word_was_taken:
+    not everything is refused. asking: held while that is found out. slow: requests in a row without an answer in time.
+    """
+
+    work: deque[list[str]]
+    found: dict[str, VectorData | Unusable]
+    failures: list[VectorOpsError] = field(default_factory=list)
+    word_was_taken: bool = False
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    slow: int = 0
+
+
+class HostedModel:
+    """An opened model; see `base.Embedder`."""
+
+    def __init__(self, resolved: Resolved, client: Client, dimensions_field: str, secrets: tuple[str, ...]) -> None:
+        self._resolved = resolved
+        self._client = client
+        self._dimensions_field = dimensions_field
+        self._secrets = secrets
+        # Of the last call that failed: its vectors are paid for, and the same texts come again.
+        self._rescued: dict[str, VectorData] = {}
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        sent = [self._resolved.document_prompt + text for text in texts]
+        wanted = dict.fromkeys(sent)
+        found: dict[str, VectorData | Unusable] = {}
+        for text in wanted:
+            if text in self._rescued:
+                found[text] = self._rescued.pop(text)
+            elif not _is_unicode(text):
+                found[text] = Unusable("the text holds characters that are not Unicode")
+        call = _Call(deque(self._batches([text for text in wanted if text not in found])), found)
+        workers = min(self._client.server.concurrency, len(call.work))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(self._work(call))
+        finally:
+            if len(found) < len(wanted):
+                self._rescued = {text: got for text, got in found.items() if not isinstance(got, Unusable)}
+        if call.failures:
+            raise call.failures[0]
+        # No count of truncated texts: servers refuse what is too long for the model, or cut it and do not say so.
+        return Embedded(tuple(found[text] for text in sent))
+
+    async def close(self) -> None:
+        await self._client.http.aclose()
+
+    def _batches(self, texts: Sequence[str]) -> list[list[str]]:
+        server = self._client.server
+        share = max(-(-len(texts) // server.concurrency), FEWEST_TEXTS)
+        return list(batches(texts, min(server.most_texts, share), server.most_tokens))
+
+    async def _work(self, call: _Call) -> None:
+        """Sends what is to be sent; after a failure nothing more, but what is in flight is waited for."""
+        while call.work and not call.failures:
+            batch = call.work.popleft()
+            if len(batch) > self._client.server.most_texts:
+                _split(call, batch, self._client.server.most_texts)
+                continue
+            try:
+                await self._send(call, batch)
+            except VectorOpsError as error:
+                call.failures.append(error)
+
+    async def _send(self, call: _Call, batch: list[str]) -> None:
+        with_base64 = self._client.server.takes_base64
+        answer = await self._ask(batch, with_base64=with_base64, may_split=len(batch) > 1)
+        if isinstance(answer, TooSlow):
+            call.slow += 1
+            if call.slow == TRIES["failed"]:
+                raise Transient(
+                    Reason.EMBEDDER_UNREACHABLE,
+                    f"{self._client.server.place} gives no answer within {self._client.timeout_seconds:g} s, not even "
+                    f"for {len(batch)} texts; it is asked again",
+                )
+            self._learn_texts(len(batch) // 2)
+            _split(call, batch, len(batch) // 2)
+        elif isinstance(answer, Refusal):
+            await self._refused(call, batch, answer, with_base64=with_base64)
+        else:
+            call.slow = 0
+            for vector in answer:
+                self._check_size(vector)
+            call.found.update(zip(batch, answer, strict=True))
+
+    async def _refused(self, call: _Call, batch: list[str], refusal: Refusal, *, with_base64: bool) -> None:
+        server = self._client.server
+        too_many = refusal.status == 413 or TOO_MANY.search(f"{refusal.code} {refusal.said}") is not None
+        if with_base64 and NO_BASE64.search(refusal.said):
+            server.takes_base64 = False
+            call.work.appendleft(batch)
+        elif len(batch) > 1 and too_many:
+            if "token" in f"{refusal.code} {refusal.said}".lower():
+                server.most_tokens = min(server.most_tokens, max(sum(map(estimated_tokens, batch)) // 2, 1))
+            else:
+                self._learn_texts(len(batch) // 2)
+            _split(call, batch, len(batch) // 2)
+        else:
+            # Else a server that refuses everything would be asked twice for each text.
+            await self._check_takes_a_word(call)
+            if with_base64 and not server.takes_base64:
+                call.work.appendleft(batch)
+            elif len(batch) > 1:
+                _split(call, batch, len(batch) // 2)
+            else:
+                words = refusal.words(*batch, *self._secrets)
+                call.found[batch[0]] = Unusable(f"the server refused this text: {words}")
+
+    async def _check_takes_a_word(self, call: _Call) -> None:
+        """Once for each call. Raises Terminal if the server refuses a harmless text as well."""
+        server = self._client.server
+        async with call.asking:
+            if call.word_was_taken:
+                return
+            with_base64 = server.takes_base64
+            answer = await self._ask([PROBE], with_base64=with_base64, may_split=False)
+            if isinstance(answer, Refusal) and with_base64:
+                # Not every server says what it is that it does not know.
+                answer = await self._ask([PROBE], with_base64=False, may_split=False)
+                server.takes_base64 = isinstance(answer, Refusal)
+            if isinstance(answer, Refusal):
+                raise Terminal(
+                    Reason.EMBEDDER_REJECTED,
+                    f"{self._client.server.place} refuses every request for the model {self._resolved.model}: "
+                    f"{answer.words(*self._secrets)}",
+                )
+            call.word_was_taken = True
+
+    async def _ask(
+        self, batch: list[str], *, with_base64: bool, may_split: bool
+    ) -> list[VectorData | Unusable] | Refusal | TooSlow:
+        body: dict[str, Any] = {"model": self._resolved.model, "input": batch}
+        if with_base64:
+            # The other form is what the API gives without a word; some servers know no such field at all.
+            body["encoding_format"] = "base64"
+        if self._resolved.dimensions is not None:
+            body[self._dimensions_field] = self._resolved.dimensions
+        numbers = len(batch) * (self._resolved.size or MAX_SIZE)
+        return await self._client.post(
+            body,
+            lambda answer: vectors_in(answer, len(batch)),
+            # Room for a model that is larger than the locked one, which is for other words to say.
+            most_bytes=BYTES_AROUND + 4 * BYTES_OF_NUMBER * numbers,
+            may_split=may_split,
+        )
+
+    def _learn_texts(self, texts: int) -> None:
+        self._client.server.most_texts = min(self._client.server.most_texts, max(texts, 1))
+
+    def _check_size(self, vector: VectorData | Unusable) -> None:
+        locked = self._resolved.size
+        if isinstance(vector, np.ndarray) and locked is not None and len(vector) != locked:
+            raise Terminal(
+                Reason.EMBEDDER_MISMATCH,
+                f"{self._client.server.place} gives vectors of size {len(vector)} for the model "
+                f"{self._resolved.model}, which was resolved to size {locked}; none is written. Does another model run under that name?",
+            )
+
+
+def vectors_in(answer: bytes, count: int) -> list[VectorData | Unusable]:
+    """The vectors of an answer to `count` texts, in the order of the texts. Raises NonsenseError."""
+    data = _json(answer)
+    data = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(data, list):
+        raise NonsenseError("it has no `data`")
+    if len(data) != count:
+        raise NonsenseError(f"{len(data)} vectors for {count} texts")
+    found: dict[int, VectorData | Unusable] = {}
+    for place, item in enumerate(data):
+        if not isinstance(item, dict) or "embedding" not in item:
+            raise NonsenseError("an item of `data` has no `embedding`")
+        index = item.get("index", place)
+        if not isinstance(index, int) or not 0 <= index < count or index in found:
+            raise NonsenseError("an `index` in `data` is missing, or is there twice")
+        found[index] = _vector(item["embedding"])
+    return [found[index] for index in range(count)]
+
+
+def _json(answer: bytes) -> Any:
+    if not answer.strip():
+        raise NonsenseError("it is empty")
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # Servers in Python write NaN, which is no JSON; one such number must not cost all texts their vectors.
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        raise NonsenseError("it is an HTML page" if answer.lstrip()[:1] == b"<" else "it is no JSON") from None
+
+
+def _vector(embedding: Any) -> VectorData | Unusable:
+    """A vector, given as numbers or as base64 of float32 (little-endian)."""
+    if isinstance(embedding, str):
+        try:
+            numbers = np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
+        except (binascii.Error, ValueError):
+            return Unusable("the server gave it a vector that is no base64 of numbers")
+    elif isinstance(embedding, list):
+        try:
+            numbers = np.array(embedding)
+        except (ValueError, OverflowError):
+            numbers = np.array([None])
+        if numbers.size and (numbers.dtype.kind not in "fiu" or numbers.ndim != 1):
+            return Unusable("the server gave it a vector that does not consist of numbers")
+    else:
+        return Unusable("the server gave it no vector")
+    with np.errstate(over="ignore"):
+        vector = numbers.astype(np.float32)
+    if not np.isfinite(vector).all():
+        return Unusable("the server gave it a vector with components that are not finite")
+    return vector
+
+
+def _split(call: _Call, batch: list[str], at: int) -> None:
+    """Put a batch back in two parts, in order."""
+    call.work.appendleft(batch[at:])
+    call.work.appendleft(batch[:at])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
