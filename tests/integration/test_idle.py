@@ -5,10 +5,12 @@ nor to Qdrant. `benchmarks/idle.py` shows the same for minutes, with the setting
 import asyncio
 import re
 import time
+from pathlib import Path
 
 from integration.conftest import StartOperator, StartQdrant
 from integration.world import collection, connection, point, point_set
 from servers.kubeapi import KubeApi, Object, TimedOut, is_ready
+from servers.models import minilm
 from servers.operator import OperatorProcess
 
 COLLECTIONS = 33
@@ -40,17 +42,17 @@ async def test_hundred_resources_that_are_ready_are_looked_at_again_and_nothing_
 
 
 async def test_a_hundred_resyncs_of_a_collection_and_its_set_send_no_write_to_qdrant(
-    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator, tmp_path: Path
 ) -> None:
     qdrant = start_qdrant()
-    start_operator()
-    name = f"idle-{namespace}"
+    start_operator(flags=["--offline", f"--model-folder={tmp_path}"])
+    name, embedder = f"idle-{namespace}", {"sentenceTransformers": {"model": minilm(tmp_path)}}
     for resource in (
         connection(namespace, qdrant),
         collection(
             namespace,
             name,
-            vectors=[{"name": "text", "size": 3, "distance": "Dot"}],
+            vectors=[{"name": "text", "size": 3, "distance": "Dot"}, {"name": "words", "embedder": embedder}],
             payloadIndexes=[{"field": "author", "schema": {"type": "keyword", "is_tenant": True}}],
             aliases=[f"alias-{namespace}"],
             hnswConfig={"m": 24},
