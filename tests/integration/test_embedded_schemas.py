@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from qdrant_client.models import Distance, VectorParams
 
+from integration.command_line import CONNECTION, Answer, Shell
+from integration.command_line import collection as manifest
 from integration.conftest import StartOperator
 from integration.team import Team, message, plan_hash, reason, unique
 from integration.world import Stored, change_by_hand, config_of, connection, mark_of
@@ -343,7 +345,7 @@ async def test_a_collection_that_fits_the_model_is_adopted_and_locked(
     fitting, other = unique("fitting"), unique("other")
     await made_by_hand(stored, fitting, 384)
     await made_by_hand(stored, other, 3)
-    unnamed = {"vector": {"embedder": {"sentenceTransformers": {"model": TWIN}}}}
+    unnamed: Object = {"vector": {"embedder": {"sentenceTransformers": {"model": TWIN}}}}
 
     adopted, refused = [await team.collection(name, **unnamed) for name in (fitting, other)]
 
@@ -372,3 +374,39 @@ async def test_in_a_collection_of_the_users_nothing_is_locked_and_sizes_are_comp
     assert reason(differs) == "SchemaMismatch"
     assert "size 384 -> 512" in message(differs)
     assert mark_of(qdrant, name) == {}
+
+
+# ---- the command line ----
+
+
+def on_a_laptop(folder: Path, models: Path, command: str, **spec: Any) -> Answer:
+    """`apply` or `plan` of one collection in a folder, which is a Qdrant that replaces single vectors."""
+    shell = Shell(folder)
+    shell.write("all.yaml", CONNECTION, manifest("zoo", vector=None, **spec))
+    flags = ("--detailed-exitcode",) if command == "plan" else ()
+    return shell.run(command, "-f", "all.yaml", "--qdrant", "store", "--offline", "--model-folder", str(models), *flags)
+
+
+def test_a_plan_tells_of_another_model_before_anybody_is_asked(tmp_path: Path, models: Path) -> None:
+    before = {"vectors": [*text(TWIN)["vectors"], {"name": "image", "size": 2}]}
+    assert on_a_laptop(tmp_path, models, "apply", **before).code == 0
+    assert on_a_laptop(tmp_path, models, "plan", **before).code == 0
+
+    twin = on_a_laptop(tmp_path, models, "plan", vectors=[*text(MINILM)["vectors"], before["vectors"][1]])
+    larger = on_a_laptop(tmp_path, models, "plan", vectors=[*text(LARGER)["vectors"], before["vectors"][1]])
+
+    for answer, told in ((twin, "made anew by their sets"), (larger, "size 384 -> 512")):
+        assert "held back until plan" in answer.out
+        assert f"model {TWIN} at" in answer.out
+        assert told in answer.out
+    assert "deleted and added again" in larger.out
+
+
+def test_a_plan_tells_when_a_model_is_locked_for_the_first_time(tmp_path: Path, models: Path) -> None:
+    assert on_a_laptop(tmp_path, models, "apply", vectors=[{"name": "text", "size": 384}]).code == 0
+
+    first = on_a_laptop(tmp_path, models, "plan", **text(TWIN))
+    assert "which models make the vectors" in first.out
+
+    assert on_a_laptop(tmp_path, models, "apply", **text(TWIN)).code == 0
+    assert on_a_laptop(tmp_path, models, "plan", **text(TWIN)).code == 0

@@ -4,6 +4,7 @@ The only such Qdrant at hand is the local mode of qdrant-client, so these run on
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,10 +68,10 @@ async def test_a_vector_is_removed_when_that_was_approved_and_not_before(folder)
 
 async def test_a_vector_of_another_size_is_replaced_when_that_was_approved_and_the_rest_stays(folder):
     tokens = {"multivector": {"comparator": "max_sim"}, "hnswConfig": {"m": 8}}
-    before = {"vectors": [TEXT | tokens, IMAGE], "sparseVectors": [terms("float16")]}
-    after = {"vectors": [TEXT | {"size": 4}, IMAGE], "sparseVectors": [terms("float32")]}
+    before: dict[str, Any] = {"vectors": [TEXT | tokens, IMAGE], "sparseVectors": [terms("float16")]}
+    after: dict[str, Any] = {"vectors": [TEXT | {"size": 4}, IMAGE], "sparseVectors": [terms("float32")]}
     await bring(folder, **before)
-    both = {"text": np.float32([[1, 0]]), "image": np.float32([1, 2, 2])}
+    both = {"text": np.array([[1, 0]], np.float32), "image": np.array([1, 2, 2], np.float32)}
     await folder.upsert("zoo", [PointData(1, payload={"kept": True}, vectors=both)])
 
     held = await bring(folder, **after)

@@ -33,9 +33,9 @@ def declare(name: str = "zoo", embedders: Mapping[str, Resolved] | None = None, 
 
 def model(name: str = "a/model", **known: Any) -> Resolved:
     """A dense model of four components, unless `known` says otherwise."""
-    of_kind = {"kind": "dense", "size": 4, "revision": "1234", "sources": {"size": "config.json"}}
+    plain: dict[str, Any] = {"kind": "dense", "size": 4, "revision": "1234", "sources": {"size": "config.json"}}
     declared = {"sentenceTransformers": {"model": name}}
-    return Resolved(declared, "sentenceTransformers", name, **(of_kind | known))
+    return Resolved(declared, "sentenceTransformers", name, **(plain | known))
 
 
 def embedded(made_by: Resolved, **spec: Any) -> Desired:

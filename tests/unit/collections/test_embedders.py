@@ -331,7 +331,7 @@ class TestQdrant118:
 
     @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
     async def test_killed_at_any_write_of_a_replacement_the_lock_never_names_a_model_of_another_vector(self, after):
-        qdrant = EchoingQdrant()
+        qdrant: Any = EchoingQdrant()
         await bring(qdrant, two(A), ON_118)
         first = len(qdrant.writes)
         await bring(qdrant, two(LARGER), ON_118, approved=True)

@@ -242,8 +242,8 @@ def test_what_contradicts_the_model_is_refused_with_both_values_and_what_to_do(k
 
 
 def test_status_tells_the_model_and_where_each_value_comes_from():
-    known = {"distance": "Dot", "sources": {"kind": "a", "size": "b", "distance": "c", "revision": "the hub"}}
-    made_by = model(**known, document_prompt="passage: ", dimensions=4)
+    stated = {"kind": "a", "size": "b", "distance": "c", "revision": "the hub"}
+    made_by = model(distance="Dot", sources=stated, document_prompt="passage: ", dimensions=4)
 
     (vector,) = schema_status(declare(embedders={"text": made_by}, **dense(datatype="float16"))).vectors
 
