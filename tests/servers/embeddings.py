@@ -2,8 +2,9 @@
 
     with EmbeddingServer() as server:                      # or EmbeddingServer(model.encode)
         embedder = {"openAI": {"model": "any", "baseURL": server.base_url}}
-        server.answer_next(Answer(429, headers={"Retry-After": "3"}))       # once; then as it should
-        server.answer = lambda request: Answer(500)                        # always; None in place of an Answer: as it should
+        server.answer_next(Answer(429, headers={"Retry-After": "3"}))  # once; then as it should
+        server.answer_always(Answer(500))
+        server.answer = lambda request: Answer(413) if len(request.texts) > 32 else None       # None: as it should
         assert [len(request.texts) for request in server.requests] == [64, 36]
 
 As it should: `vectors` makes the vectors; `encoding_format: base64` and `dimensions` are obeyed.
@@ -42,7 +43,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer. content: bytes as they are, anything else as JSON. hangs: no answer before the server ends."""
+    """An answer. content: bytes as they are, anything else as JSON.
+
+    hangs: no answer before the server ends. hangs_up: none at all.
+    """
 
     status: int = 200
     content: Any = b""
@@ -68,7 +72,7 @@ class EmbeddingServer:
     def __init__(self, vectors: Vectors = numbers_of) -> None:
         self.vectors = vectors
         self.requests: list[Request] = []
-        self.answer: Callable[[Request], Answer | None] = lambda request: None
+        self.answer: Callable[[Request], Answer | None] = lambda _: None
         self.most_in_flight = 0
         self._next: deque[Answer] = deque()
         self._in_flight = 0
@@ -79,6 +83,10 @@ class EmbeddingServer:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.port = self._server.server_port
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
+
+    def answer_always(self, answer: Answer) -> None:
+        """The same to every request."""
+        self.answer = lambda _: answer
 
     @property
     def texts(self) -> list[str]:
@@ -144,7 +152,7 @@ def _handler(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             """Nothing: the requests are kept."""
 
     return Handler

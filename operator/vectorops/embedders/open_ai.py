@@ -220,10 +220,12 @@ class OpenAI:
 
     def _check_allowed(self, resolved: Resolved) -> None:
         try:
-            host = httpx.URL(resolved.base_url).host
+            url = httpx.URL(resolved.base_url)
         except httpx.InvalidURL as error:
             raise Terminal(Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: {error}") from error
-        check_allowed(host, self._settings.allowed_hosts)
+        if not 0 < (url.port or 80) < 65536:
+            raise Terminal(Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: there is no such port")
+        check_allowed(url.host, self._settings.allowed_hosts)
         allowed = self._settings.allowed_models
         if allowed and not any(fnmatchcase(resolved.model, pattern) for pattern in allowed):
             raise Terminal(
@@ -384,6 +386,8 @@ class HostedModel:
         """Once for each call. Raises Terminal if the server refuses a harmless text as well."""
         server = self._client.server
         async with call.asking:
+            if call.failures:
+                raise call.failures[0]
             if call.word_was_taken:
                 return
             with_base64 = server.takes_base64
@@ -427,7 +431,8 @@ class HostedModel:
             raise Terminal(
                 Reason.EMBEDDER_MISMATCH,
                 f"{self._client.server.place} gives vectors of size {len(vector)} for the model "
-                f"{self._resolved.model}, which was resolved to size {locked}; none is written. Does another model run under that name?",
+                f"{self._resolved.model}, which was resolved to size {locked}; none is written. Does another model run "
+                "under that name?",
             )
 
 

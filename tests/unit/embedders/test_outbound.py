@@ -1,0 +1,165 @@
+"""Where requests may go: by name, and by the addresses that the name leads to."""
+
+from ipaddress import ip_address
+
+import httpx
+import pytest
+
+from servers.embeddings import EmbeddingServer
+from vectorops.api.reasons import Reason
+from vectorops.embedders.outbound import Outbound, check_allowed, refusal
+from vectorops.errors import Terminal
+
+BODY = {"input": ["a"], "model": "m"}
+
+
+class Recorder(httpx.AsyncBaseTransport):
+    """Stands for the network. deaf: addresses where nothing listens."""
+
+    def __init__(self, deaf: tuple[str, ...] = ()) -> None:
+        self.deaf = deaf
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if request.url.host in self.deaf:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200)
+
+
+def client(
+    *addresses: str, deaf: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
+) -> tuple[httpx.AsyncClient, Recorder]:
+    async def look_up(host: str, port: int) -> list[str]:
+        return list(addresses)
+
+    recorder = Recorder(deaf)
+    return httpx.AsyncClient(transport=Outbound(allowed, transport=recorder, look_up=look_up)), recorder
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "169.254.0.1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fd00:ec2::254",
+        "::ffff:169.254.169.254",
+        "::ffff:a9fe:a9fe",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "::a9fe:a9fe",
+        "100.100.100.200",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+    ],
+)
+async def test_a_name_that_leads_to_metadata_or_to_no_server_is_refused(address):
+    calling, recorder = client("10.0.0.1", address)
+
+    async with calling:
+        with pytest.raises(Terminal) as told:
+            await calling.post("https://models.example/v1/embeddings", json=BODY)
+
+    assert told.value.reason is Reason.MODEL_REFUSED
+    assert "models.example" in told.value.message
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fd12::1", "1.1.1.1", "2606:4700::1"]
+)
+def test_servers_in_the_cluster_and_outside_may_be_called(address):
+    assert refusal(ip_address(address)) is None
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "2852039166", "[::ffff:169.254.169.254]"])
+async def test_an_address_in_place_of_a_name_is_looked_at_too(host):
+    """The third is 169.254.169.254 as one number, which the system understands."""
+    async with httpx.AsyncClient(transport=Outbound()) as calling:
+        with pytest.raises(Terminal) as told:
+            await calling.post(f"http://{host}/latest/meta-data", json=BODY)
+
+    assert told.value.reason is Reason.MODEL_REFUSED
+
+
+async def test_the_address_that_was_looked_at_is_the_one_that_is_called():
+    calling, recorder = client("10.0.0.7")
+
+    async with calling:
+        await calling.post("https://models.example:8443/v1/embeddings", json=BODY)
+
+    (request,) = recorder.requests
+    assert str(request.url) == "https://10.0.0.7:8443/v1/embeddings"
+    assert request.headers["Host"] == "models.example:8443"
+    assert request.extensions["sni_hostname"] == "models.example"
+
+
+async def test_the_next_address_is_tried_where_nothing_listens():
+    calling, recorder = client("fd12::1", "10.0.0.7", deaf=("fd12::1",))
+
+    async with calling:
+        answer = await calling.post("http://models.example/v1", json=BODY)
+
+    assert answer.status_code == 200
+    assert [request.url.host for request in recorder.requests] == ["fd12::1", "10.0.0.7"]
+
+
+async def test_where_nothing_listens_anywhere_is_an_error_of_the_connection():
+    calling, _ = client("fd12::1", "10.0.0.7", deaf=("fd12::1", "10.0.0.7"))
+
+    async with calling:
+        with pytest.raises(httpx.ConnectError):
+            await calling.post("http://models.example/v1", json=BODY)
+
+
+async def test_a_name_without_an_address_is_an_error_of_the_connection():
+    calling, _ = client()
+
+    async with calling:
+        with pytest.raises(httpx.ConnectError, match=r"models\.example"):
+            await calling.post("http://models.example/v1", json=BODY)
+
+
+@pytest.mark.parametrize("pattern", ["*.openai.com", "API.OPENAI.COM", "api.openai.com"])
+@pytest.mark.parametrize("host", ["api.openai.com", "API.OpenAI.com", "api.openai.com."])
+def test_patterns_and_hosts_match_in_any_case(pattern, host):
+    check_allowed(host, [pattern])
+
+
+@pytest.mark.parametrize("host", ["api.openai.com.evil.example", "evil-openai.com", "openai.com", "127.0.0.1"])
+def test_other_hosts_are_refused_with_the_flag_to_set(host):
+    with pytest.raises(Terminal) as told:
+        check_allowed(host, ["*.openai.com"])
+
+    assert told.value.reason is Reason.MODEL_REFUSED
+    assert f"--allowed-host {host}" in told.value.message
+
+
+async def test_a_host_that_is_not_allowed_is_not_even_looked_up():
+    looked_up = []
+
+    async def look_up(host: str, port: int) -> list[str]:
+        looked_up.append(host)
+        return ["10.0.0.1"]
+
+    async with httpx.AsyncClient(transport=Outbound(["a.example"], transport=Recorder(), look_up=look_up)) as calling:
+        with pytest.raises(Terminal):
+            await calling.post("http://b.example/", json=BODY)
+
+    assert looked_up == []
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with EmbeddingServer() as server:
+        async with httpx.AsyncClient(transport=Outbound(), trust_env=False) as calling:
+            answer = await calling.post(f"http://localhost:{server.port}/v1/embeddings", json=BODY)
+
+        assert answer.status_code == 200
+        assert server.requests[0].headers["Host"] == f"localhost:{server.port}"
