@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from qdrant_client import models
 
+from integration.command_line import CONNECTION, Shell
 from integration.conftest import StartOperator
 from integration.team import Team, message, plan_hash, reason, unique
-from integration.world import Stored, connection, has_reason, is_current, point
+from integration.world import Stored, collection, connection, has_reason, is_current, point, point_set
 from servers.kubeapi import KubeApi, Object, condition
 from servers.models import MINILM, minilm, minilm_files, tiny_dense, tiny_multivector, tiny_sparse
 from servers.operator import OperatorProcess
@@ -334,3 +336,30 @@ async def test_a_set_whose_texts_cannot_be_embedded_keeps_its_points_and_can_be_
     await team.ask_to_delete("PointSet", name)
     await team.api.wait_gone("PointSet", team.namespace, name)
     assert await stored.count(name) == 0
+
+
+def test_a_plan_tells_which_texts_would_be_embedded_and_embeds_none(tmp_path: Path, model_folder: Path) -> None:
+    shell = Shell(tmp_path / "manifests")
+    shell.folder.mkdir()
+    flags = ["-f", "zoo.yaml", "--qdrant", str(tmp_path / "qdrant"), "--model-folder", str(model_folder), "--offline"]
+
+    def declare(model: str, *points: Object) -> None:
+        resources = [
+            collection("default", "zoo", vectors=vectors(model)),
+            point_set("default", "set", "zoo", [*points]),
+        ]
+        shell.write("zoo.yaml", CONNECTION, *(f"\n{yaml.safe_dump(resource)}" for resource in resources))
+
+    def planned() -> Object:
+        found = shell.run("plan", *flags, "-o", "json").by_name()["set"]["points"]
+        return {key: found[key] for key in ("new", "changed", "unchanged")}
+
+    declare(MINILM, *animals())
+    assert planned() == {"new": ["1", "2", "3", "4"], "changed": [], "unchanged": 0}
+    assert shell.run("apply", *flags).code == 0
+
+    declare(MINILM, *animals(p2=text_point(2, "Flamingos stand on one leg.")), text_point(5, "new"))
+    assert planned() == {"new": ["5"], "changed": ["2"], "unchanged": 3}
+    # Held back: nothing would be made of the other model yet.
+    declare(TWIN, *animals())
+    assert planned() == {"new": [], "changed": [], "unchanged": 4}
