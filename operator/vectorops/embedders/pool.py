@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,9 +30,12 @@ from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
 from vectorops.embedders.open_ai import OpenAI
 from vectorops.embedders.sentence_transformers import SentenceTransformers
+from vectorops.errors import VectorOpsError
 
 FLOATING: Final = "revision"
 """What a declaration may leave open; the lock then keeps what was found first."""
+
+ApiKey = Callable[[], Awaitable[str | None]]
 
 Key = tuple[str, str]
 """Identity of a resolved model, and a digest of the API key: another key is another client."""
@@ -67,20 +70,29 @@ class Embedders:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def resolve(
-        self, declared: api.Embedder, *, locked: Resolved | None = None, api_key: str | None = None
+        self, declared: api.Embedder, *, locked: Resolved | None = None, api_key: ApiKey | None = None
     ) -> Resolved:
         """What a declared embedder looks like, by its lock if there is one that speaks of the same declaration.
 
         A revision that is left open is the locked one: it does not move by itself.
-        Raises Terminal or Transient, see `base.Provider`.
+        api_key: reads the key, and is called only where something is to be asked. Raises Terminal or Transient, see
+        `base.Provider`, and what `api_key` raises.
         """
         provider, spec = _member(declared)
         stated = declared_as(provider, spec.dump())
-        if locked is not None and locked.declared == stated and not locked.revision.startswith(FOLDER_REVISION):
+        is_known = locked is not None and locked.declared == stated
+        if locked is not None and is_known and not locked.revision.startswith(FOLDER_REVISION):
             # Nothing about a commit or a hosted model can have changed.
             return locked
         pinned = locked.revision if locked is not None and _is_same_model(locked, provider, stated) else None
-        found = await self._once(provider, spec, stated, pinned=pinned, api_key=api_key)
+        try:
+            key = await api_key() if api_key is not None else None
+            found = await self._once(provider, spec, stated, pinned=pinned, api_key=key)
+        except VectorOpsError:
+            if locked is not None and is_known:
+                # A folder that is away says nothing new of a model: who embeds will miss it, the collection does not.
+                return locked
+            raise
         return replace(found, declared=stated)
 
     async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> Embedded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.embedder import Embedder
@@ -31,7 +32,7 @@ async def resolved(
     found = {}
     for name, embedder in declared(spec).items():
         try:
-            key = await _api_key(context, collection, embedder)
+            key = partial(_api_key, context, collection, embedder)
             found[name] = await context.embedders.resolve(embedder, locked=locks.get(name), api_key=key)
         except VectorOpsError as error:
             raise error.at(place(name)) from error

@@ -136,6 +136,30 @@ async def test_the_files_of_a_plain_folder_are_looked_at_each_time(hub, embedder
 
 
 @in_virtual_time
+async def test_a_folder_that_is_away_says_nothing_new_of_a_model(hub, embedders):
+    hub.newest = "sha256:1"
+    locked = await embedders.resolve(declared())
+    hub.failing = True
+
+    assert await embedders.resolve(declared(), locked=locked) == locked
+    with pytest.raises(Transient):
+        await embedders.resolve(declared(prompts={"document": "passage: "}), locked=locked)
+
+
+@in_virtual_time
+async def test_no_key_is_read_where_nothing_is_to_be_asked(hub, embedders):
+    """So a Secret that is gone does not keep a collection from being looked after."""
+    locked = await embedders.resolve(declared())
+
+    async def missing() -> str | None:
+        raise Transient(Reason.SECRET_NOT_FOUND, "there is no such Secret")
+
+    assert await embedders.resolve(declared(), locked=locked, api_key=missing) is locked
+    with pytest.raises(Transient, match="no such Secret"):
+        await embedders.resolve(declared("another/model"), locked=locked, api_key=missing)
+
+
+@in_virtual_time
 async def test_a_failure_is_told_to_all_who_wait_and_not_kept(hub, embedders):
     hub.failing = True
     answers = await asyncio.gather(*(embedders.resolve(declared()) for _ in range(2)), return_exceptions=True)

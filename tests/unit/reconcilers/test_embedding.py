@@ -11,6 +11,7 @@ from vectorops.api.embedder import Embedder
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Embedded, Resolved
+from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context, Secret
@@ -34,10 +35,10 @@ class World:
         assert namespace == "team"
         return Secret(self.secrets[name], "1") if name in self.secrets else None
 
-    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: str | None) -> Resolved:
+    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: ApiKey) -> Resolved:
         if self.failing is not None:
             raise self.failing
-        self.resolutions.append((locked, api_key))
+        self.resolutions.append((locked, await api_key()))
         return locked or hosted(OPENAI)
 
     async def embed(self, locked: Resolved, texts: Sequence[str], *, api_key: str | None) -> Embedded:
