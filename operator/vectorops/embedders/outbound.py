@@ -76,7 +76,7 @@ def refusal(address: Address) -> str | None:
 class Outbound(httpx.AsyncBaseTransport):
     """See the module.
 
-    transport: what talks to an address. look_up: in place of the system's.
+    connect: makes what talks to addresses. look_up: in place of the system's.
     Raises Terminal ModelRefused; else what httpx raises.
     """
 
@@ -84,11 +84,13 @@ class Outbound(httpx.AsyncBaseTransport):
         self,
         allowed_hosts: Sequence[str] = (),
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        connect: Callable[[], httpx.AsyncBaseTransport] | None = None,
         look_up: LookUp | None = None,
     ) -> None:
         self._allowed_hosts = tuple(allowed_hosts)
-        self._transport = transport or httpx.AsyncHTTPTransport(verify=_trusted(), trust_env=False)
+        self._connect = connect or _connect
+        # One for each host: a connection is kept open under its address, and its certificate was checked for one name.
+        self._transports: dict[str, httpx.AsyncBaseTransport] = {}
         self._look_up = look_up or _system_look_up
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -96,15 +98,19 @@ class Outbound(httpx.AsyncBaseTransport):
         check_allowed(host, self._allowed_hosts)
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
         *others, last = await self._addresses(host, port)
+        if host not in self._transports:
+            self._transports[host] = self._connect()
+        transport = self._transports[host]
         for address in others:
             try:
-                return await self._transport.handle_async_request(_sent_to(request, address))
+                return await transport.handle_async_request(_sent_to(request, address))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
-        return await self._transport.handle_async_request(_sent_to(request, last))
+        return await transport.handle_async_request(_sent_to(request, last))
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         try:
@@ -131,6 +137,10 @@ def _sent_to(request: httpx.Request, address: str) -> httpx.Request:
         stream=request.stream,
         extensions=request.extensions | {"sni_hostname": request.url.host},
     )
+
+
+def _connect() -> httpx.AsyncBaseTransport:
+    return httpx.AsyncHTTPTransport(verify=_trusted(), trust_env=False)
 
 
 async def _system_look_up(host: str, port: int) -> Sequence[str]:

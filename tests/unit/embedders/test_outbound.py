@@ -1,10 +1,12 @@
 """Where requests may go: by name, and by the addresses that the name leads to."""
 
+import ssl
 from ipaddress import ip_address
 
 import httpx
 import pytest
 
+from servers.certificates import CertificateAuthority
 from servers.embeddings import EmbeddingServer
 from vectorops.api.reasons import Reason
 from vectorops.embedders.outbound import Outbound, check_allowed, refusal
@@ -34,7 +36,7 @@ def client(
         return list(addresses)
 
     recorder = Recorder(deaf)
-    return httpx.AsyncClient(transport=Outbound(allowed, transport=recorder, look_up=look_up)), recorder
+    return httpx.AsyncClient(transport=Outbound(allowed, connect=lambda: recorder, look_up=look_up)), recorder
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ async def test_a_host_that_is_not_allowed_is_not_even_looked_up():
         looked_up.append(host)
         return ["10.0.0.1"]
 
-    async with httpx.AsyncClient(transport=Outbound(["a.example"], transport=Recorder(), look_up=look_up)) as calling:
+    async with httpx.AsyncClient(transport=Outbound(["a.example"], connect=Recorder, look_up=look_up)) as calling:
         with pytest.raises(Terminal):
             await calling.post("http://b.example/", json=BODY)
 
@@ -163,3 +165,28 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
         assert answer.status_code == 200
         assert server.requests[0].headers["Host"] == f"localhost:{server.port}"
+
+
+async def test_a_certificate_is_held_to_the_name_and_not_to_the_address(tmp_path):
+    authority = CertificateAuthority(tmp_path)
+    issued = authority.issue("server", dns_names=("models.example",))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(issued.certificate, issued.key)
+    names = []
+    serving.sni_callback = lambda _, name, __: names.append(name)
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+
+    async def look_up(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    outbound = Outbound(connect=lambda: httpx.AsyncHTTPTransport(verify=trusting), look_up=look_up)
+    with EmbeddingServer() as server:
+        server._server.socket = serving.wrap_socket(server._server.socket, server_side=True)
+        async with httpx.AsyncClient(transport=outbound) as calling:
+            answer = await calling.post(f"https://models.example:{server.port}/v1/embeddings", json=BODY)
+            with pytest.raises(httpx.ConnectError, match="certificate"):
+                await calling.post(f"https://other.example:{server.port}/v1/embeddings", json=BODY)
+
+    assert answer.status_code == 200
+    assert names == ["models.example", "other.example"]
+    assert len(server.requests) == 1
