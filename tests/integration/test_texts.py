@@ -104,12 +104,6 @@ async def until(so: Callable[[], Any]) -> None:
         assert time.monotonic() < deadline, "it did not happen"
 
 
-async def written_last(stored: Stored, name: str) -> dict[Any, int]:
-    """The number of the operation that last wrote each point, by id. (Only a search tells it; a scroll says 0.)"""
-    found = await stored.client.query_points(name, query=[1.0] * 384, using="text", limit=100)
-    return {point.id: point.version for point in found.points}
-
-
 def embedded(operator: OperatorProcess) -> int:
     """How many texts the embedder was given since the operator was started."""
     lines = operator.metrics().splitlines()
@@ -176,7 +170,7 @@ async def test_another_model_of_equal_size_is_asked_for_and_then_makes_all_texts
     await written(team, name, animals())
     foreign = models.PointStruct(id=77, vector={"text": [0.5] * 384}, payload={"by": "a stranger"})
     await stored.client.upsert(name, [foreign], wait=True)
-    before, versions = await stored.points(name), await written_last(stored, name)
+    before, versions = await stored.points(name), await stored.versions(name, "text")
 
     held_back = await team.collection(name, until="PlanHeldBack", vectors=vectors(TWIN))
     assert TWIN in message(held_back)
@@ -198,7 +192,7 @@ async def test_another_model_of_equal_size_is_asked_for_and_then_makes_all_texts
     assert {id: after[id].vector.get("image") for id in before} == {
         id: one.vector.get("image") for id, one in before.items()
     }
-    now = await written_last(stored, name)
+    now = await stored.versions(name, "text")
     assert {id for id in before if now[id] != versions[id]} == set(ANIMALS)
     assert embedded(operator) == 10
 

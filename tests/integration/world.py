@@ -151,9 +151,16 @@ class Stored:
         return {id: point.payload for id, point in (await self.points(collection)).items()}
 
     async def versions(self, collection: str, using: str | None = None) -> dict[Any, int]:
-        """The number of the operation that last changed each point, by id: the same number means not written again."""
-        found = await self.client.query_points(collection, limit=10_000, using=using)
-        return {point.id: point.version for point in found.points}
+        """The number of the operation that last wrote each point, by id: the same number means not written again.
+
+        using: the dense vector to search by; it tells of points that have it. (Only a search tells: a scroll says 0.)
+        """
+        params = (await self.client.get_collection(collection)).config.params.vectors
+        vector = params if isinstance(params, models.VectorParams) else (params or {})[using or ""]
+        found = await self.client.query_points(collection, query=[1.0] * vector.size, using=using, limit=10_000)
+        versions = {point.id: point.version for point in found.points}
+        assert not versions or max(versions.values()) > 0, "this search tells no versions"
+        return versions
 
 
 async def make_by_hand(stored: Stored, collection: str, **options: Any) -> None:
