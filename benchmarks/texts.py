@@ -184,11 +184,14 @@ def embedded() -> float:
 class Bare:
     """The model without anything around it, in this process. batch_size: the fastest one."""
 
-    def __init__(self, model: str, model_folder: Path | None, sample: list[str]) -> None:
+    def __init__(self, model: str, settings: EmbedderSettings, sample: list[str]) -> None:
         # Here, because the part about memory must not have torch in this process.
+        import torch
         from sentence_transformers import SentenceTransformer
 
-        self._model = SentenceTransformer(str(model_folder / model) if model_folder else model)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._model = SentenceTransformer(str(settings.model_folder / model) if settings.model_folder else model)
         self.batch_size = BATCH_SIZES[0]
         self.encode(sample)
         seconds: dict[int, float] = dict.fromkeys(BATCH_SIZES, float("inf"))
@@ -209,7 +212,7 @@ class Bare:
 
 async def measure_speed(model: str, settings: EmbedderSettings, count: int, rounds: int) -> bool:
     """Prints the figures; returns whether the last look embedded nothing."""
-    bare = Bare(model, settings.model_folder, list(texts(256, seed=0)))
+    bare = Bare(model, settings, list(texts(256, seed=0)))
     ratios, processor = [], []
     async with staged(settings) as stage:
         stage.add(collection("warm", model), *point_sets("warm", list(texts(64, seed=0))))
@@ -323,22 +326,31 @@ async def measure_memory(model: str, settings: EmbedderSettings, counts: Sequenc
 # ---- the command ----
 
 
-def _settings(model_folder: Path | None) -> EmbedderSettings:
-    return EmbedderSettings(model_folder=model_folder, offline=model_folder is not None)
+def _settings(model_folder: Path | None, threads: int | None) -> EmbedderSettings:
+    return EmbedderSettings(model_folder=model_folder, offline=model_folder is not None, threads=threads)
 
 
 @app.command()
-def speed(model: str = MINILM, model_folder: ModelFolder = None, count: int = 2000, rounds: int = 5) -> None:
+def speed(
+    model: str = MINILM,
+    model_folder: ModelFolder = None,
+    count: int = 2000,
+    rounds: int = 5,
+    threads: int | None = None,
+) -> None:
     """Texts per second, end to end against bare encode."""
-    sys.exit(not asyncio.run(measure_speed(model, _settings(model_folder), count, rounds)))
+    sys.exit(not asyncio.run(measure_speed(model, _settings(model_folder, threads), count, rounds)))
 
 
 @app.command()
 def memory(
-    model: str = MINILM, model_folder: ModelFolder = None, counts: tuple[int, int, int] = (2_000, 8_000, 30_000)
+    model: str = MINILM,
+    model_folder: ModelFolder = None,
+    counts: tuple[int, int, int] = (2_000, 8_000, 30_000),
+    threads: int | None = None,
 ) -> None:
     """Memory over ever more texts."""
-    asyncio.run(measure_memory(model, _settings(model_folder), counts))
+    asyncio.run(measure_memory(model, _settings(model_folder, threads), counts))
 
 
 if __name__ == "__main__":
