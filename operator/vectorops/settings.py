@@ -141,7 +141,9 @@ class Settings:
     embedding_concurrency: Annotated[
         int,
         Option(
-            envvar="VECTOROPS_EMBEDDING_CONCURRENCY", min=1, help="Requests in flight to one hosted embedding server."
+            envvar="VECTOROPS_EMBEDDING_CONCURRENCY",
+            min=1,
+            help="Requests in flight to one hosted embedding server with one key.",
         ),
     ] = 4
     embedding_timeout_seconds: Annotated[

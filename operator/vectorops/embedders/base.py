@@ -92,6 +92,11 @@ class Resolved:
             return None
 
 
+def digest_of(api_key: str | None) -> str:
+    """What tells one account at a server from another, and can be kept longer than the key."""
+    return hashlib.sha256((api_key or "").encode()).hexdigest()
+
+
 def declared_as(provider: str, spec: JsonObject) -> JsonObject:
     """What decides the resolution: the declared member without how to authenticate. spec: the member, dumped."""
     return {provider: {key: value for key, value in spec.items() if key != "apiKeySecretRef"}}
@@ -147,7 +152,8 @@ class EmbedderSettings:
     model_folder: holds plain model folders, by the model's name; looked at before the hub. offline: never ask the hub.
     allowed_models, allowed_hosts: patterns as of `fnmatch`; empty allows all. device: as torch names it, None: what the
     library chooses. threads: of one local model, None: as many as there are cores. idle_seconds: how long a local model
-    stays loaded without work. concurrency: requests in flight to one hosted server. timeout_seconds: for one answer.
+    stays loaded without work. concurrency: requests in flight to one hosted server with one key. timeout_seconds: for
+    one answer.
     """
 
     model_folder: Path | None = None

@@ -1,7 +1,7 @@
 """What it takes to talk to a hosted embedding server: its pace, its limits, its failures, and never a text in words.
 
 `open_ai` says what is asked and reads what is answered; here is how a request is made and when it is made again. All
-models behind one base URL share a `Server`: a server that asks for a pause asks all of us.
+models behind one base URL, with one key, share a `Server`: one that asks for a pause asks for it for all of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ BACKOFF_SECONDS: Final = 0.5
 MAX_BACKOFF_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 120.0
 """Longest pause that is sat out within one reconciliation. A longer one ends it: others need the worker."""
+MAX_PAUSE_SECONDS: Final = 3600.0
+"""Longest pause that is believed. After that it does no harm to ask; until then nobody asks whether it is over."""
 CONNECT_SECONDS: Final = 10.0
 
 QUOTED_CHARACTERS: Final = 12
@@ -66,7 +68,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Server:
-    """One server, for all models of this process that it runs.
+    """One server, for all models of this process that it runs with one key.
 
     place: names it in messages. concurrency: requests in flight. most_texts, most_tokens: of one request, as documented
     or as learned from refusals. takes_base64: until it has refused. Vectors as base64 are a third of the size, and need
@@ -192,6 +194,8 @@ class Client:
                 status, headers, answer = await self._once(content, most_bytes)
         except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError):
             return TooSlow()
+        except httpx.DecodingError:
+            return _Failed("nonsense", self._rejected("gives an answer that is not encoded as it says"))
         except httpx.TransportError as error:
             return self._unanswered(f"does not answer ({_cause(error)})")
         return self._judged(status, headers, answer, read)
@@ -208,6 +212,8 @@ class Client:
         if status in REFUSED:
             return refusal
         pause = pause_asked(headers, self.server.clock.wall())
+        if pause is not None:
+            pause = min(pause, MAX_PAUSE_SECONDS)
         if status == 429:
             if refusal.code in USED_UP:
                 words = f"{self.server.place} says that the account's quota is used up ({refusal.code})"

@@ -27,7 +27,7 @@ import orjson
 
 from vectorops.api.embedder import MAX_SIZE, OpenAIEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings, Resolved, Unusable
+from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings, Resolved, Unusable, digest_of
 from vectorops.embedders.hosted import (
     CONNECT_SECONDS,
     TRIES,
@@ -151,7 +151,8 @@ class OpenAI:
     def __init__(self, settings: EmbedderSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or Clock()
-        self._servers: dict[str, Server] = {}
+        # By key as well: limits are those of an account, and whoever used up his own pauses nobody else.
+        self._servers: dict[tuple[str, str], Server] = {}
 
     async def resolve(self, spec: OpenAIEmbedder, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
         prompts = spec.prompts
@@ -185,11 +186,12 @@ class OpenAI:
         self._check_allowed(resolved)
         parts = urlsplit(resolved.base_url)
         habits = table().habits(parts.hostname or "")
-        server = self._servers.get(resolved.base_url)
+        account = (resolved.base_url, digest_of(api_key))
+        server = self._servers.get(account)
         if server is None:
             place = f"the embedding server {parts.netloc}"
             server = Server(place, self._settings.concurrency, self._clock, habits.texts, habits.tokens)
-            self._servers[resolved.base_url] = server
+            self._servers[account] = server
         timeout = self._settings.timeout_seconds
         http = httpx.AsyncClient(
             transport=Outbound(self._settings.allowed_hosts),
@@ -294,6 +296,8 @@ class HostedModel:
         self._secrets = secrets
         # Of the last call that failed: its vectors are paid for, and the same texts come again.
         self._rescued: dict[str, VectorData] = {}
+        # Not kept by the server for all time: one that loads its model just now is slow for once.
+        self._texts_in_time = client.server.most_texts
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         sent = [self._resolved.document_prompt + text for text in texts]
@@ -324,14 +328,18 @@ class HostedModel:
     def _batches(self, texts: Sequence[str]) -> list[list[str]]:
         server = self._client.server
         share = max(-(-len(texts) // server.concurrency), FEWEST_TEXTS)
-        return list(batches(texts, min(server.most_texts, share), server.most_tokens))
+        return list(batches(texts, min(self._most_texts, share), server.most_tokens))
+
+    @property
+    def _most_texts(self) -> int:
+        return min(self._client.server.most_texts, self._texts_in_time)
 
     async def _work(self, call: _Call) -> None:
         """Sends what is to be sent; after a failure nothing more, but what is in flight is waited for."""
         while call.work and not call.failures:
             batch = call.work.popleft()
-            if len(batch) > self._client.server.most_texts:
-                _split(call, batch, self._client.server.most_texts)
+            if len(batch) > self._most_texts:
+                _split(call, batch, self._most_texts)
                 continue
             try:
                 await self._send(call, batch)
@@ -347,9 +355,9 @@ class HostedModel:
                 raise Transient(
                     Reason.EMBEDDER_UNREACHABLE,
                     f"{self._client.server.place} gives no answer within {self._client.timeout_seconds:g} s, not even "
-                    f"for {len(batch)} texts; it is asked again",
+                    "for fewer texts; it is asked again",
                 )
-            self._learn_texts(len(batch) // 2)
+            self._texts_in_time = len(batch) // 2
             _split(call, batch, len(batch) // 2)
         elif isinstance(answer, Refusal):
             await self._refused(call, batch, answer, with_base64=with_base64)
@@ -369,7 +377,7 @@ class HostedModel:
             if "token" in f"{refusal.code} {refusal.said}".lower():
                 server.most_tokens = min(server.most_tokens, max(sum(map(estimated_tokens, batch)) // 2, 1))
             else:
-                self._learn_texts(len(batch) // 2)
+                server.most_texts = min(server.most_texts, len(batch) // 2)
             _split(call, batch, len(batch) // 2)
         else:
             # Else a server that refuses everything would be asked twice for each text.
@@ -421,9 +429,6 @@ class HostedModel:
             most_bytes=BYTES_AROUND + 4 * BYTES_OF_NUMBER * numbers,
             may_split=may_split,
         )
-
-    def _learn_texts(self, texts: int) -> None:
-        self._client.server.most_texts = min(self._client.server.most_texts, max(texts, 1))
 
     def _check_size(self, vector: VectorData | Unusable) -> None:
         locked = self._resolved.size

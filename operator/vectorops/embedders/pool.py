@@ -7,7 +7,6 @@ opened when its first text comes, and closed when none has come for a while.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from vectorops.embedders.base import (
     Resolved,
     Unusable,
     declared_as,
+    digest_of,
 )
 from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
@@ -97,7 +97,7 @@ class Embedders:
 
     async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> Embedded:
         """The vectors of documents. See `base.Embedder.embed`."""
-        key = (resolved.identity, _digest(api_key))
+        key = (resolved.identity, digest_of(api_key))
         opened = self._open.get(key)
         if opened is None:
             embedder = self._providers[resolved.provider].open(resolved, api_key=api_key)
@@ -132,7 +132,7 @@ class Embedders:
     ) -> Resolved:
         """A resolution that a hundred collections share. Only what cannot change is kept."""
         # Who has no right to ask must not share the answer to one who has.
-        key = json.dumps([stated, pinned, _digest(api_key)], sort_keys=True)
+        key = json.dumps([stated, pinned, digest_of(api_key)], sort_keys=True)
         task = self._resolved.get(key)
         if task is None:
             resolving = self._providers[provider].resolve(spec, pinned=pinned, api_key=api_key)
@@ -162,10 +162,6 @@ def _member(declared: api.Embedder) -> tuple[str, Model]:
         if member is not None:
             return field.alias or name, member
     raise AssertionError("the union requires a member")
-
-
-def _digest(api_key: str | None) -> str:
-    return hashlib.sha256((api_key or "").encode()).hexdigest()
 
 
 def _is_same_model(locked: Resolved, provider: str, stated: JsonObject) -> bool:

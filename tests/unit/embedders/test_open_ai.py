@@ -393,6 +393,25 @@ async def test_a_server_that_is_too_slow_for_a_batch_is_given_smaller_ones(serve
     assert same(await site.embed(TEXTS[:32]), TEXTS[:32])
 
 
+async def test_a_server_that_was_slow_once_is_given_whole_batches_again(server, time):
+    site = Site(server, OpenAI(EmbedderSettings(timeout_seconds=0.3, concurrency=1), clock=time.clock))
+    server.answer_next(Answer(hangs=True), Answer(hangs=True))
+    await site.embed(TEXTS[:64])
+    server.requests.clear()
+
+    assert same(await site.embed(TEXTS[:64]), TEXTS[:64])
+    assert [len(request.texts) for request in server.requests] == [64]
+
+
+async def test_an_answer_that_is_not_encoded_as_it_says_is_the_servers_fault(site):
+    site.server.answer_always(Answer(content=b"{}", headers={"Content-Encoding": "gzip"}))
+
+    error = await refused(site.embed(["a"]))
+
+    assert isinstance(error, Terminal)
+    assert error.reason is Reason.EMBEDDER_REJECTED
+
+
 # ---- a server that wants a pause, or is down ----
 
 
@@ -424,6 +443,29 @@ async def test_a_pause_holds_for_every_model_of_the_server(site, time):
     assert site.server.texts == ["a"]
     time.seconds += 300
     assert same(await site.embed(["b"], model="two"), ["b"])
+
+
+async def test_who_used_up_his_own_limit_pauses_nobody_with_another_key(site):
+    site.server.answer_next(Answer(429, headers={"Retry-After": "300"}))
+    await refused(site.embed(["a"]))
+
+    other = site.provider.open(site.locked(), api_key="sk-of-another-team")
+    embedded = await other.embed(["b"])
+    await other.close()
+
+    assert same(embedded, ["b"])
+
+
+@pytest.mark.parametrize("asked", ["999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_no_pause_is_believed_for_longer_than_an_hour(site, time, asked):
+    site.server.answer_next(Answer(429, headers={"Retry-After": asked}))
+
+    error = await refused(site.embed(["a"]))
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == pytest.approx(3600.0)
+    time.seconds += 3600
+    assert same(await site.embed(["a"]), ["a"])
 
 
 async def test_a_server_that_never_stops_asking_for_pauses_is_left_alone_in_the_end(site):
