@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import multiprocessing
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -49,7 +50,7 @@ CHUNK: Final = 256
 """Texts that are handed over at a time: callers take turns after so many, and no more vectors are in two places."""
 
 DEATHS: Final = 3
-"""After so many in a row, starting once more is left to the resync."""
+"""After so many in a row, or over the same texts, starting once more is left to the resync."""
 
 END_SECONDS: Final = 10.0
 
@@ -81,6 +82,8 @@ class LocalEmbedder:
         # Its queue is the turns: whoever comes first is served first, one chunk at a time.
         self._thread = ThreadPoolExecutor(1, "embedder", initializer=_leave_interrupts_to_others)
         self._deaths = 0
+        # By the hash of a chunk: others' texts, and other vectors of the same points, go well in between.
+        self._deaths_over: Counter[int] = Counter()
         self._is_closed = False
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
@@ -109,7 +112,8 @@ class LocalEmbedder:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._thread, child.ask, texts)
         except ChildDied as died:
-            raise self._dead(child, died) from died
+            raise self._dead(child, died, hash(tuple(texts))) from died
+        self._deaths_over.pop(hash(tuple(texts)), None)
         if isinstance(answer, models.Failure):
             await self._let_go(child)
             raise Terminal(answer.reason, f"{self._resolved.words}: {answer.words}")
@@ -152,19 +156,20 @@ class LocalEmbedder:
     async def _in_turn(self, end: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, end)
 
-    def _dead(self, child: Child, died: ChildDied) -> VectorOpsError:
+    def _dead(self, child: Child, died: ChildDied, texts: int) -> VectorOpsError:
         if self._is_closed:
             return self._stopped()
         # Those who waited behind the first to see it have seen the same death.
         if self._child is child:
             self._child = None
             self._deaths += 1
+            self._deaths_over[texts] += 1
         words = f"the process that runs the {self._resolved.words} {died.how}"
         todo = "give the operator more memory, or name a smaller model"
-        if self._deaths >= DEATHS:
+        if max(self._deaths, self._deaths_over[texts]) >= DEATHS:
             return Terminal(
                 Reason.EMBEDDER_FAILED,
-                f"{words}, {DEATHS} times in a row or more; it is started again at the next resync: {todo}",
+                f"{words}, {DEATHS} times or more; it is started again at the next resync: {todo}",
             )
         return Transient(Reason.EMBEDDER_FAILED, f"{words}; it is started again. If it goes on: {todo}")
 
@@ -203,6 +208,8 @@ class ChildDied(Exception):
             self.how = "was killed (SIGKILL), most likely for want of memory"
         elif exit_code is not None and exit_code < 0:
             self.how = f"crashed ({signal.Signals(-exit_code).name})"
+        elif exit_code is None:
+            self.how = "could not be started"
         else:
             self.how = f"ended by itself (exit status {exit_code})"
         super().__init__(self.how)
@@ -265,14 +272,16 @@ class Child:
         # Spawned, never forked: the operator has threads, and gRPC's do not survive a fork.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(
+        process = context.Process(
             target=models.serve, args=(theirs, self._load, self._loading), name="embedder", daemon=True
         )
-        self._process.start()
+        process.start()
+        # Not before: what was never started can be neither killed nor waited for.
+        self._process = process
         # Else the pipe would not end with the child.
         theirs.close()
         if self._is_killed:
-            self._process.kill()
+            process.kill()
         return ours
 
 

@@ -1,6 +1,7 @@
 """A local model runs in a child process: what it gives, how it ends, and what its end means."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -140,7 +141,27 @@ async def test_the_third_death_in_a_row_is_final_until_one_succeeds(tmp_path):
         assert told.value.reason == Reason.EMBEDDER_FAILED
         await embedder.embed(["a"])
         with pytest.raises(Transient):
-            await embedder.embed([DIE])
+            await embedder.embed([DIE, "over other texts"])
+
+
+async def test_the_third_death_over_the_same_texts_is_final_though_others_go_well_in_between(tmp_path):
+    async with opened(tmp_path) as embedder:
+        for expected in (Transient, Transient, Terminal):
+            await embedder.embed(["a"])
+            with pytest.raises(expected, match="SIGKILL"):
+                await embedder.embed([DIE])
+
+
+async def test_a_process_that_cannot_be_started_is_told_and_tried_again(tmp_path, monkeypatch):
+    def no_more(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    async with opened(tmp_path) as embedder:
+        with monkeypatch.context() as full:
+            full.setattr("multiprocessing.util.spawnv_passfds", no_more)
+            with pytest.raises(Transient, match="could not be started"):
+                await embedder.embed(["a"])
+        assert lengths(await embedder.embed(["a"])) == [1]
 
 
 async def test_a_model_that_dies_while_it_is_loaded_counts_as_well(tmp_path):
