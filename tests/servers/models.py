@@ -79,37 +79,65 @@ def tiny_multivector(folder: Path) -> str:
 def minilm_for_fastembed(folder: Path) -> str:
     """The real one as ONNX, in the layout that fastembed loads."""
     place = folder / MINILM_FOR_FASTEMBED
-    place.mkdir(parents=True)
     with _quietly():
-        import torch
-        from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        class LastHidden(torch.nn.Module):  # type: ignore[misc]  # mypy does not read torch.
-            def __init__(self) -> None:
-                super().__init__()
-                self.body = AutoModel.from_pretrained(minilm_files(), attn_implementation="eager").eval()
-
-            def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-                return self.body(input_ids, attention_mask, token_type_ids).last_hidden_state
-
-        names = ["input_ids", "attention_mask", "token_type_ids"]
-        tokenizer = AutoTokenizer.from_pretrained(minilm_files())
-        example = tokenizer(["one", "a longer example"], return_tensors="pt", padding=True)
-        # It wants the package onnx, only to look for functions of a kind that this model has none of.
-        onnx_proto_utils._add_onnxscript_fn = lambda exported, _: exported
-        torch.onnx.export(
-            LastHidden(),
-            tuple(example[name] for name in names),
-            str(place / "model.onnx"),
-            input_names=names,
-            output_names=["last_hidden_state"],
-            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in [*names, "last_hidden_state"]},
-            dynamo=False,
-        )
+        body = AutoModel.from_pretrained(minilm_files(), attn_implementation="eager")
+        _export(body, minilm_files(), place / "model.onnx", output="last_hidden_state")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(minilm_files() / name, place / name)
     return MINILM
+
+
+def tiny_for_fastembed(folder: Path, model: str, *, masked: bool) -> str:
+    """Random weights in the place of one of fastembed's models: a SPLADE if masked, else a ColBERT."""
+    from vectorops.embedders.fast_embed import known
+
+    supported = known(model)
+    place = folder / supported.repository
+    with _quietly():
+        from transformers import AutoModel, AutoModelForMaskedLM
+
+        files = _bert(folder / "parts", masked=masked, size=supported.size or TINY_SIZE)
+        body = (AutoModelForMaskedLM if masked else AutoModel).from_pretrained(files, attn_implementation="eager")
+        output = "logits" if masked else "last_hidden_state"
+        _export(body, files, place / supported.files[0], output=output, with_types=masked)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(files / name, place / name)
+    tokens = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
+    (place / "special_tokens_map.json").write_text(json.dumps(tokens))
+    return model
+
+
+def _export(body: Any, tokenizer_files: Path, file: Path, *, output: str, with_types: bool = True) -> None:
+    """Writes a model of transformers as ONNX."""
+    import torch
+    from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
+    from transformers import AutoTokenizer
+
+    class OneOutput(torch.nn.Module):  # type: ignore[misc]  # mypy does not read torch.
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body.eval()
+
+        def forward(self, *inputs: Any) -> Any:
+            return getattr(self.body(*inputs), output)
+
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if with_types else [])]
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_files)
+    example = tokenizer(["one", "a longer example"], return_tensors="pt", padding=True, return_token_type_ids=True)
+    file.parent.mkdir(parents=True)
+    # It wants the package onnx, only to look for functions of a kind that these models have none of.
+    onnx_proto_utils._add_onnxscript_fn = lambda exported, _: exported
+    torch.onnx.export(
+        OneOutput(),
+        tuple(example[name] for name in names),
+        str(file),
+        input_names=names,
+        output_names=[output],
+        dynamic_axes={name: {0: "texts", 1: "tokens"} for name in [*names, output]},
+        dynamo=False,
+    )
 
 
 def bm25(folder: Path) -> str:
@@ -124,7 +152,7 @@ def bm25(folder: Path) -> str:
     return BM25
 
 
-def _bert(folder: Path, *, masked: bool = False) -> Path:
+def _bert(folder: Path, *, masked: bool = False, size: int = TINY_SIZE) -> Path:
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
     from tokenizers.normalizers import Lowercase
@@ -132,9 +160,9 @@ def _bert(folder: Path, *, masked: bool = False) -> Path:
     from tokenizers.processors import TemplateProcessing
     from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
-    place = folder / ("masked" if masked else "bert")
-    words = [*WORDS, *WORDS_INSIDE]
-    shape = {"hidden_size": TINY_SIZE, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    place = folder / f"{'masked' if masked else 'bert'}-{size}"
+    words = [*WORDS, *string.punctuation, *WORDS_INSIDE]
+    shape = {"hidden_size": size, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = BertConfig(vocab_size=len(words), max_position_embeddings=TINY_TOKENS, **shape)
     (BertForMaskedLM if masked else BertModel)(config).save_pretrained(place)
     tokens = Tokenizer(WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))

@@ -78,6 +78,31 @@ async def test_bm25_weighs_words_but_no_stop_words(fast_models):
     assert embedded.truncated == 0
 
 
+async def test_a_splade_gives_indices_in_order(fast_models):
+    model, folder = "prithivida/Splade_PP_en_v1", str(fast_models / "Qdrant/Splade_PP_en_v1")
+    expected = list(fastembed.SparseTextEmbedding(model, specific_model_path=folder).passage_embed(TEXTS))
+    async with opened(fast_models, model) as embedder:
+        embedded = await embedder.embed(TEXTS)
+    for vector, wanted in zip(embedded.vectors, expected, strict=True):
+        assert isinstance(vector, Sparse)
+        assert len(vector.indices) > 0
+        assert vector.indices.tolist() == sorted(wanted.indices.tolist())
+        assert np.allclose(vector.values, wanted.values[np.argsort(wanted.indices)], atol=1e-5)
+
+
+async def test_late_interaction_gives_a_row_for_each_token(fast_models):
+    model = "answerdotai/answerai-colbert-small-v1"
+    direct = fastembed.LateInteractionTextEmbedding(model, specific_model_path=str(fast_models / model))
+    expected = list(direct.passage_embed(TEXTS))
+    async with opened(fast_models, model) as embedder:
+        embedded = await embedder.embed(TEXTS)
+    for vector, wanted in zip(embedded.vectors, expected, strict=True):
+        assert isinstance(vector, np.ndarray)
+        assert vector.shape == wanted.shape
+        assert vector.shape[1] == 96
+        assert np.allclose(vector, wanted, atol=1e-5)
+
+
 async def test_a_file_that_is_no_model_is_told_in_words(fast_models, tmp_path):
     place = tmp_path / models.MINILM_FOR_FASTEMBED
     place.parent.mkdir(parents=True)

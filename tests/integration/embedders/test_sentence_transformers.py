@@ -210,13 +210,14 @@ async def test_a_module_of_another_package_is_never_imported(copied):
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["tokenizer.json"], Reason.MODEL_NOT_FOUND),
+        (["tokenizer.json"], Reason.EMBEDDER_FAILED),
         (["tokenizer.json", "tokenizer_config.json"], Reason.MODEL_NOT_FOUND),
         (["model.safetensors"], Reason.MODEL_REFUSED),
         (["config.json"], Reason.EMBEDDER_FAILED),
     ],
 )
 async def test_a_folder_without_some_file_is_told_in_words(names, reason, copied):
+    """Without any file of a tokenizer, the library would take every word for the same unknown one, and say nothing."""
     for name in names:
         (copied / "tiny/dense" / name).unlink()
 
