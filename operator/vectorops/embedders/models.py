@@ -37,7 +37,7 @@ FIRST_TO_KILL: Final = "1000"
 """The kernel's score for the process that is killed first when memory runs out (proc(5), oom_score_adj)."""
 
 BATCH: Final = 32
-"""Texts at a time. Measured with all-MiniLM-L6-v2 on two cores: 32 and 64 are alike, 16 and 128 slower."""
+"""Texts at a time. Measured with all-MiniLM-L6-v2 on two busy cores: 32 and 64 are alike, 128 is slower."""
 
 BATCH_CHARACTERS: Final[dict[VectorKind, int]] = {
     "dense": 32_768,
