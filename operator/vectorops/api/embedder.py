@@ -29,13 +29,17 @@ Revision = Annotated[
 Dimensions = Annotated[int, Field(ge=1, le=MAX_SIZE), Whole]
 
 
+MAX_PROMPT: Final = 2000
+"""Most characters of a prompt. It stands in status, and in the mark."""
+
+
 class Prompts(Model):
     """What is put before a text. Documents and queries are told apart by models that were trained so."""
 
-    document: Annotated[str, Field(max_length=2000)] | None = Field(
+    document: Annotated[str, Field(max_length=MAX_PROMPT)] | None = Field(
         default=None, description="Before each text of a point. Default: what the model says, else nothing."
     )
-    query: Annotated[str, Field(max_length=2000)] | None = Field(
+    query: Annotated[str, Field(max_length=MAX_PROMPT)] | None = Field(
         default=None,
         description="Before each text that is searched for. The operator embeds none; status shows it to those who "
         "do. Default: what the model says, else nothing.",

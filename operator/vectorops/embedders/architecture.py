@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from vectorops.api.embedder import MAX_PROMPT
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.vectors import VectorKind
@@ -155,7 +156,10 @@ def files_wanted(names: Iterable[str]) -> list[str]:
 
 
 def modules_wanted(wanted: Iterable[str], modules: Any) -> list[str]:
-    """Of the files wanted, those that belong to the modules: a repository holds other things, too."""
+    """Of the files wanted, those that belong to the modules: a repository holds other things, too.
+
+    modules: content of modules.json; None, if there is none: then the model is in the root alone.
+    """
     listed = [
         (str(module.get("type")), posixpath.normpath(str(module.get("path", "")))) for module in _objects(modules)
     ]
@@ -474,6 +478,8 @@ def _prompts(files: Files, settings: Config, kind: VectorKind, *, has_modules: b
     if kind == "multivector":
         document = _prefixed(settings.get("document_prefix"), document)
         query = _prefixed(settings.get("query_prefix"), query)
+    if max(len(document), len(query)) > MAX_PROMPT:
+        raise files.refused(f"{SETTINGS}: a prompt of more than {MAX_PROMPT} characters", "choose another model")
     return document, query
 
 

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -28,6 +30,15 @@ NOT_READ: Final = (*PICKLED, ".py", ".pyc", ".md", ".h5", ".msgpack", ".ot", ".g
 
 WITHOUT_FILES: Final = frozenset({"Normalize", "Dropout"})
 """Modules of sentence-transformers whose folder is empty, so that no hub keeps it."""
+
+
+MOST_JSON_BYTES: Final = 4_000_000
+"""Of one small file. Its author is a stranger, and it is read in the operator's own process."""
+
+THREADS: Final = 8
+"""Calls to the hub, and folders that are hashed, at a time. In threads of their own: a hub that hangs must not take
+those by which names of servers are looked up.
+"""
 
 
 class Place(Protocol):
@@ -60,12 +71,18 @@ class Snapshot:
             return None
         path = await self.place.path(name)
         try:
-            content = await asyncio.to_thread(path.read_bytes)
+            content = await asyncio.to_thread(read_head, path, MOST_JSON_BYTES + 1)
         except OSError as error:
             raise _unreadable(self.model, name, error) from error
+        if len(content) > MOST_JSON_BYTES:
+            raise Terminal(
+                Reason.MODEL_REFUSED,
+                f"the file {name!r} of the model {self.model} has more than {MOST_JSON_BYTES} bytes: choose another "
+                "model",
+            )
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Terminal(
                 Reason.MODEL_REFUSED,
                 f"the file {name!r} of the model {self.model}, in {self.origin}, is no JSON: restore the file",
@@ -82,6 +99,7 @@ class ModelFiles:
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings
         self._hub = Hub(answer_seconds=min(ANSWER_SECONDS, settings.timeout_seconds))
+        self._threads = ThreadPoolExecutor(THREADS, "models")
         self._digests: dict[tuple[str, int, int], bytes] = {}
 
     def has_folder(self, model: str) -> bool:
@@ -134,12 +152,12 @@ class ModelFiles:
         if self._is_offline:
             if cached is None:
                 raise self._not_there(model, revision)
-            return await asyncio.to_thread(self._hub.download, model, revision, patterns, offline=True)
+            return await self._in_thread(partial(self._hub.download, model, revision, patterns, offline=True))
         try:
-            return await asyncio.to_thread(self._hub.download, model, revision, patterns, offline=False)
+            return await self._in_thread(partial(self._hub.download, model, revision, patterns, offline=False))
         except Transient:
             if cached is not None and await _is_whole(await asyncio.to_thread(_in_cache, model, cached)):
-                return await asyncio.to_thread(self._hub.download, model, revision, patterns, offline=True)
+                return await self._in_thread(partial(self._hub.download, model, revision, patterns, offline=True))
             raise
 
     @property
@@ -163,7 +181,7 @@ class ModelFiles:
 
     async def _in_folder(self, model: str, folder: Path, revision: str | None) -> Snapshot:
         try:
-            names, digest = await asyncio.to_thread(self._digest, folder)
+            names, digest = await self._in_thread(self._digest, folder)
         except OSError as error:
             raise _unreadable(model, str(error.filename or folder), error) from error
         if not names:
@@ -199,13 +217,16 @@ class ModelFiles:
         """A call to the hub, for as long as one answer may take."""
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                return await asyncio.to_thread(call, *args)
+                return await self._in_thread(call, *args)
         except TimeoutError as error:
             raise Transient(
                 Reason.EMBEDDER_UNREACHABLE,
                 f"the model hub {self._hub.host} gives no answer within {self._settings.timeout_seconds:g} s; it is "
                 "asked again",
             ) from error
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
     def _moved(self, model: str) -> Terminal:
         return Terminal(

@@ -26,6 +26,9 @@ from vectorops.errors import Terminal
 
 PROVIDER: Final = "sentenceTransformers"
 
+MOST_FILES: Final = 100
+"""Small files that are read of a model. Its author is a stranger, and they are read in the operator's own process."""
+
 
 class SentenceTransformers:
     """See `base.Provider`."""
@@ -77,10 +80,13 @@ class SentenceTransformers:
 
 async def architecture_of(snapshot: Snapshot) -> Architecture:
     """What a model gives, by its files. Raises Terminal, and what `Snapshot` raises."""
-    wanted = files_wanted(snapshot.names)
-    modules = await snapshot.json(MODULES)
-    if modules is not None:
-        wanted = modules_wanted(wanted, modules)
+    wanted = modules_wanted(files_wanted(snapshot.names), await snapshot.json(MODULES))
+    if len(wanted) > MOST_FILES:
+        raise Terminal(
+            Reason.MODEL_REFUSED,
+            f"the model {snapshot.model} has {len(wanted)} files that describe it, more than {MOST_FILES}; declare "
+            "`size` instead of the embedder",
+        )
     contents = await asyncio.gather(*map(snapshot.json, wanted))
     files = Files(snapshot.model, snapshot.names, dict(zip(wanted, contents, strict=True)))
     heads = {name: await snapshot.head(name, HEAD_BYTES) for name in heads_wanted(files)}

@@ -266,6 +266,10 @@ COLBERT = TRANSFORMER | {"config.json": as_json({"architectures": ["HF_ColBERT"]
         (STATIC | {"pytorch_model.bin": b""}, Reason.MODEL_REFUSED, ["no safetensors"]),
         (COLBERT | {"model.safetensors": safetensors(other=(1, 2))}, Reason.MODEL_REFUSED, ["linear.weight"]),
         (TRANSFORMER | saying(model_type="MultiVectorEncoder"), Reason.MODEL_REFUSED, ["no modules.json"]),
+        (TRANSFORMER | {"config.json": b"[" * 200_000}, Reason.MODEL_REFUSED, ["config.json", "no JSON"]),
+        (TRANSFORMER | {"config.json": b" " * 4_000_001 + b"{}"}, Reason.MODEL_REFUSED, ["config.json", "4000000"]),
+        (ROUTER | {f"{n}/config.json": b"{}" for n in range(200)}, Reason.MODEL_REFUSED, ["201 files", "`size`"]),
+        (pooled("mean") | saying(prompts={"query": "q" * 2001}), Reason.MODEL_REFUSED, ["prompt", "2000"]),
     ],
 )
 async def test_what_cannot_be_known_or_run_is_refused_with_the_file(tmp_path, files, reason, words):

@@ -1,10 +1,12 @@
 """Where the files of models are looked for, and what is said when they are not there."""
 
+import asyncio
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,22 @@ async def test_a_page_in_place_of_an_answer_is_no_answer(hub, body):
 async def test_a_hub_that_hangs_is_not_waited_for(hub):
     hub.hang()
     await refused(Transient, Reason.EMBEDDER_UNREACHABLE, by=settings(timeout_seconds=0.5))
+
+
+async def test_a_hub_that_hangs_holds_up_nothing_else(hub):
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    hub.put(MODEL, FILES)
+    hub.hang()
+    resolving = asyncio.ensure_future(resolve(by=settings()))
+    while not hub.requests:  # noqa: ASYNC110  # The hub runs in a thread.
+        await asyncio.sleep(0.01)
+
+    # As a name is looked up, for Qdrant or for the API server.
+    await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+
+    assert not resolving.done()
+    hub.restore()
+    await asyncio.wait([resolving])
 
 
 async def test_no_hub_at_all_is_unreachable_and_its_credentials_are_not_told(monkeypatch, tmp_path):
