@@ -34,7 +34,7 @@ BACKOFF_SECONDS: Final = 0.5
 """Before the second try; doubled before each further one."""
 MAX_BACKOFF_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 120.0
-"""Longest pause that is sat out within one reconciliation. A longer one ends it: others need the worker."""
+"""Pauses that are sat out for one request, together. Longer ones end the reconciliation: others need the worker."""
 MAX_PAUSE_SECONDS: Final = 3600.0
 """Longest pause that is believed. After that it does no harm to ask; until then nobody asks whether it is over."""
 CONNECT_SECONDS: Final = 10.0
@@ -170,6 +170,7 @@ class Client:
         """
         content = orjson.dumps(body)
         tries: Counter[Failing] = Counter()
+        waited = 0.0
         while True:
             outcome = await self._try(content, read, most_bytes)
             if isinstance(outcome, TooSlow) and not may_split:
@@ -180,8 +181,11 @@ class Client:
             if tries[outcome.failing] == TRIES[outcome.failing]:
                 raise outcome.error
             pause = outcome.pause if outcome.pause is not None else self._backoff(tries.total())
+            waited += pause
             if outcome.pause is not None or outcome.failing == "limited":
                 self.server.pause(pause)
+                if waited > PATIENCE_SECONDS:
+                    raise outcome.error
             else:
                 await self.server.clock.sleep(pause)
 

@@ -478,6 +478,17 @@ async def test_a_server_that_never_stops_asking_for_pauses_is_left_alone_in_the_
     assert len(site.server.requests) == TRIES["limited"]
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_pauses_that_never_end_give_the_worker_back(site, time, status):
+    site.server.answer_always(Answer(status, headers={"Retry-After": "50"}))
+
+    error = await refused(site.embed(["a"]))
+
+    assert isinstance(error, Transient)
+    assert error.retry_after == pytest.approx(50.0)
+    assert sum(time.sleeps) == pytest.approx(100.0)
+
+
 async def test_a_quota_that_is_used_up_is_not_waited_for(site):
     site.server.answer_always(Answer(429, {"error": {"code": "insufficient_quota", "message": "pay"}}))
 
