@@ -73,6 +73,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         desk = Desk(server, folder / "models", folder / "manifests")
         done = desk.apply()
         assert done.returncode == 0, done.stdout + done.stderr
+        # Neither a library's bars nor its complaints when its process is put away.
+        assert done.stderr == ""
         yield desk
     finally:
         server.kill()

@@ -262,7 +262,11 @@ LOADERS: Final[dict[str, Load]] = {"sentenceTransformers": SentenceTransformersM
 
 
 def _stand_alone() -> None:
+    from tqdm import tqdm
+
     os.environ.update(ENVIRONMENT)
+    # Bars are drawn under a lock for many processes, by default: a semaphore, left behind when this one is killed.
+    tqdm.set_lock(threading.RLock())
     # The parent's output is its log, line by line; no library writes between the lines, and no text gets there.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
