@@ -10,6 +10,7 @@ from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Resolved
+from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Waiting
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
@@ -23,9 +24,9 @@ class World:
     asked: list[str] = field(default_factory=list)
     failing: Exception | None = None
 
-    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: str | None) -> Resolved:
+    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: ApiKey) -> Resolved:
         assert declared.sentence_transformers is not None
-        assert (locked, api_key) == (None, None)
+        assert (locked, await api_key()) == (None, None)
         if self.failing is not None:
             raise self.failing
         self.asked.append(declared.sentence_transformers.model)
