@@ -86,7 +86,8 @@ class PointSetSpec(Model):
         description="The points. Keep the resource under 200 KiB. An empty list is allowed, and deletes all points of "
         "the set."
     )
-    deletion_policy: Literal["Delete", "Retain"] | None = Field(
+    # In the order of the collection's: `typing` takes the two for one, and gives whichever was imported first.
+    deletion_policy: Literal["Retain", "Delete"] | None = Field(
         default=None, description="What becomes of the set's own points when this resource goes. Default: Delete."
     )
     suspend: bool | None = Field(
