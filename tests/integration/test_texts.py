@@ -17,6 +17,7 @@ from integration.command_line import CONNECTION, Shell
 from integration.conftest import StartOperator
 from integration.team import Team, message, plan_hash, reason, unique
 from integration.world import Stored, collection, connection, has_reason, is_current, point, point_set
+from servers.embeddings import Answer, EmbeddingServer
 from servers.kubeapi import KubeApi, Object, condition
 from servers.models import MINILM, minilm, minilm_files, tiny_dense, tiny_multivector, tiny_sparse
 from servers.operator import OperatorProcess
@@ -357,3 +358,25 @@ def test_a_plan_tells_which_texts_would_be_embedded_and_embeds_none(tmp_path: Pa
     # Held back: nothing would be made of the other model yet.
     declare(TWIN, *animals())
     assert planned() == {"new": [], "changed": [], "unchanged": 4}
+
+
+async def test_a_server_that_hangs_holds_up_no_deletion(
+    team: Team, stored: Stored, start_operator: StartOperator
+) -> None:
+    """An answer is awaited for minutes, all tries together; nobody should wait so long for what is not wanted."""
+    start_operator()
+    name = unique("hanging")
+    with EmbeddingServer() as server:
+        hosted = {"openAI": {"model": "text-embedding-3-small", "baseURL": server.base_url, "dimensions": 4}}
+        await team.collection(name, vectors=[{"name": "text", "embedder": hosted}])
+        server.answer_always(Answer(hangs=True))
+        await team.points(name, name, [{"id": 1, "vectors": {"text": {"text": "a text"}}}], until=lambda _: True)
+        await until(lambda: _is_asked(server))
+
+        await team.delete("PointSet", name)
+
+    assert await stored.count(name) == 0
+
+
+async def _is_asked(server: EmbeddingServer) -> bool:
+    return bool(server.requests)

@@ -70,11 +70,17 @@ class Embedders:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def resolve(
-        self, declared: api.Embedder, *, locked: Resolved | None = None, api_key: ApiKey | None = None
+        self,
+        declared: api.Embedder,
+        *,
+        locked: Resolved | None = None,
+        pinned: str | None = None,
+        api_key: ApiKey | None = None,
     ) -> Resolved:
         """What a declared embedder looks like, by its lock if there is one that speaks of the same declaration.
 
-        A revision that is left open is the locked one: it does not move by itself.
+        A revision that is left open is the locked one: it does not move by itself. pinned: the same where there is no
+        lock.
         api_key: reads the key, and is called only where something is to be asked. Raises Terminal or Transient, see
         `base.Provider`, and what `api_key` raises.
         """
@@ -84,7 +90,8 @@ class Embedders:
         if locked is not None and is_known and not locked.revision.startswith(FOLDER_REVISION):
             # Nothing about a commit or a hosted model can have changed.
             return locked
-        pinned = locked.revision if locked is not None and _is_same_model(locked, provider, stated) else None
+        if locked is not None:
+            pinned = locked.revision if _is_same_model(locked, provider, stated) else None
         try:
             key = await api_key() if api_key is not None else None
             found = await self._once(provider, spec, stated, pinned=pinned, api_key=key)

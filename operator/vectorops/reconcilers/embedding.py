@@ -26,14 +26,18 @@ async def resolved(
 ) -> dict[str, Resolved]:
     """The embedder of each vector that declares one, by the vector's name. mark: of the collection as it is, if any.
 
-    Raises Terminal or Transient; the message names the vector.
+    A collection that its user manages carries no lock; there, a revision that is left open stays the one that status
+    shows. Raises Terminal or Transient; the message names the vector.
     """
     locks = locks_of(mark)
+    pins = _pins(collection, spec) if spec.managed_by == "User" else {}
     found = {}
     for name, embedder in declared(spec).items():
         try:
             key = partial(_api_key, context, collection, embedder)
-            found[name] = await context.embedders.resolve(embedder, locked=locks.get(name), api_key=key)
+            found[name] = await context.embedders.resolve(
+                embedder, locked=locks.get(name), pinned=pins.get(name), api_key=key
+            )
         except VectorOpsError as error:
             raise error.at(place(name)) from error
     return found
@@ -75,6 +79,22 @@ class Embedding:
             )
             raise Waiting(Reason.COLLECTION_NOT_READY, words, on=self.collection.ref)
         return await _api_key(self.context, self.collection, embedder)
+
+
+def _pins(collection: Resource, spec: QdrantCollectionSpec) -> dict[str, str]:
+    """The revisions that were shown last of models whose revision is left open, by the vector's name."""
+    shown = {
+        vector["name"]: vector["embedder"]
+        for vector in (collection.status.get("schema") or {}).get("vectors", ())
+        if vector.get("embedder", {}).get("revision")
+    }
+    pins = {}
+    for name, embedder in declared(spec).items():
+        ((provider, member),) = embedder.dump().items()
+        known = shown.get(name)
+        if known and "revision" not in member and (known["provider"], known["model"]) == (provider, member["model"]):
+            pins[name] = known["revision"]
+    return pins
 
 
 def declared(spec: QdrantCollectionSpec) -> dict[str, Embedder]:

@@ -5,6 +5,7 @@ module finds the way there and tells how it went.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
+from vectorops.embedders.base import Embedded
 from vectorops.errors import Terminal, Waiting
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.schema import schema_of
@@ -30,6 +32,7 @@ from vectorops.reconcilers.dependencies import (
 )
 from vectorops.reconcilers.embedding import Embedding, place, resolved
 from vectorops.reconcilers.embedding import declared as declared_embedders
+from vectorops.reconcilers.interruption import while_unchanged
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -74,8 +77,12 @@ class PointSetReconciler:
             id_format=spec.id_format or "Auto",
             store_id_as=spec.store_id_as,
         )
+
+        async def embed(vector: str, texts: Sequence[str]) -> Embedded:
+            return await while_unchanged(context.cluster, resource, embedding.embed(vector, texts))
+
         store = ledger_store(context, access, resource, name, incarnation)
-        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embedding.embed)
+        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embed)
         logger.debug(
             "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
         )

@@ -105,6 +105,11 @@ async def test_a_floating_revision_does_not_move_by_itself(hub, embedders):
 
 
 @in_virtual_time
+async def test_where_there_is_no_lock_a_pin_holds_a_floating_revision(hub, embedders):
+    assert (await embedders.resolve(declared(), pinned="b" * 40)).revision == "b" * 40
+
+
+@in_virtual_time
 async def test_a_declared_revision_moves(hub, embedders):
     locked = await embedders.resolve(declared())
 

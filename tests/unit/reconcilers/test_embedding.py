@@ -1,7 +1,7 @@
 """With which key, and by which lock, the vectors of a collection are resolved and made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -30,12 +30,16 @@ class World:
     resolutions: list[tuple[Resolved | None, str | None]] = field(default_factory=list)
     embedded: list[tuple[str, str | None]] = field(default_factory=list)
     failing: Exception | None = None
+    pins: list[str | None] = field(default_factory=list)
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         assert namespace == "team"
         return Secret(self.secrets[name], "1") if name in self.secrets else None
 
-    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: ApiKey) -> Resolved:
+    async def resolve(
+        self, declared: Embedder, *, locked: Resolved | None, pinned: str | None, api_key: ApiKey
+    ) -> Resolved:
+        self.pins.append(pinned)
         if self.failing is not None:
             raise self.failing
         self.resolutions.append((locked, await api_key()))
@@ -128,6 +132,28 @@ async def test_a_failure_that_several_share_is_placed_for_each_alone():
             await resolve(world, collection({"sentenceTransformers": {"model": "a/model"}}))
         assert told.value.message == "vector 'text': there is no such model"
     assert failing.message == "there is no such model"
+
+
+@pytest.mark.parametrize(
+    ("managed_by", "declared", "pin"),
+    [
+        ("User", {"model": "a/model"}, "b" * 40),
+        ("User", {"model": "another/model"}, None),
+        ("User", {"model": "a/model", "revision": "main"}, None),
+        ("System", {"model": "a/model"}, None),
+    ],
+)
+async def test_a_collection_of_the_users_carries_no_lock_so_a_floating_revision_stays_as_status_shows_it(
+    managed_by, declared, pin
+):
+    world, found = World(), collection({"sentenceTransformers": declared})
+    shown = {"provider": "sentenceTransformers", "model": "a/model", "revision": "b" * 40, "identity": "1"}
+    vectors = [{"name": "text", "kind": "dense", "embedder": shown}, {"name": "image", "kind": "dense"}]
+    spec = found.spec | {"managedBy": managed_by}
+
+    await resolve(world, replace(found, spec=spec, status={"schema": {"summary": "", "vectors": vectors}}))
+
+    assert world.pins == [pin]
 
 
 # ---- embedding ----

@@ -24,7 +24,9 @@ class World:
     asked: list[str] = field(default_factory=list)
     failing: Exception | None = None
 
-    async def resolve(self, declared: Embedder, *, locked: Resolved | None, api_key: ApiKey) -> Resolved:
+    async def resolve(
+        self, declared: Embedder, *, locked: Resolved | None, pinned: str | None, api_key: ApiKey
+    ) -> Resolved:
         assert declared.sentence_transformers is not None
         assert (locked, await api_key()) == (None, None)
         if self.failing is not None:
