@@ -198,7 +198,7 @@ def read(files: Files) -> Architecture:
         full_size, sources["size"] = _bare_size(files, kind) if modules is None else _size(files, modules)
         size = full_size
         cut = settings.get("truncate_dim") if kind == "dense" else None
-        if isinstance(cut, int) and cut < full_size:
+        if (cut := _whole(cut)) is not None and cut < full_size:
             size, sources["size"] = cut, f"{SETTINGS}, truncate_dim"
     normalized = size == full_size and (
         _is_normalized(modules)

@@ -35,6 +35,9 @@ from vectorops.errors import VectorOpsError
 FLOATING: Final = "revision"
 """What a declaration may leave open; the lock then keeps what was found first."""
 
+RESOLVED_SECONDS: Final = 600.0
+"""For so long collections share a resolution; their locks keep it."""
+
 ApiKey = Callable[[], Awaitable[str | None]]
 
 Key = tuple[str, str]
@@ -152,6 +155,9 @@ class Embedders:
         failed = done.cancelled() or done.exception() is not None
         if failed or done.result().revision.startswith(FOLDER_REVISION):
             self._resolved.pop(key, None)
+        else:
+            # The next collection wants the commit that is newest then.
+            asyncio.get_running_loop().call_later(RESOLVED_SECONDS, self._resolved.pop, key, None)
 
     def _let_go(self, key: Key) -> None:
         opened = self._open.pop(key)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Final
+from typing import Any, Final
 
 from vectorops.api.reasons import Reason
 from vectorops.embedders import models
@@ -53,6 +53,9 @@ DEATHS: Final = 3
 """After so many in a row, or over the same texts, starting once more is left to the resync."""
 
 END_SECONDS: Final = 10.0
+
+ANSWER_SECONDS: Final = 600.0
+"""Longest wait for the model to be loaded, and for each chunk: whoever waits holds one of the operator's workers."""
 
 
 class LocalEmbedder:
@@ -203,8 +206,10 @@ KINDS: Final = {1: "dense", 2: "multivector"}
 class ChildDied(Exception):
     """how: what happened to it, as the end of a sentence."""
 
-    def __init__(self, exit_code: int | None) -> None:
-        if exit_code == -signal.SIGKILL:
+    def __init__(self, exit_code: int | None, *, is_stuck: bool = False) -> None:
+        if is_stuck:
+            self.how = f"gave no answer within {ANSWER_SECONDS:g} s"
+        elif exit_code == -signal.SIGKILL:
             self.how = "was killed (SIGKILL), most likely for want of memory"
         elif exit_code is not None and exit_code < 0:
             self.how = f"crashed ({signal.Signals(-exit_code).name})"
@@ -232,17 +237,23 @@ class Child:
         try:
             if self._connection is None:
                 self._connection = self._begin()
-                self._failure = self._connection.recv()
+                self._failure = self._received(self._connection)
             if self._failure is not None:
                 return self._failure
             self._connection.send(texts)
-            answer: models.Answer | models.Failure = self._connection.recv()
+            answer: models.Answer | models.Failure = self._received(self._connection)
         except (EOFError, OSError) as error:
             self.end()
-            raise ChildDied(self._exit_code) from error
+            raise ChildDied(self._exit_code, is_stuck=isinstance(error, TimeoutError)) from error
         if isinstance(answer, models.Failure):
             self._failure = answer
         return answer
+
+    def _received(self, connection: Connection) -> Any:
+        if not connection.poll(ANSWER_SECONDS):
+            self.kill()
+            raise TimeoutError
+        return connection.recv()
 
     def kill(self) -> None:
         """At once, whatever it does. From any thread."""

@@ -85,6 +85,15 @@ async def test_a_hundred_collections_share_one_resolution(hub, embedders):
 
 
 @in_virtual_time
+async def test_a_new_collection_gets_the_commit_that_is_newest_when_it_comes(hub, embedders):
+    await embedders.resolve(declared())
+    hub.newest = "b" * 40
+    await asyncio.sleep(3600)
+
+    assert (await embedders.resolve(declared())).revision == "b" * 40
+
+
+@in_virtual_time
 async def test_a_lock_of_the_same_declaration_is_the_answer_without_asking_anybody(hub, embedders):
     locked = await embedders.resolve(declared())
     hub.resolutions.clear()

@@ -124,6 +124,18 @@ async def test_a_process_that_is_killed_from_outside_is_told(tmp_path):
             await running
 
 
+async def test_a_process_that_hangs_is_killed_and_counts_as_dead(tmp_path, monkeypatch):
+    async with opened(tmp_path) as embedder:
+        first = process_of(await embedder.embed(["one"]))
+        monkeypatch.setattr(worker, "ANSWER_SECONDS", 0.5)
+
+        with pytest.raises(Transient, match="gave no answer within") as told:
+            await embedder.embed([SLOW])
+
+        assert told.value.reason is Reason.EMBEDDER_FAILED
+        assert await is_gone(first)
+
+
 async def test_a_crash_is_told_by_its_signal(tmp_path):
     async with opened(tmp_path) as embedder:
         with pytest.raises(Transient, match=r"crashed \(SIGSEGV\)"):
