@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -35,6 +35,7 @@ import yaml
 
 from servers.qdrant import QdrantServer
 from vectorops.api import embedder as api
+from vectorops.api.meta import Resource
 from vectorops.api.pointset import Point
 from vectorops.embedders.base import Embedded, EmbedderSettings
 from vectorops.embedders.pool import Embedders
@@ -106,18 +107,27 @@ def _cpu_seconds(pid: int) -> float:
 
 @dataclass
 class Stage:
-    """A session on a real server, with one collection for the rounds so far."""
+    """A session on a real server. cluster: what the next run looks at. done: what it no longer does."""
 
     folder: Path
     opened: Session
+    cluster: LocalCluster
+    done: list[Resource] = field(default_factory=list)
 
-    @property
-    def cluster(self) -> LocalCluster:
-        return self.opened.cluster
+    def put_aside(self) -> None:
+        """All but the connection: reading back what earlier rounds wrote is not what a round is to measure."""
+        found = [resource for ref in self.cluster.refs if (resource := self.cluster.now(ref)) is not None]
+        self.done += [resource for resource in found if resource.kind != "QdrantConnection"]
+        self.cluster = LocalCluster([resource for resource in found if resource.kind == "QdrantConnection"], {})
+
+    def fetch_back(self) -> None:
+        """All that was put aside."""
+        for resource in self.done:
+            self.cluster.add(resource)
 
     async def run(self) -> None:
         """What `apply` does with all that the cluster holds; ends the benchmark if something is not Ready."""
-        runner = Runner(self.cluster, Driver(self.opened.context, RECONCILERS))
+        runner = Runner(self.cluster, Driver(replace(self.opened.context, cluster=self.cluster), RECONCILERS))
         assert await runner.run(asyncio.get_running_loop().time() + 3600)
         for ref in self.cluster.refs:
             resource = self.cluster.now(ref)
@@ -171,7 +181,7 @@ async def staged(settings: EmbedderSettings) -> AsyncIterator[Stage]:
             connection = resource("QdrantConnection", "main", url=server.url, grpcPort=server.grpc_port)
             file.write_text(json.dumps(connection))
             async with session(read([str(file)]), Options(embedders=settings), read_only=False) as opened:
-                yield Stage(folder, opened)
+                yield Stage(folder, opened, opened.cluster)
         finally:
             server.kill()
 
@@ -220,6 +230,7 @@ async def measure_speed(model: str, settings: EmbedderSettings, count: int, roun
         for number in range(1, rounds + 1):
             documents = list(texts(count, seed=number))
             into = f"round-{number}"
+            stage.put_aside()
             stage.add(collection(into, model))
             await stage.run()
             stage.add(*point_sets(into, documents))
@@ -241,6 +252,7 @@ async def measure_speed(model: str, settings: EmbedderSettings, count: int, roun
             f"{min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(processor):.3f} times its CPU time"
         )
         before = embedded()
+        stage.fetch_back()
         await stage.run()
         again = embedded() - before
         print(f"a last look at all {rounds * count + 64} texts: {again:.0f} embedded of {before:.0f} at first")

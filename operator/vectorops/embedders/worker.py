@@ -46,7 +46,7 @@ LIBRARIES: Final = {
 }
 """By provider: the package that the library is, and the extra that brings it."""
 
-CHUNK: Final = 256
+CHUNK: Final = 512
 """Texts that are handed over at a time: callers take turns after so many, and no more vectors are in two places."""
 
 DEATHS: Final = 3
