@@ -4,6 +4,7 @@ Every server here is one of these. `Process.all` lets `tests/conftest.py` show w
 failed. Calls block: they take at most a second or two, and a test that must not wait can use `asyncio.to_thread`.
 """
 
+import os
 import random
 import signal
 import socket
@@ -156,6 +157,11 @@ class Process:
             )
 
 
+CHANCE = random.SystemRandom()
+GIVEN: set[int] = set()
+"""Ports that this process has given away."""
+
+
 def wait_until(holds: Callable[[], bool], *, what: str, within_seconds: float = 30) -> None:
     """Wait, blocking, until something outside this process holds."""
     deadline = time.monotonic() + within_seconds
@@ -166,16 +172,23 @@ def wait_until(holds: Callable[[], bool], *, what: str, within_seconds: float = 
 
 
 def free_port() -> int:
-    """A port that nothing listens on.
+    """A port that nothing listens on, and that no other test process is given.
 
     Taken below the range from which the kernel numbers outgoing connections, so that none of those is given the same
-    one before the server binds it; at random, so that parallel test processes hardly ever meet.
+    one before the server binds it. Each process of pytest-xdist has ports of its own, and none is given twice.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randrange(10_000, 32_000)
+        # Not the numbers of `random`, which hypothesis starts over in each test.
+        port = CHANCE.randrange(10_000 + worker, 32_000, workers)
+        if port in GIVEN:
+            continue
         with socket.socket() as candidate:
             try:
-                candidate.bind(("127.0.0.1", port))
+                # On every address, as some servers will.
+                candidate.bind(("", port))
             except OSError:
                 continue
-            return port
+        GIVEN.add(port)
+        return port
