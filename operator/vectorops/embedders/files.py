@@ -9,7 +9,6 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -109,10 +108,9 @@ class ModelFiles:
     async def find(self, model: str, revision: str | None) -> Snapshot:
         """revision: branch, tag, commit, or `sha256:...`; None: what is there, the newest commit of the hub.
 
-        Raises Terminal ModelNotFound, ModelGated, ModelRefused (not on the allow-list), Transient EmbedderUnreachable,
-        EmbedderFailed (no room for the files), RateLimited.
+        Raises Terminal ModelNotFound, ModelGated, ModelRefused, Transient EmbedderUnreachable, EmbedderFailed (no room
+        for the files), RateLimited.
         """
-        self._check_allowed(model)
         folder = self._folder(model)
         if folder is not None:
             return await self._in_folder(model, folder, revision)
@@ -141,7 +139,6 @@ class ModelFiles:
         revision: of a Snapshot. Raises as `find`; Terminal ModelNotFound, too, if a plain folder's files are no longer
         those of the digest.
         """
-        self._check_allowed(model)
         if revision.startswith(FOLDER_REVISION):
             folder = self._folder(model)
             if folder is None:
@@ -163,15 +160,6 @@ class ModelFiles:
     @property
     def _is_offline(self) -> bool:
         return self._settings.offline or is_offline()
-
-    def _check_allowed(self, model: str) -> None:
-        allowed = self._settings.allowed_models
-        if allowed and not any(fnmatchcase(model, pattern) for pattern in allowed):
-            raise Terminal(
-                Reason.MODEL_REFUSED,
-                f"the model {model} is none of those that this operator may use: name one that is, or start it with "
-                f"--allowed-model {model}",
-            )
 
     def _folder(self, model: str) -> Path | None:
         if self._settings.model_folder is None:

@@ -228,13 +228,6 @@ class OpenAI:
         if not 0 < (url.port or 80) < 65536:
             raise Terminal(Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: there is no such port")
         check_allowed(url.host, self._settings.allowed_hosts)
-        allowed = self._settings.allowed_models
-        if allowed and not any(fnmatchcase(resolved.model, pattern) for pattern in allowed):
-            raise Terminal(
-                Reason.MODEL_REFUSED,
-                f"the model {resolved.model} is none of those that this operator may use: name one that is, or start "
-                f"it with --allowed-model {resolved.model}",
-            )
 
 
 def _as_known(resolved: Resolved, known: Known) -> Resolved:

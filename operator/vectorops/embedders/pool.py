@@ -10,11 +10,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Final
 
 from vectorops import metrics
 from vectorops.api import embedder as api
-from vectorops.api.meta import JsonObject, Model
+from vectorops.api.meta import JsonObject
+from vectorops.api.reasons import Reason
 from vectorops.embedders.base import (
     FOLDER_REVISION,
     Embedded,
@@ -30,7 +32,7 @@ from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
 from vectorops.embedders.open_ai import OpenAI
 from vectorops.embedders.sentence_transformers import SentenceTransformers
-from vectorops.errors import VectorOpsError
+from vectorops.errors import Terminal, VectorOpsError
 
 FLOATING: Final = "revision"
 """What a declaration may leave open; the lock then keeps what was found first."""
@@ -39,6 +41,8 @@ RESOLVED_SECONDS: Final = 600.0
 """For so long collections share a resolution; their locks keep it."""
 
 ApiKey = Callable[[], Awaitable[str | None]]
+
+Member = api.SentenceTransformersEmbedder | api.FastEmbedEmbedder | api.OpenAIEmbedder
 
 Key = tuple[str, str]
 """Identity of a resolved model, and a digest of the API key: another key is another client."""
@@ -96,6 +100,7 @@ class Embedders:
         if locked is not None:
             pinned = locked.revision if _is_same_model(locked, provider, stated) else None
         try:
+            self._check_allowed(spec.model)
             key = await api_key() if api_key is not None else None
             found = await self._once(provider, spec, stated, pinned=pinned, api_key=key)
         except VectorOpsError:
@@ -110,6 +115,7 @@ class Embedders:
         key = (resolved.identity, digest_of(api_key))
         opened = self._open.get(key)
         if opened is None:
+            self._check_allowed(resolved.model)
             embedder = self._providers[resolved.provider].open(resolved, api_key=api_key)
             opened = self._open.setdefault(key, _Open(embedder))
         if opened.closing is not None:
@@ -122,7 +128,7 @@ class Embedders:
             opened.users -= 1
             if opened.users == 0:
                 later = asyncio.get_running_loop().call_later
-                opened.closing = later(self._settings.idle_seconds, self._let_go, key)
+                opened.closing = later(self._settings.idle_seconds, self._let_go, key, opened)
         metrics.TEXTS_EMBEDDED.labels(resolved.provider).inc(len(texts))
         metrics.TEXTS_TRUNCATED.labels(resolved.provider).inc(embedded.truncated)
         failed = sum(isinstance(vector, Unusable) for vector in embedded.vectors)
@@ -133,12 +139,12 @@ class Embedders:
         """At the end of the process."""
         for task in self._resolved.values():
             task.cancel()
-        for key in list(self._open):
-            self._let_go(key)
+        for key, opened in list(self._open.items()):
+            self._let_go(key, opened)
         await asyncio.gather(*self._resolved.values(), *self._closing, return_exceptions=True)
 
     async def _once(
-        self, provider: str, spec: Model, stated: JsonObject, *, pinned: str | None, api_key: str | None
+        self, provider: str, spec: Member, stated: JsonObject, *, pinned: str | None, api_key: str | None
     ) -> Resolved:
         """A resolution that a hundred collections share. Only what cannot change is kept."""
         # Who has no right to ask must not share the answer to one who has.
@@ -151,6 +157,16 @@ class Embedders:
         # One collection that goes away must not take the others' resolution with it.
         return await asyncio.shield(task)
 
+    def _check_allowed(self, model: str) -> None:
+        """By the name that is declared, whatever repository a provider has it from. Raises Terminal ModelRefused."""
+        allowed = self._settings.allowed_models
+        if allowed and not any(fnmatchcase(model, pattern) for pattern in allowed):
+            raise Terminal(
+                Reason.MODEL_REFUSED,
+                f"the model {model} is none of those that this operator may use: name one that is, or start it with "
+                f"--allowed-model {model}",
+            )
+
     def _forget(self, key: str, done: asyncio.Task[Resolved]) -> None:
         failed = done.cancelled() or done.exception() is not None
         if failed or done.result().revision.startswith(FOLDER_REVISION):
@@ -159,8 +175,11 @@ class Embedders:
             # The next collection wants the commit that is newest then.
             asyncio.get_running_loop().call_later(RESOLVED_SECONDS, self._resolved.pop, key, None)
 
-    def _let_go(self, key: Key) -> None:
-        opened = self._open.pop(key)
+    def _let_go(self, key: Key, opened: _Open) -> None:
+        if self._open.get(key) is not opened:
+            # Closed already, while somebody was still in it.
+            return
+        del self._open[key]
         if opened.closing is not None:
             opened.closing.cancel()
         task = asyncio.ensure_future(opened.embedder.close())
@@ -168,7 +187,7 @@ class Embedders:
         task.add_done_callback(self._closing.discard)
 
 
-def _member(declared: api.Embedder) -> tuple[str, Model]:
+def _member(declared: api.Embedder) -> tuple[str, Member]:
     """The one member that is set, with its name in YAML."""
     for name, field in type(declared).model_fields.items():
         member = getattr(declared, name)

@@ -198,7 +198,7 @@ async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
 
 
 async def _write(store: LedgerStore, target: Target, ledger: Ledger, found: Diff, embed: Embed | None) -> Written:
-    """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up nothing else.
+    """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up deletions only.
 
     The others come in windows of their own, each told to the ledger just before it is written, and settled after: what
     an error or a kill leaves undone is the rest, and no text is embedded twice but those of the window under way.

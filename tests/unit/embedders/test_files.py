@@ -247,14 +247,6 @@ async def test_offline_asks_nobody_and_says_where_it_looked(hub, tmp_path):
     assert hub.requests == []
 
 
-async def test_a_model_that_is_not_allowed_is_not_asked_for(hub):
-    message = await refused(Terminal, Reason.MODEL_REFUSED, by=settings(allowed_models=("trusted/*",)))
-    assert "--allowed-model" in message
-    assert hub.requests == []
-    hub.put("trusted/model", FILES)
-    assert (await resolve(model="trusted/model", by=settings(allowed_models=("other/*", "trusted/*")))).size == 8
-
-
 async def test_a_plain_folder_comes_before_the_hub_and_its_files_are_its_revision(hub, tmp_path):
     hub.put(MODEL, FILES)
     folder = write(tmp_path / "models" / MODEL)

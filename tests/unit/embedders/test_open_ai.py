@@ -225,15 +225,6 @@ async def test_a_host_that_is_not_allowed_is_refused_even_for_a_well_known_model
     assert server.requests == []
 
 
-async def test_a_model_that_is_not_allowed_is_refused(server):
-    site = Site(server, OpenAI(EmbedderSettings(allowed_models=("text-*",))))
-
-    for coming in (site.resolve(), site.embed(["a"])):
-        assert (await refused(coming)).reason is Reason.MODEL_REFUSED
-    assert (await site.resolve("text-embedding-3-small")).size == 1536
-    assert server.requests == []
-
-
 async def test_a_port_that_cannot_be_is_told(site):
     spec = OpenAIEmbedder.model_validate({"model": "m", "baseURL": "http://a:99999/v1"})
 

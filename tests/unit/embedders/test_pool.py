@@ -13,7 +13,7 @@ from vectorops.api.embedder import Embedder
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved
 from vectorops.embedders.pool import Embedders
-from vectorops.errors import Transient
+from vectorops.errors import Terminal, Transient
 
 MINILM = {"sentenceTransformers": {"model": "sentence-transformers/all-MiniLM-L6-v2"}}
 
@@ -194,6 +194,51 @@ async def test_who_goes_away_does_not_take_the_resolution_of_the_others_along(hu
     assert (await second).revision == hub.newest
 
 
+# ---- the allow-list ----
+
+
+NAMED = [
+    {"sentenceTransformers": {"model": "BAAI/bge-m3"}},
+    {"fastEmbed": {"model": "BAAI/bge-m3"}},
+    {"openAI": {"model": "BAAI/bge-m3", "baseURL": "http://127.0.0.1:9/v1"}},
+]
+
+
+@pytest.mark.parametrize("member", NAMED)
+async def test_a_model_that_is_not_allowed_is_neither_asked_for_nor_opened(hub, member):
+    made = Embedders(EmbedderSettings(allowed_models=("trusted/*", "text-*")))
+    made._providers = dict.fromkeys(("sentenceTransformers", "fastEmbed", "openAI"), hub)
+
+    for coming in (made.resolve(Embedder.model_validate(member)), made.embed(locked("BAAI/bge-m3"), ["one"])):
+        with pytest.raises(Terminal, match="--allowed-model BAAI/bge-m3") as told:
+            await coming
+        assert told.value.reason is Reason.MODEL_REFUSED
+    assert hub.resolutions == []
+    assert hub.opened == []
+
+
+@in_virtual_time
+async def test_one_pattern_of_several_is_enough(hub):
+    made = Embedders(EmbedderSettings(allowed_models=("other/*", "trusted/*")))
+    made._providers = {"sentenceTransformers": hub}
+
+    resolved = await made.resolve(declared("trusted/model"))
+
+    assert (await made.embed(resolved, ["one"])).vectors
+    await made.close()
+
+
+async def test_a_model_is_allowed_by_the_name_that_is_declared_whatever_repository_it_comes_from(monkeypatch, tmp_path):
+    """fastembed has this one from another owner."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    made = Embedders(EmbedderSettings(allowed_models=("BAAI/*",), offline=True))
+
+    with pytest.raises(Terminal) as told:
+        await made.resolve(Embedder.model_validate({"fastEmbed": {"model": "BAAI/bge-small-en-v1.5"}}))
+
+    assert told.value.reason is Reason.MODEL_NOT_FOUND
+
+
 # ---- embedding ----
 
 
@@ -246,6 +291,18 @@ async def test_a_rotated_key_opens_the_server_anew(hub, embedders):
 
     assert len(hub.opened) == 2
     await embedders.close()
+
+
+@in_virtual_time
+async def test_a_call_that_ends_after_the_end_harms_nobody(hub, embedders):
+    late = asyncio.ensure_future(embedders.embed(locked(), ["one"]))
+    await asyncio.sleep(0.5)
+    await embedders.close()
+    await asyncio.gather(late, return_exceptions=True)
+
+    await asyncio.sleep(120)
+
+    assert [model.closed for model in hub.opened] == [True]
 
 
 @in_virtual_time
