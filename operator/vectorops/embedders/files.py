@@ -1,4 +1,8 @@
-"""The files of models: found in the model folder, in the hub's cache, or on the hub, in this order."""
+"""The files of models: found in the model folder, in the hub's cache, or on the hub, in this order.
+
+Made by `pool`. The providers whose models are files read the small ones here to resolve a schema; `worker` has the
+weights fetched when the first text comes.
+"""
 
 from __future__ import annotations
 

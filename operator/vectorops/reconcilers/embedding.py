@@ -1,4 +1,8 @@
-"""Embedders as reconcilers use them: which one each vector has, by the lock in the mark, and with which key."""
+"""Embedders as reconcilers use them: which one each vector has, by the lock in the mark, and with which key.
+
+The collection's reconciler asks `resolved`, the point set's embeds with `Embedding`; `vectorops plan` and `schema` ask
+the same.
+"""
 
 from __future__ import annotations
 

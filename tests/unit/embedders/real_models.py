@@ -1,6 +1,7 @@
 """Files as sentence-transformers writes them, made from the figures of real models in `real_models.yaml`.
 
-`table()` resolves them all and is what the documentation's table is made of.
+Also for other tests that need a model's small files. `table()` has a line for each model: what it resolves to, and from
+which file.
 """
 
 import json
