@@ -269,6 +269,28 @@ def crds(
         _fail(f"{error.filename}: {error.strerror}", WRONG_USAGE)
 
 
+@app.command()
+def orphan(
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", "-n", metavar="NAME", help="A namespace; repeat it for more.", show_default=False),
+    ] = None,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False,
+) -> None:
+    """Delete all resources from a cluster, and leave what they made in Qdrant as it is, whatever their deletionPolicy.
+
+    For moving away, and for removing the CRDs. Applied again, to an operator of the same installation, they find all of
+    it. Works with and without a running operator.
+
+    Exit code: 0 none is left, 1 some are, 2 wrong usage.
+    """
+    from vectorops.kube import orphan as orphaning
+
+    if bool(namespace) == all_namespaces:
+        raise typer.BadParameter("which ones? Either --namespace or --all-namespaces")
+    raise typer.Exit(orphaning.run(namespace or (), typer.echo))
+
+
 def _operator(settings: Settings) -> None:
     """Run the operator of a cluster (in a pod, or with the current kubeconfig)."""
     from vectorops.kube.app import run as run_operator
