@@ -9,6 +9,17 @@ from servers.kube import KubeServer
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
+def names(kube: KubeServer, team: Team, plural: str, selector: str) -> list[str]:
+    """`kubectl get PLURAL --field-selector SELECTOR`: the names of what is found."""
+    answer = httpx.get(
+        f"{kube.url}/apis/vectorops.dev/v1alpha1/namespaces/{team.namespace}/{plural}",
+        params={"fieldSelector": selector},
+        headers={"authorization": f"Bearer {kube.token}"},
+        verify=kube.tls,
+    )
+    return [item["metadata"]["name"] for item in answer.raise_for_status().json()["items"]]
+
+
 def row(kube: KubeServer, team: Team, plural: str, name: str) -> dict[str, str]:
     """`kubectl get PLURAL NAME`: the cells by column, without the age, which moves."""
     answer = httpx.get(
@@ -71,3 +82,15 @@ async def test_a_row_tells_the_story_of_a_connection(kube: KubeServer, team: Tea
         "URL": url,
         "Version": "1.16.3",
     }
+
+
+async def test_a_field_selector_finds_what_needs_a_resource(kube: KubeServer, team: Team) -> None:
+    one, other = unique("one"), unique("other")
+    await team.collection(one)
+    await team.collection(other)
+    await team.points("cats", one, [point(1, 1, 0, 0)])
+    await team.points("dogs", other, [point(1, 1, 0, 0)])
+
+    assert names(kube, team, "pointsets", f"spec.collectionRef.name={one}") == ["cats"]
+    assert {one, other} <= set(names(kube, team, "qdrantcollections", "spec.connectionRef.name=main"))
+    assert names(kube, team, "qdrantcollections", "spec.connectionRef.name=another") == []

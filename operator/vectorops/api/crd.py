@@ -82,6 +82,7 @@ def resource_schema(info: KindInfo) -> JsonObject:
 
 
 def _crd(info: KindInfo) -> JsonObject:
+    selectable = {"selectableFields": [{"jsonPath": path} for path in info.selectable]} if info.selectable else {}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -104,6 +105,7 @@ def _crd(info: KindInfo) -> JsonObject:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [_column(column) for column in info.columns],
+                    **selectable,
                     "schema": {"openAPIV3Schema": resource_schema(info)},
                 }
             ],

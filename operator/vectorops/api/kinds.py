@@ -40,6 +40,7 @@ class Named:
 class KindInfo:
     """One kind.
 
+    selectable: fields that `kubectl get --field-selector` takes (Kubernetes 1.31; older API servers leave them out).
     rules, update_rules: over the whole resource (`Named`); only what needs its name belongs here. The API server checks
     them at every write, of status and finalizers too, whatever was stored before: a rule tightened here would block
     deletion.
@@ -52,6 +53,7 @@ class KindInfo:
     spec: type[Model]
     status: type[Model]
     columns: tuple[Column, ...]
+    selectable: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     update_rules: tuple[UpdateRule, ...] = ()
 
@@ -101,6 +103,7 @@ KINDS: Final = (
             Column("Schema", ".status.schema.summary"),
             *_LAST,
         ),
+        selectable=(".spec.connectionRef.name",),
         rules=(
             Rule(
                 f"!has(self.spec.aliases) || !({_EFFECTIVE.format('self')} in self.spec.aliases)",
@@ -132,5 +135,6 @@ KINDS: Final = (
             Column("Synced", ".status.points.synced", type="integer"),
             *_LAST,
         ),
+        selectable=(".spec.collectionRef.name",),
     ),
 )
