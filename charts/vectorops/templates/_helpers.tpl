@@ -13,6 +13,14 @@
 {{- end }}
 {{- end }}
 
+{{- define "vectorops.metricsName" -}}
+{{- printf "%s-metrics" (include "vectorops.fullname" . | trunc 55 | trimSuffix "-") }}
+{{- end }}
+
+{{- define "vectorops.dashboardName" -}}
+{{- printf "%s-dashboard" (include "vectorops.fullname" . | trunc 53 | trimSuffix "-") }}
+{{- end }}
+
 {{/* Of objects without a namespace: two releases of one name may live in two namespaces. */}}
 {{- define "vectorops.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "vectorops.fullname" .) | trunc 63 | trimSuffix "-" }}
@@ -23,16 +31,26 @@ app.kubernetes.io/name: {{ include "vectorops.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "vectorops.labels" -}}
+{{/* The labels that no value may change. */}}
+{{- define "vectorops.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "vectorops.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: operator
 app.kubernetes.io/part-of: vectorops
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "vectorops.labels" -}}
+{{ include "vectorops.ownLabels" . }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Labels of an object that has some of its own, which win: (list . $labels). */}}
+{{- define "vectorops.labelsWith" -}}
+{{ merge dict (index . 1) (include "vectorops.labels" (index . 0) | fromYaml) | toYaml }}
 {{- end }}
 
 {{- define "vectorops.serviceAccountName" -}}
