@@ -54,6 +54,7 @@ check-generated: $(DEV)/.installed ## Check that crds/ and the API reference are
 	@diff -ru crds build/crds && diff -ru charts/vectorops/files/crds build/crds || \
 		{ echo "crds/ or the chart's copy is out of date: run 'make crds'" >&2; exit 1; }
 	$(DEV)/bin/python docs/generate_reference.py --check
+	$(DEV)/bin/python docs/generate_chart_readme.py --check
 
 # ---- make ----
 
@@ -68,8 +69,9 @@ crds: $(DEV)/.installed ## Generate crds/, and the chart's copy, from the models
 	$(DEV)/bin/vectorops crds --output-dir charts/vectorops/files/crds
 
 .PHONY: docs
-docs: $(DEV)/.installed ## Generate the API reference from the models
+docs: $(DEV)/.installed ## Generate the API reference from the models, the chart's README from its values
 	$(DEV)/bin/python docs/generate_reference.py
+	$(DEV)/bin/python docs/generate_chart_readme.py
 
 .PHONY: servers
 servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm)
