@@ -25,6 +25,7 @@ API_VERSIONS: Final = {
     "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
     "ConfigMap": "v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
+    "Deployment": "apps/v1",
     "Event": "v1",
     "Namespace": "v1",
     "Secret": "v1",
@@ -61,15 +62,19 @@ class KubeApi:
     ) -> None:
         await self._client.aclose()
 
-    async def apply(self, obj: Object, *, field_manager: str = "tests") -> Object:
-        """Server-side apply, as `kubectl apply --server-side --force-conflicts`; unknown fields are refused."""
+    async def apply(self, obj: Object, *, field_manager: str = "tests", dry_run: bool = False) -> Object:
+        """Server-side apply, as `kubectl apply --server-side --force-conflicts`; unknown fields are refused.
+
+        dry_run: all is checked, nothing is stored.
+        """
         path = await self._path(
             obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"]
         )
         return await self._call(
             "PATCH",
             path,
-            params={"fieldManager": field_manager, "force": "true", "fieldValidation": "Strict"},
+            params={"fieldManager": field_manager, "force": "true", "fieldValidation": "Strict"}
+            | ({"dryRun": "All"} if dry_run else {}),
             body=obj,
             content_type="application/apply-patch+yaml",
         )
