@@ -24,7 +24,7 @@ is refused like one that contradicts another.
 {{- end }}
 {{- end }}
 {{- range $where, $labels := dict "commonLabels" $values.commonLabels "podLabels" $values.podLabels }}
-{{- range $name := keys $labels }}
+{{- range $name := keys (default dict $labels) }}
 {{- if hasKey (include "vectorops.ownLabels" $ | fromYaml) $name }}
 {{- fail (printf "%s: %s is set by the chart; other objects are found by it" $where $name) }}
 {{- end }}

@@ -50,7 +50,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Labels of an object that has some of its own, which win: (list . $labels). */}}
 {{- define "vectorops.labelsWith" -}}
-{{ merge dict (index . 1) (include "vectorops.labels" (index . 0) | fromYaml) | toYaml }}
+{{ merge dict (default dict (index . 1)) (include "vectorops.labels" (index . 0) | fromYaml) | toYaml }}
 {{- end }}
 
 {{- define "vectorops.serviceAccountName" -}}
