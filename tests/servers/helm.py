@@ -25,9 +25,11 @@ class HelmError(Exception):
     """Helm refused; the message is what it said."""
 
 
-def render(values: Values | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> list[Object]:
-    """All objects that the chart makes of these values, hooks included."""
-    text = _helm(["template", release, str(CHART), "--namespace", namespace], values or {}, {})
+def render(
+    values: Values | None = None, *flags: str, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[Object]:
+    """All objects that the chart makes of these values, hooks included. flags: more of `helm template`."""
+    text = _helm(["template", release, str(CHART), "--namespace", namespace, *flags], values or {}, {})
     return [found for found in yaml.safe_load_all(text) if found is not None]
 
 
