@@ -83,9 +83,11 @@ LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 .PHONY: lock
 lock: $(DEV)/.installed ## Resolve requirements/*.txt anew (UPGRADE=1: to the newest versions)
-	$(LOCK) requirements/uv.in --output-file requirements/uv.txt
-	$(LOCK) pyproject.toml requirements/build.in --all-extras --output-file requirements/dev.txt
-	$(LOCK) pyproject.toml requirements/build.in --constraint requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --all-extras --output-file requirements/dev.txt
+	$(LOCK) --constraint requirements/dev.txt requirements/build.in --output-file requirements/build.txt
+	$(LOCK) --constraint requirements/dev.txt pyproject.toml --output-file requirements/run.txt
+	for extra in fastembed sentence-transformers; do $(LOCK) --constraint requirements/dev.txt \
+		pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit; done
 
 .PHONY: clean
 clean: ## Remove what the chores made here (not the cache of server programs)
@@ -96,10 +98,10 @@ clean: ## Remove what the chores made here (not the cache of server programs)
 # A fresh machine needs nothing but Python: pip brings uv, which links gigabytes of torch from its cache in seconds.
 $(DEV)/.installed: requirements/dev.txt
 $(RUN)/.installed: requirements/run.txt
-%/.installed: pyproject.toml
+%/.installed: pyproject.toml requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
-	$*/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes -r $(filter requirements/%,$^)
+	$*/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes -r $(filter-out requirements/build.txt,$(filter requirements/%,$^))
 	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
