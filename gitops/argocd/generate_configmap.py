@@ -1,0 +1,53 @@
+"""Writes argocd-cm.yaml, which is what people paste, from the Lua files, which are what is tested and sent upstream.
+
+`make docs` runs it; `--check` only compares.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CUSTOMIZATIONS = HERE / "resource_customizations"
+CONFIG_MAP = HERE / "argocd-cm.yaml"
+
+HEAD = """\
+# Made by generate_configmap.py from resource_customizations: edit those.
+# Health checks and actions of VectorOps' kinds. Add the data to your ConfigMap argocd-cm:
+#   kubectl patch configmap argocd-cm --namespace argocd --patch-file argocd-cm.yaml
+# or, if Helm installs your Argo CD, put it into its value configs.cm.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: argocd-cm
+  namespace: argocd
+data:
+"""
+
+
+def config_map() -> str:
+    """The whole file."""
+    return HEAD + "".join(_of(folder) for folder in sorted(CUSTOMIZATIONS.glob("*/*")))
+
+
+def _of(folder: Path) -> str:
+    kind = f"{folder.parent.name}_{folder.name}"
+    actions = folder / "actions"
+    definitions = "".join(
+        f"- name: {action.parent.name}\n  action.lua: |\n{_indented(action.read_text(), 4)}"
+        for action in sorted(actions.glob("*/action.lua"))
+    )
+    discovery = _indented((actions / "discovery.lua").read_text(), 2)
+    health = _indented((folder / "health.lua").read_text(), 4)
+    offered = _indented(f"discovery.lua: |\n{discovery}definitions:\n{definitions}", 4)
+    return f"  resource.customizations.health.{kind}: |\n{health}  resource.customizations.actions.{kind}: |\n{offered}"
+
+
+def _indented(text: str, by: int) -> str:
+    return "".join(f"{' ' * by}{line}" if line.strip() else line for line in text.splitlines(keepends=True))
+
+
+if __name__ == "__main__":
+    if "--check" not in sys.argv:
+        CONFIG_MAP.write_text(config_map())
+    elif CONFIG_MAP.read_text() != config_map():
+        sys.exit(f"{CONFIG_MAP.name} is out of date: run 'make docs'")

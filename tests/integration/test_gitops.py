@@ -1,0 +1,250 @@
+"""What Argo CD and Flux make of our resources: their own code judges what the real operator wrote.
+
+The test data of the health checks (gitops/argocd/resource_customizations) is recorded here: `make statuses` writes it
+anew, with the verdicts and their table in docs/gitops.md; without that, a difference fails.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from integration.conftest import StartOperator, StartProxy, StartQdrant
+from integration.situations import Stage, kebab, record
+from integration.team import Team, plan_hash, unique
+from integration.world import Stored, point
+from servers.kube import KubeServer
+from servers.kubeapi import KubeApi, Object, condition, is_ready
+from servers.programs import gitops_programs
+from vectorops.api.reasons import Reason
+
+ROOT: Final = Path(__file__).parents[2]
+ARGO: Final = ROOT / "gitops" / "argocd"
+KINDS: Final = ARGO / "resource_customizations" / "vectorops.dev"
+PAGE: Final = ROOT / "docs" / "gitops.md"
+RECORDING: Final = os.environ.get("VECTOROPS_RECORD") == "1"
+
+ARGO_ANSWERS_FLUX: Final = {
+    "Healthy": {"Current"},
+    "Degraded": {"Failed"},
+    "Progressing": {"InProgress", "Terminating"},
+    # kstatus knows no rest: what was Ready before stays Current.
+    "Suspended": {"Current", "InProgress"},
+}
+
+
+def ask(**request: Any) -> Any:
+    """What Argo CD with our argocd-cm, and Flux, answer; see tests/gitops/main.go."""
+    settings = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text())["data"]
+    asked = json.dumps({"configMap": settings, **request})
+    judge = gitops_programs().judge
+    done = subprocess.run([str(judge)], input=asked, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def recorded() -> dict[Path, Object]:
+    """The test data of the health checks, by file."""
+    return {file: yaml.safe_load(file.read_text()) for file in sorted(KINDS.glob("*/testdata/*.yaml"))}
+
+
+def as_yaml(obj: Object) -> str:
+    return str(yaml.safe_dump(obj, sort_keys=False, width=140))
+
+
+# ---- the statuses ----
+
+
+@pytest.mark.timeout(300)
+async def test_the_recorded_statuses_are_those_that_the_operator_writes(
+    api: KubeApi,
+    kube: KubeServer,
+    namespace: str,
+    start_qdrant: StartQdrant,
+    start_operator: StartOperator,
+    start_proxy: StartProxy,
+    tmp_path: Path,
+) -> None:
+    stage = Stage(api, kube, namespace, start_qdrant, start_operator, start_proxy, tmp_path)
+    found = {KINDS / kind / "testdata" / f"{name}.yaml": obj for (kind, name), obj in (await record(stage)).items()}
+    if RECORDING:
+        for stale in recorded().keys() - found.keys():
+            stale.unlink()
+        for file, obj in found.items():
+            file.write_text(as_yaml(obj))
+
+    assert recorded() == dict(sorted(found.items())), "run `make statuses`, and look at what changed"
+
+
+def test_there_is_a_status_of_every_reason() -> None:
+    assert {kebab(reason) for reason in Reason} <= {file.stem for file in recorded()}
+
+
+# ---- health ----
+
+
+def verdicts() -> dict[Path, Any]:
+    """What each of the two says about each recorded object."""
+    objects = recorded()
+    return dict(zip(objects, ask(judge=list(objects.values()))["judged"], strict=True))
+
+
+def test_argo_cd_says_of_each_status_what_the_health_tests_expect() -> None:
+    """The files have the form of Argo CD's repository, whose own test reads them there."""
+    told = verdicts()
+    for kind in KINDS.iterdir():
+        tests = [
+            {"healthStatus": verdict["argo"], "inputPath": str(file.relative_to(kind))}
+            for file, verdict in told.items()
+            if file.is_relative_to(kind) and "deletionTimestamp" not in recorded()[file]["metadata"]
+        ]
+        expected = kind / "health_test.yaml"
+        if RECORDING:
+            expected.write_text(as_yaml({"tests": tests}))
+        assert yaml.safe_load(expected.read_text())["tests"] == tests
+
+
+def test_argo_cd_and_flux_agree_about_every_status() -> None:
+    disagreed = {
+        file.name: (verdict["argo"]["status"], verdict["kstatus"]["Status"])
+        for file, verdict in verdicts().items()
+        if verdict["kstatus"]["Status"] not in ARGO_ANSWERS_FLUX[verdict["argo"]["status"]]
+    }
+
+    assert disagreed == {}
+
+
+def test_whoever_waits_or_fails_learns_why_from_the_health_message() -> None:
+    """But in a deletion: that message is Argo CD's own."""
+    for file, verdict in verdicts().items():
+        obj, argo = recorded()[file], verdict["argo"]
+        ready = condition(obj, "Ready")
+        if "deletionTimestamp" in obj["metadata"]:
+            assert argo["message"] == "Pending deletion"
+        elif file.stem in {"new", "changed"}:
+            assert argo["message"] == "Waiting for the operator to look at this generation"
+        elif argo["status"] in {"Degraded", "Progressing"}:
+            assert argo["message"] == f"{ready['reason']}: {ready['message']}"
+        elif file.stem == "drifted":
+            assert argo["message"] == f"Drifted: {condition(obj, 'Drifted')['message']}"
+        else:
+            assert argo["message"] == ready["message"]
+
+
+def test_the_page_shows_the_verdict_of_each_reason() -> None:
+    told: dict[tuple[str, str], list[str]] = {}
+    for file, verdict in verdicts().items():
+        told.setdefault((verdict["argo"]["status"], verdict["kstatus"]["Status"]), []).append(_shown(file))
+    rows = [f"| {argo} | {flux} | {', '.join(sorted(set(names)))} |" for (argo, flux), names in sorted(told.items())]
+    table = "\n".join(["| Argo CD | kstatus | in these situations |", "|---|---|---|", *rows])
+    text = PAGE.read_text()
+    pattern = re.compile(r"(?<=<!-- verdicts -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+    if RECORDING:
+        PAGE.write_text(pattern.sub(lambda _: table, text))
+        text = PAGE.read_text()
+
+    (shown,) = pattern.findall(text)
+    assert shown == table
+
+
+def _shown(file: Path) -> str:
+    """The reason that a file is named after; else what it shows."""
+    reasons = {kebab(reason): reason.value for reason in Reason}
+    others = {"new": "not looked at yet", "changed": "changed since"}
+    return reasons.get(file.stem) or others[file.stem]
+
+
+def test_the_same_health_check_serves_all_kinds() -> None:
+    assert len({(kind / "health.lua").read_text() for kind in KINDS.iterdir()}) == 1
+
+
+# ---- actions ----
+
+
+def offered(obj: Object) -> set[str]:
+    """The actions that Argo CD lets a person choose."""
+    (told,) = ask(judge=[obj])["judged"]
+    return {action["name"] for action in told["actions"] if not action.get("disabled")}
+
+
+async def act(api: KubeApi, obj: Object, action: str) -> Object:
+    """Does what a click on an action does: the script changes the object, Argo CD sends the difference."""
+    (changed,) = ask(act=[{"object": obj, "action": action}])["acted"]
+    metadata = obj["metadata"]
+    return await api.patch(obj["kind"], metadata["namespace"], metadata["name"], merge_patch(obj, changed))
+
+
+def merge_patch(before: Any, after: Any) -> Any:
+    """The JSON merge patch between two values."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    changed = {key: merge_patch(before.get(key), value) for key, value in after.items() if before.get(key) != value}
+    return changed | dict.fromkeys(before.keys() - after.keys())
+
+
+async def test_a_held_back_plan_is_approved_by_an_action(api: KubeApi, team: Team) -> None:
+    name = unique("held")
+    fine = await team.collection(name)
+    held = await team.collection(name, vector={"size": 4}, until="PlanHeldBack")
+
+    assert "approve-plan" not in offered(fine)
+    assert "approve-plan" in offered(held)
+    approved = await act(api, held, "approve-plan")
+
+    assert approved["metadata"]["annotations"]["vectorops.dev/approve-plan"] == plan_hash(held)
+    assert is_ready(await team.wait("QdrantCollection", name, is_ready))
+
+
+async def test_a_resource_rests_and_goes_on_by_actions(api: KubeApi, team: Team, stored: Stored) -> None:
+    name = unique("resting")
+    await team.collection(name)
+    running = await team.points(name, name, [point(1, 1, 0, 0)])
+    assert offered(running) == {"reconcile", "suspend"}
+
+    await act(api, running, "suspend")
+    suspended = await team.wait("PointSet", name, "Suspended")
+    assert offered(suspended) == {"resume"}
+    await stored.client.delete(name, [1], wait=True)
+
+    await act(api, suspended, "resume")
+    resumed = await team.wait("PointSet", name, "Succeeded")
+    assert "suspend" not in resumed["spec"]
+    assert list(await stored.points(name)) == [1]
+
+
+async def test_an_action_has_the_operator_look_now(api: KubeApi, team: Team) -> None:
+    name = unique("looked-at")
+    before = await team.collection(name)
+
+    asked = await act(api, before, "reconcile")
+
+    token = asked["metadata"]["annotations"]["vectorops.dev/reconcile"]
+    await team.wait("QdrantCollection", name, lambda obj: obj["status"].get("lastHandledReconcileAt") == token)
+
+
+def test_the_action_tests_are_those_of_the_scripts() -> None:
+    """The files have the form of Argo CD's repository; a token that is a time is written as its zero."""
+    for kind in KINDS.iterdir():
+        folder = kind / "actions"
+        tests = yaml.safe_load((folder / "action_test.yaml").read_text())
+        for test in tests["actionTests"]:
+            before = yaml.safe_load((folder / test["inputPath"]).read_text())
+            (after,) = ask(act=[{"object": before, "action": test["action"]}])["acted"]
+            token = after["metadata"].get("annotations", {}).get("vectorops.dev/reconcile")
+            if token is not None:
+                assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", token)
+                after["metadata"]["annotations"]["vectorops.dev/reconcile"] = "0001-01-01T00:00:00Z"
+            assert after == yaml.safe_load((folder / test["expectedOutputPath"]).read_text())
+        for test in tests["discoveryTests"]:
+            obj = yaml.safe_load((folder / test["inputPath"]).read_text())
+            (told,) = ask(judge=[obj])["judged"]
+            found = {action["name"]: bool(action.get("disabled")) for action in told["actions"]}
+            assert found == {each["name"]: each["disabled"] for each in test["result"]}
+        assert {test["action"] for test in tests["actionTests"]} == {
+            each.parent.name for each in folder.glob("*/*.lua")
+        }
