@@ -62,10 +62,12 @@ class KubeApi:
     ) -> None:
         await self._client.aclose()
 
-    async def apply(self, obj: Object, *, field_manager: str = "tests", dry_run: bool = False) -> Object:
+    async def apply(
+        self, obj: Object, *, field_manager: str = "tests", dry_run: bool = False, force: bool = True
+    ) -> Object:
         """Server-side apply, as `kubectl apply --server-side --force-conflicts`; unknown fields are refused.
 
-        dry_run: all is checked, nothing is stored.
+        dry_run: all is checked, nothing is stored. force: else ApiError 409 if another manager has one of the fields.
         """
         path = await self._path(
             obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], obj["apiVersion"]
@@ -73,7 +75,7 @@ class KubeApi:
         return await self._call(
             "PATCH",
             path,
-            params={"fieldManager": field_manager, "force": "true", "fieldValidation": "Strict"}
+            params={"fieldManager": field_manager, "force": str(force).lower(), "fieldValidation": "Strict"}
             | ({"dryRun": "All"} if dry_run else {}),
             body=obj,
             content_type="application/apply-patch+yaml",
