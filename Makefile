@@ -80,7 +80,7 @@ statuses: $(DEV)/.installed servers ## Record anew what the operator writes in e
 	VECTOROPS_RECORD=1 $(DEV)/bin/pytest tests/integration/test_gitops.py -k "recorded or expect or page"
 
 .PHONY: servers
-servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, Argo CD's and Flux's judgment)
+servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, promtool, Argo CD's and Flux's judgment)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
 # --no-emit-*: the files must name versions and hashes, never where they were downloaded from.

@@ -1,5 +1,5 @@
-"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, helm, and the
-parts of Argo CD and Flux that judge a resource.
+"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, helm, promtool, and
+the parts of Argo CD and Flux that judge a resource.
 
 `make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and
 find them in the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and
@@ -26,6 +26,7 @@ KUBE_MODULE: Final = Path(__file__).parents[1] / "kube"
 KUBERNETES_VERSION: Final = "1.34.4"  # as in tests/kube/go.mod; only for the server to tell
 HELM_MODULE: Final = Path(__file__).parents[1] / "helm"
 HELM_VERSION: Final = "3.19.5"  # as in tests/helm/go.mod
+PROMTOOL_MODULE: Final = Path(__file__).parents[1] / "promtool"
 GITOPS_MODULE: Final = Path(__file__).parents[1] / "gitops"
 # Where in a Go module the CRDs lie: whose kinds examples/gitops declares.
 GITOPS_CRDS: Final = {
@@ -82,6 +83,15 @@ def helm_program() -> Path:
     return _made_once(f"helm-{_platform()}-{key}", _build_helm) / "helm"
 
 
+def promtool_program() -> Path:
+    """Prometheus' tool for rules: the file PROMTOOL, else built once from tests/promtool."""
+    if program := os.environ.get("PROMTOOL"):
+        return Path(program)
+    inputs = b"".join((PROMTOOL_MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
+    key = hashlib.sha256(inputs).hexdigest()[:16]
+    return _made_once(f"promtool-{_platform()}-{key}", _build_promtool) / "promtool"
+
+
 def gitops_programs() -> GitopsPrograms:
     """The folder GITOPS_PROGRAMS, with `judge` and `crds`, else made once from tests/gitops."""
     if given := os.environ.get("GITOPS_PROGRAMS"):
@@ -118,6 +128,14 @@ def _build_helm(folder: Path) -> None:
     _say("compiling helm, once (a minute or two)")
     package = "helm.sh/helm/v3/cmd/helm"
     _go_build(HELM_MODULE, package, folder / "helm", linker_flags=_helm_flags(), instead="set HELM to a helm 3")
+
+
+def _build_promtool(folder: Path) -> None:
+    _say("compiling promtool, once (minutes)")
+    package = "github.com/prometheus/prometheus/cmd/promtool"
+    _go_build(
+        PROMTOOL_MODULE, package, folder / "promtool", linker_flags="-s -w", instead="set PROMTOOL to a promtool 3"
+    )
 
 
 def _build_gitops(folder: Path) -> None:
@@ -222,4 +240,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    print(*kube_programs(), qdrant_program(), helm_program(), *gitops_programs(), sep="\n")
+    print(*kube_programs(), qdrant_program(), helm_program(), promtool_program(), *gitops_programs(), sep="\n")

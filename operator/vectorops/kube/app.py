@@ -84,14 +84,15 @@ class Operator:
         self._settings = settings
         self._client = client
         cluster = KubeCluster(Calls(client), instance=os.environ.get("POD_NAME") or socket.gethostname())
-        databases = Databases(partial(connect, observe=metrics.observe_qdrant))
+        databases = Databases(partial(connect, observer=metrics.QDRANT))
         self._embedders = Embedders(settings.embedders)
         context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint
         )
         self._listing = Listing(cluster, self._controller, settings.namespaces, settings.resync_seconds)
-        self._endpoints = Endpoints(self._vitals)
+        self._endpoints = Endpoints(self._vitals, self._controller.measure)
+        metrics.RESYNC_INTERVAL_SECONDS.set(settings.resync_seconds)
         self._relisting: asyncio.Task[None] | None = None
         self._stopped = False
 

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 from kubernetes.aio.client import ApiClient
 
+from vectorops import metrics
 from vectorops.api.meta import API_VERSION, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
@@ -76,7 +77,9 @@ class Calls:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # A timeout has no words of its own.
             words = str(error) or type(error).__name__
+            metrics.KUBERNETES_REQUESTS.labels(method, type(error).__name__).inc()
             raise Transient(Reason.KUBERNETES_API, f"no answer of the Kubernetes API server: {words}") from error
+        metrics.KUBERNETES_REQUESTS.labels(method, str(answer.status)).inc()
         if not 200 <= answer.status < 300:
             raise _refused(answer.status, content, answer.headers.get("Retry-After"))
         try:

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from vectorops import metrics
-from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.meta import Ref, Resource
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.calls import PLURALS
 from vectorops.kube.changes import Mark, lane_for
+from vectorops.kube.tally import Tally
 from vectorops.queue import Lane, Result, Snapshot, WorkQueue
-from vectorops.reconcilers import status
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver, Verdict
 from vectorops.reconcilers.references import References
@@ -58,6 +57,8 @@ class Controller:
         self._references.update(resource)
         if resource.kind == KINDS[0]:
             self._endpoints[ref] = endpoint(str(resource.spec.get("url")))
+        if lane is Lane.CHANGE:
+            metrics.CHANGES.labels(ref.kind).inc()
         self._queue.add(ref, lane)
 
     def gone(self, ref: Ref) -> None:
@@ -85,6 +86,16 @@ class Controller:
         """The queue, for metrics and health."""
         return self._queue.snapshot()
 
+    def measure(self) -> None:
+        """Sets the gauges that are computed only when Prometheus asks."""
+        now = self.snapshot()
+        for lane in Lane:
+            metrics.QUEUE_DEPTH.labels(lane.name.lower()).set(now.depth[lane])
+            metrics.QUEUE_OLDEST_SECONDS.labels(lane.name.lower()).set(now.oldest_seconds[lane])
+        metrics.QUEUE_RUNNING.set(now.running)
+        metrics.QUEUE_LONGEST_RUN_SECONDS.set(now.longest_run_seconds)
+        self._tally.measure()
+
     async def stop(self, *, drain_seconds: float) -> None:
         """Lets what runs come to its end, for so long, and closes all databases."""
         await self._queue.drain(drain_seconds)
@@ -105,8 +116,10 @@ class Controller:
             logger.warning("could not read or write the resource: %s", error.message, extra=words)
             return Result(backoff=True, requeue_after=error.retry_after if isinstance(error, Transient) else None)
         finally:
+            seconds = time.perf_counter() - begin
             metrics.RECONCILE.labels(ref.kind, result).inc()
-            metrics.RECONCILE_SECONDS.labels(ref.kind).observe(time.perf_counter() - begin)
+            metrics.RECONCILE_SECONDS.labels(ref.kind).observe(seconds)
+            logger.debug("looked", extra={"resource": str(ref), "result": result, "seconds": round(seconds, 3)})
         self._take_in(ref, verdict)
         return Result(verdict.requeue_after, verdict.backoff, verdict.longest_backoff)
 
@@ -114,9 +127,10 @@ class Controller:
         if verdict.error is not None and not isinstance(verdict.error, Waiting):
             metrics.RECONCILE_ERRORS.labels(ref.kind, verdict.error.reason.value).inc()
         if verdict.status is None:
-            self._tally.remove(ref)
+            if self._tally.remove(ref):
+                logger.info("gone", extra={"resource": str(ref)})
         else:
-            self._tally.put(ref, verdict.status)
+            self._tally.put(ref, verdict.status, success=verdict.error is None)
         if verdict.told:
             self._wake(self._references.woken_by(ref, gone=verdict.status is None), by=ref)
 
@@ -144,32 +158,6 @@ class Controller:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-class Tally:
-    """How many resources are in which state, for the gauge `vectorops_resources`."""
-
-    def __init__(self) -> None:
-        self._states: dict[Ref, tuple[str, str, str]] = {}
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-
-    def put(self, ref: Ref, now: JsonObject) -> None:
-        """The status of a resource is now so."""
-        self.remove(ref)
-        ready, reason = status.ready_reason(now)
-        state = (ref.kind, str(ready), str(reason))
-        self._states[ref] = state
-        self._count(state, 1)
-
-    def remove(self, ref: Ref) -> None:
-        """The resource is gone."""
-        state = self._states.pop(ref, None)
-        if state is not None:
-            self._count(state, -1)
-
-    def _count(self, state: tuple[str, str, str], change: int) -> None:
-        self._counts[state] += change
-        metrics.RESOURCES.labels(*state).set(self._counts[state])
 
 
 def _refers_upward(one: Ref, other: Ref) -> bool:

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from vectorops import metrics
-from vectorops.queue import Lane, Snapshot
+from vectorops.queue import Snapshot
 
 STUCK_SECONDS: Final = 1800.0
 """No run takes so long: each request of a run has its timeout, and long syncs give way."""
@@ -49,10 +49,13 @@ def complaints(vitals: Vitals, *, now: float) -> list[str]:
 
 
 class Endpoints:
-    """The HTTP server. vitals: read at each question. ready: set by `app` between the first LIST and the end."""
+    """The HTTP server. vitals: read at each question. measure: sets the gauges that a scrape is to find. ready: set by
+    `app` between the first LIST and the end.
+    """
 
-    def __init__(self, vitals: Callable[[], Vitals]) -> None:
+    def __init__(self, vitals: Callable[[], Vitals], measure: Callable[[], None]) -> None:
         self._vitals = vitals
+        self._measure = measure
         self._runners: list[web.AppRunner] = []
         self.ready = False
 
@@ -88,10 +91,5 @@ class Endpoints:
         )
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        queue = self._vitals().queue
-        for lane in Lane:
-            metrics.QUEUE_DEPTH.labels(lane.name.lower()).set(queue.depth[lane])
-            metrics.QUEUE_OLDEST_SECONDS.labels(lane.name.lower()).set(queue.oldest_seconds[lane])
-        metrics.QUEUE_RUNNING.set(queue.running)
-        metrics.QUEUE_LONGEST_RUN_SECONDS.set(queue.longest_run_seconds)
+        self._measure()
         return web.Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

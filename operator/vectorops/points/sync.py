@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
+from vectorops import metrics
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
@@ -246,12 +247,20 @@ async def _delete(
     still_there = await store.database.points(collection, mine)
     entries |= {id: tombstones[id] for id in still_there}
     await store.settle(ledger, entries, slot.sequence)
-    return len(mine)
+    deleted = len(mine) - len(still_there)
+    metrics.POINT_OUTCOMES.labels("deleted").inc(deleted)
+    return deleted
 
 
 async def _told(store: LedgerStore, view: View, synced: Synced) -> Synced:
-    """Adds whose points the conflicting ones are."""
+    """The pass is at its end: counts, and adds whose points the conflicting ones are."""
     conflicts = view.diff.conflicts
+    for outcome, count in (
+        ("unchanged", synced.unchanged),
+        ("failed", len(synced.failures)),
+        ("conflicting", len(conflicts)),
+    ):
+        metrics.POINT_OUTCOMES.labels(outcome).inc(count)
     if not conflicts:
         return replace(synced, rebuilt=view.ours.rebuilt)
     held = await owners(store.database, store.ledger_collection, store.key.collection, store.key.incarnation)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from vectorops import metrics
 from vectorops.errors import Rejected
 from vectorops.points.declared import Declared, Failure
 from vectorops.points.diff import Change, blurred, entry_of, is_as_declared
@@ -49,7 +50,10 @@ async def write(
             entries[id] = blurred(ledger.entries[id], targets[id])
         else:
             del entries[id]
-    return Written(await store.settle(ledger, entries, slot.sequence), tuple(rejected), tuple(stolen))
+    settled = await store.settle(ledger, entries, slot.sequence)
+    sent = len(inserts) + sum(bool(c.vectors or c.gone or _is_needed(c.payload)) for c in changes)
+    metrics.POINT_OUTCOMES.labels("written").inc(sent - len(rejected) - len(stolen))
+    return Written(settled, tuple(rejected), tuple(stolen))
 
 
 def _texts(points: Sequence[Declared]) -> Mapping[str, frozenset[PointId]]:

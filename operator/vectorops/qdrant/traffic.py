@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 
-Observe = Callable[[str, str, float], None]
-"""Called for each request with: operation, code (HTTP status, gRPC code, or the class of the error), seconds."""
+
+class Observer(Protocol):
+    """Who counts requests by server: `metrics.QDRANT`. server: host:port, for gRPC too that of the REST API."""
+
+    def opened(self, server: str) -> None: ...
+
+    def ended(self, server: str, operation: str, code: str, seconds: float) -> None:
+        """code: HTTP status, gRPC code, or the class of the error."""
+
+    def closed(self, server: str) -> None: ...
 
 
 class Request:
@@ -27,8 +36,10 @@ class Request:
 class Traffic:
     """Those of one server."""
 
-    def __init__(self, observe: Observe | None = None) -> None:
-        self._observe = observe
+    def __init__(self, server: str, observer: Observer | None = None) -> None:
+        self._server = server
+        self._observer = observer
+        self._used = False
         self._closing = False
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -39,6 +50,10 @@ class Traffic:
         """Around each request. Raises Transient once the door is being closed."""
         if self._closing:
             raise Transient(Reason.UNREACHABLE, "the connection was opened anew meanwhile")
+        if self._observer is not None and not self._used:
+            # At the first request: a door that could not be made whole is closed by nobody.
+            self._used = True
+            self._observer.opened(self._server)
         request = Request()
         self._under_way += 1
         self._idle.clear()
@@ -49,10 +64,13 @@ class Traffic:
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
-            if self._observe is not None:
-                self._observe(operation, request.code, time.perf_counter() - started)
+            if self._observer is not None:
+                self._observer.ended(self._server, operation, request.code, time.perf_counter() - started)
 
     async def close(self) -> None:
         """Lets no more in, and returns when the last one has ended: each has a time limit of its own."""
         self._closing = True
         await self._idle.wait()
+        if self._observer is not None and self._used:
+            self._used = False
+            self._observer.closed(self._server)

@@ -83,8 +83,11 @@ class PointSetReconciler:
 
         store = ledger_store(context, access, resource, name, incarnation)
         synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embed)
-        logger.debug(
-            "points synced", extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted}
+        # Of a pass that changed nothing nobody wants to read each ten minutes.
+        logger.log(
+            logging.INFO if synced.written or synced.deleted else logging.DEBUG,
+            "points synced",
+            extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted},
         )
         # Whoever holds a contested id may give it up, and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None

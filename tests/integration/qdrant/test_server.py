@@ -248,9 +248,9 @@ class TestAnswers:
         assert await open_database(qdrant).points("closing", [1])
 
     async def test_every_request_is_observed(self, qdrant):
-        seen: list[tuple[str, str]] = []
+        seen = Seen()
         spec = QdrantConnectionSpec(url=qdrant.url, grpc_port=qdrant.grpc_port)
-        database = connect(spec, Credentials(), observe=lambda operation, code, _: seen.append((operation, code)))
+        database = connect(spec, Credentials(), observer=seen)
 
         await database.check()
         await database.create_collection("observed", COLLECTION)
@@ -260,7 +260,9 @@ class TestAnswers:
         assert await database.collection("nowhere") is None
         await database.close()
 
-        assert seen == [
+        assert seen.servers == {qdrant.url.removeprefix("http://")}
+        assert seen.requests == [
+            ("opened", ""),
             ("greeting", "200"),
             ("cluster", "200"),
             ("grpc_check", "OK"),
@@ -268,7 +270,27 @@ class TestAnswers:
             ("upsert", "OK"),
             ("upsert", "NOT_FOUND"),
             ("get_collection", "404"),
+            ("closed", ""),
         ]
+
+
+class Seen:
+    """See `traffic.Observer`."""
+
+    def __init__(self) -> None:
+        self.servers: set[str] = set()
+        self.requests: list[tuple[str, str]] = []
+
+    def opened(self, server: str) -> None:
+        self.ended(server, "opened", "", 0.0)
+
+    def ended(self, server: str, operation: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.servers.add(server)
+        self.requests.append((operation, code))
+
+    def closed(self, server: str) -> None:
+        self.ended(server, "closed", "", 0.0)
 
 
 class TestKeys:

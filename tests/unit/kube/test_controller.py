@@ -211,9 +211,9 @@ async def test_when_the_api_server_does_not_answer_the_key_is_tried_again_later(
 async def test_the_gauge_of_resources_follows_them(controller, world):
     def counted(ready: str, reason: str) -> float:
         labels = {"kind": "PointSet", "ready": ready, "reason": reason}
+        controller.measure()
         return metrics.REGISTRY.get_sample_value("vectorops_resources", labels) or 0
 
-    metrics.RESOURCES.clear()  # Of the controllers of other tests.
     world.errors[CATS] = Waiting(Reason.COLLECTION_NOT_READY, "waits", on=ZOO)
     controller.seen(world.put(CATS))
     await quiet(controller)
