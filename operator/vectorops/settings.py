@@ -59,6 +59,30 @@ class Settings:
             show_default=False,
         ),
     ] = None
+    lease_name: Annotated[
+        str | None,
+        Option(
+            envvar="VECTOROPS_LEASE_NAME",
+            help="Lease that the leader of several replicas holds; the others stand by. Default: none; it is alone.",
+            show_default=False,
+        ),
+    ] = None
+    lease_namespace: Annotated[
+        str | None,
+        Option(
+            envvar=["VECTOROPS_LEASE_NAMESPACE", "POD_NAMESPACE"],
+            help="Namespace of that Lease; in a pod, its own.",
+            show_default=False,
+        ),
+    ] = None
+    lease_seconds: Annotated[
+        int,
+        Option(
+            envvar="VECTOROPS_LEASE_SECONDS",
+            min=2,
+            help="How long a leader that has gone silent keeps the others waiting.",
+        ),
+    ] = 15
     workers: Annotated[
         int, Option(envvar="VECTOROPS_WORKERS", min=1, help="How many resources are reconciled at a time.")
     ] = 16

@@ -22,12 +22,14 @@ from vectorops import logs, metrics
 from vectorops.api.meta import GROUP, VERSION, Resource
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Transient
-from vectorops.kube import access, permissions
+from vectorops.kube import access, permissions, preflight
 from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
 from vectorops.kube.cluster import KubeCluster
 from vectorops.kube.controller import Controller
+from vectorops.kube.election import Election, LeadershipLost
 from vectorops.kube.health import Endpoints, Vitals
-from vectorops.kube.listing import CannotStart, Listing
+from vectorops.kube.listing import Listing
+from vectorops.kube.preflight import CannotStart
 from vectorops.qdrant.connect import connect
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
@@ -83,8 +85,12 @@ class Operator:
     def __init__(self, settings: Settings, client: ApiClient, installation: str) -> None:
         self._settings = settings
         self._client = client
-        cluster = KubeCluster(Calls(client), instance=os.environ.get("POD_NAME") or socket.gethostname())
-        databases = Databases(partial(connect, observer=metrics.QDRANT))
+        # Unique: a pod runs one process at a time. Outside of pods, several may run on one machine.
+        identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._election = _election(settings, client, identity)
+        admit = self._election.require if self._election is not None else None
+        cluster = KubeCluster(Calls(client, admit=admit), instance=identity)
+        databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
         self._embedders = Embedders(settings.embedders)
         context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
         self._controller = Controller(
@@ -94,24 +100,25 @@ class Operator:
         self._endpoints = Endpoints(self._vitals, self._controller.measure)
         metrics.RESYNC_INTERVAL_SECONDS.set(settings.resync_seconds)
         self._relisting: asyncio.Task[None] | None = None
+        self._holding: asyncio.Task[None] | None = None
         self._stopped = False
 
     @classmethod
     async def prepare(cls, settings: Settings, client: ApiClient) -> Operator:
         """An operator that may do what it must and knows its installation. Raises CannotStart."""
         calls = Calls(client)
-        try:
-            missing = await permissions.missing(calls, settings.namespaces)
-        except Transient as error:
-            raise CannotStart(error.message) from error
-        if missing:
-            raise CannotStart(permissions.told(missing))
+        rights = permissions.needed(settings.namespaces)
+        if settings.lease_name is not None:
+            if settings.lease_namespace is None:
+                raise CannotStart("--lease-name needs --lease-namespace, or POD_NAMESPACE in the environment")
+            rights += permissions.needed_to_lead(settings.lease_namespace, settings.lease_name)
+        await preflight.check(calls, settings.namespaces, rights)
         installation = settings.installation or await _cluster_uid(calls)
         logger.info("starting", extra={"installation": installation, "namespaces": list(settings.namespaces) or "all"})
         return cls(settings, client, installation)
 
     async def start(self) -> None:
-        """Lists what there is, and begins to reconcile it. Raises CannotStart."""
+        """Waits until it leads, lists what there is, and begins to reconcile it. Raises CannotStart."""
         try:
             await self._endpoints.start(
                 health_port=self._settings.health_port, metrics_port=self._settings.metrics_port
@@ -120,6 +127,9 @@ class Operator:
             raise CannotStart(
                 f"cannot serve /healthz or /metrics: {error}; see --health-port and --metrics-port"
             ) from error
+        if self._election is not None:
+            await self._lead(self._election)
+        metrics.LEADER.set(1)
         await self._listing.first()
         # Made before Kopf starts, which at its end cancels all younger tasks.
         self._relisting = asyncio.create_task(self._listing.repeat(), name="listing")
@@ -146,13 +156,30 @@ class Operator:
         if self._stopped:
             return
         self._stopped = True
-        self._endpoints.ready = False
+        self._endpoints.ready = None
         if self._relisting is not None:
             self._relisting.cancel()
         logger.info("stopping")
         await self._controller.stop(drain_seconds=self._settings.drain_seconds)
         await self._embedders.close()
+        if self._holding is not None and self._election is not None:
+            # Last: whoever comes next begins at once.
+            self._holding.cancel()
+            await self._election.release()
         await self._endpoints.stop()
+
+    async def _lead(self, election: Election) -> None:
+        """Stands by until we lead; then holds on to that."""
+
+        def standing_by(leader: str) -> None:
+            self._endpoints.ready = f"standby: {leader} leads"
+            logger.info("standing by", extra={"leader": leader})
+
+        await election.acquire(standing_by)
+        self._endpoints.ready = None
+        logger.info("leading", extra={"lease": f"{self._settings.lease_namespace}/{self._settings.lease_name}"})
+        self._holding = asyncio.create_task(election.hold(), name="lease")
+        self._holding.add_done_callback(_end_without_lease)
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         """Kopf asks again when a token is refused; ours is the same one."""
@@ -161,7 +188,7 @@ class Operator:
         return access.for_kopf(found)
 
     async def _began(self, **_: Any) -> None:
-        self._endpoints.ready = True
+        self._endpoints.ready = "ok"
         logger.info("ready")
 
     async def _ending(self, **_: Any) -> None:
@@ -237,6 +264,31 @@ def _end_on_signals() -> None:
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+def _election(settings: Settings, client: ApiClient, identity: str) -> Election | None:
+    """None: this process is the only one of its installation."""
+    if settings.lease_name is None or settings.lease_namespace is None:
+        return None
+    return Election(
+        Calls(client),
+        namespace=settings.lease_namespace,
+        name=settings.lease_name,
+        identity=identity,
+        seconds=settings.lease_seconds,
+    )
+
+
+def _end_without_lease(task: asyncio.Task[None]) -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if isinstance(error, LeadershipLost):
+        logger.error("lost the leadership: %s; ending at once", error)
+    else:
+        logger.error("the Lease cannot be held; ending at once", exc_info=error)
+    # Nothing is brought to its end, which would be more writing: what another leader finds half done it does over.
+    os._exit(1)
 
 
 def _must_not_end(task: asyncio.Task[None]) -> None:

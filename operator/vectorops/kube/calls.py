@@ -6,7 +6,7 @@ into classes costs more than it tells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -48,10 +48,14 @@ class Refused(Transient):
 
 
 class Calls:
-    """Requests with a bearer token, a timeout, and errors of the one tree."""
+    """Requests with a bearer token, a timeout, and errors of the one tree.
 
-    def __init__(self, client: ApiClient) -> None:
+    admit: asked before each request that changes something; raises Transient if we may not any more.
+    """
+
+    def __init__(self, client: ApiClient, *, admit: Callable[[], None] | None = None) -> None:
         self._client = client
+        self._admit = admit
 
     async def call(
         self,
@@ -63,6 +67,8 @@ class Calls:
         content_type: str = "application/json",
     ) -> JsonObject:
         """The JSON of the answer. Raises Refused, or Transient when there is no answer."""
+        if self._admit is not None and method != "GET":
+            self._admit()
         try:
             request = await self._client.param_serialize(
                 method,

@@ -49,15 +49,15 @@ def complaints(vitals: Vitals, *, now: float) -> list[str]:
 
 
 class Endpoints:
-    """The HTTP server. vitals: read at each question. measure: sets the gauges that a scrape is to find. ready: set by
-    `app` between the first LIST and the end.
+    """The HTTP server. vitals: read at each question. measure: sets the gauges that a scrape is to find. ready: what
+    /readyz says, set by `app` while this process does its work or stands by; None: it is not ready.
     """
 
     def __init__(self, vitals: Callable[[], Vitals], measure: Callable[[], None]) -> None:
         self._vitals = vitals
         self._measure = measure
         self._runners: list[web.AppRunner] = []
-        self.ready = False
+        self.ready: str | None = None
 
     async def start(self, *, health_port: int, metrics_port: int) -> None:
         """Listens on all addresses; port 0 leaves one out. Raises OSError if a port is taken."""
@@ -86,9 +86,7 @@ class Endpoints:
         return web.Response(status=500 if found else 200, text="\n".join(found) or "ok")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(
-            status=200 if self.ready else 503, text="ok" if self.ready else "not listing yet, or ending"
-        )
+        return web.Response(status=200 if self.ready else 503, text=self.ready or "not listing yet, or ending")
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self._measure()

@@ -1,7 +1,7 @@
 """Our own LISTs of all resources: what watch events leave open.
 
-At the start they say what there is, before anything is decided, and refuse to run where the CRDs or a permission are
-missing: Kopf would stay up, look healthy and do nothing. Later, every `resync_seconds`, they find what vanished while a
+At the start they say what there is, before anything is decided, and refuse to run where a CRD has gone: Kopf would stay
+up, look healthy and do nothing. Later, every `resync_seconds`, they find what vanished while a
 watch was broken (Kopf tells nobody) and have every resource compared with Qdrant again. Called by `app`.
 """
 
@@ -15,18 +15,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vectorops import metrics
-from vectorops.api.meta import GROUP, Ref, Resource
+from vectorops.api.meta import Ref, Resource
 from vectorops.errors import Transient
 from vectorops.kube.calls import EXPIRED, NOT_FOUND, PLURALS, Refused
+from vectorops.kube.preflight import CannotStart, not_installed
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 30.0
 """After a LIST that failed."""
-
-
-class CannotStart(Exception):
-    """Something that the operator cannot do without is missing; the message says what, and often how to get it."""
 
 
 class Pages(Protocol):
@@ -66,7 +63,8 @@ class Listing:
             try:
                 await self._round(kind)
             except Transient as error:
-                raise CannotStart(_told(kind, error)) from error
+                gone = isinstance(error, Refused) and error.status == NOT_FOUND
+                raise CannotStart(not_installed(kind) if gone else error.message) from error
         self._succeeded()
 
     async def repeat(self) -> None:
@@ -112,12 +110,3 @@ class Listing:
     def _succeeded(self) -> None:
         self.last_success = time.monotonic()
         metrics.LIST_SUCCESS.set_to_current_time()
-
-
-def _told(kind: str, error: Transient) -> str:
-    if isinstance(error, Refused) and error.status == NOT_FOUND:
-        return (
-            f"the CustomResourceDefinition {PLURALS[kind]}.{GROUP} is not installed; "
-            "install all of them with: vectorops crds | kubectl apply --server-side -f -"
-        )
-    return error.message

@@ -17,17 +17,20 @@ REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Right(NamedTuple):
-    """One verb on one resource (or its subresource) of ours, in one namespace or in all."""
+    """One verb on one resource (or its subresource), in one namespace or in all. name: if it is about one object."""
 
     resource: str
     verb: str
     namespace: str | None
     subresource: str = ""
+    group: str = GROUP
+    name: str = ""
 
     @property
     def place(self) -> str:
         """What it is about, for people."""
-        name = f"{self.resource}.{GROUP}" + (f"/{self.subresource}" if self.subresource else "")
+        name = f"{self.resource}.{self.group}" + (f"/{self.subresource}" if self.subresource else "")
+        name += f" {self.name}" if self.name else ""
         return f"{name} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
 
 
@@ -44,9 +47,16 @@ def needed(namespaces: Sequence[str]) -> list[Right]:
     ]
 
 
-async def missing(calls: Calls, namespaces: Sequence[str]) -> list[Right]:
+def needed_to_lead(namespace: str, name: str) -> list[Right]:
+    """All that it needs to be one of several replicas: a Lease."""
+    group = "coordination.k8s.io"
+    on_ours = (Right("leases", verb, namespace, group=group, name=name) for verb in ("get", "update"))
+    # RBAC cannot limit a right to create to a name.
+    return [Right("leases", "create", namespace, group=group), *on_ours]
+
+
+async def missing(calls: Calls, rights: Sequence[Right]) -> list[Right]:
     """Those that RBAC does not grant; none if it does not even let us ask. Raises Transient."""
-    rights = needed(namespaces)
     try:
         answers = await asyncio.gather(*(_is_granted(calls, right) for right in rights))
     except Refused as error:
@@ -66,7 +76,13 @@ def told(rights: Sequence[Right]) -> str:
 
 
 async def _is_granted(calls: Calls, right: Right) -> bool:
-    attributes = {"group": GROUP, "resource": right.resource, "verb": right.verb, "subresource": right.subresource}
+    attributes = {
+        "group": right.group,
+        "resource": right.resource,
+        "subresource": right.subresource,
+        "name": right.name,
+        "verb": right.verb,
+    }
     if right.namespace:
         attributes["namespace"] = right.namespace
     body = {

@@ -22,7 +22,7 @@ from vectorops.errors import Terminal
 from vectorops.qdrant.database import Database, ServerInfo
 from vectorops.qdrant.rest import Rest
 from vectorops.qdrant.server import Server
-from vectorops.qdrant.traffic import Observer, Traffic
+from vectorops.qdrant.traffic import Admit, Observer, Traffic
 
 MINIMUM_VERSION: Final = (1, 16)
 """The first with metadata of collections, where the marks are, and with `update_filter`."""
@@ -57,7 +57,13 @@ class _Address(NamedTuple):
         return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
 
-def connect(spec: QdrantConnectionSpec, credentials: Credentials, *, observer: Observer | None = None) -> Database:
+def connect(
+    spec: QdrantConnectionSpec,
+    credentials: Credentials,
+    *,
+    observer: Observer | None = None,
+    admit: Admit | None = None,
+) -> Database:
     """A door to this server. Raises Terminal (InvalidURL, SecretInvalid)."""
     address = _address(spec.url)
     tls = spec.tls or ConnectionTLS()
@@ -73,7 +79,7 @@ def connect(spec: QdrantConnectionSpec, credentials: Credentials, *, observer: O
         verify=context if context is not None else False,
         trust_env=False,
     )
-    traffic = Traffic(f"{_bracketed(address.host)}:{address.port}", observer)
+    traffic = Traffic(f"{_bracketed(address.host)}:{address.port}", observer, admit)
     rest = Rest(client, address.endpoint, traffic, sni=tls.server_name)
     # grpc for Python cannot skip the verification, so that all is written over REST then.
     if spec.prefer_grpc is False or (context is not None and tls.insecure_skip_verify):

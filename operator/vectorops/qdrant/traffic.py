@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
+
+Admit = Callable[[], None]
+"""Asked before each request; raises Transient if this process may not send any more."""
 
 
 class Observer(Protocol):
@@ -36,8 +39,9 @@ class Request:
 class Traffic:
     """Those of one server."""
 
-    def __init__(self, server: str, observer: Observer | None = None) -> None:
+    def __init__(self, server: str, observer: Observer | None = None, admit: Admit | None = None) -> None:
         self._server = server
+        self._admit = admit
         self._observer = observer
         self._used = False
         self._closing = False
@@ -47,7 +51,9 @@ class Traffic:
 
     @asynccontextmanager
     async def one(self, operation: str) -> AsyncIterator[Request]:
-        """Around each request. Raises Transient once the door is being closed."""
+        """Around each request. Raises Transient once the door is being closed, or if `admit` does."""
+        if self._admit is not None:
+            self._admit()
         if self._closing:
             raise Transient(Reason.UNREACHABLE, "the connection was opened anew meanwhile")
         if self._observer is not None and not self._used:

@@ -9,7 +9,8 @@ from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 from vectorops.kube.calls import Refused
-from vectorops.kube.listing import CannotStart, Listing
+from vectorops.kube.listing import Listing
+from vectorops.kube.preflight import CannotStart
 
 ZOO, CATS = Ref("QdrantCollection", "team", "zoo"), Ref("PointSet", "team", "cats")
 

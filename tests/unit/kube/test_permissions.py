@@ -4,7 +4,7 @@ from typing import Any
 
 from vectorops.api.meta import JsonObject
 from vectorops.kube.calls import Refused
-from vectorops.kube.permissions import missing, told
+from vectorops.kube.permissions import missing, needed, told
 
 
 class Rbac:
@@ -27,18 +27,18 @@ def rbac(*denied: tuple[str, str, str], askable: bool = True) -> Any:
 
 
 async def test_who_may_do_everything_misses_nothing():
-    assert await missing(rbac(), ["team"]) == []
+    assert await missing(rbac(), needed(["team"])) == []
 
 
 async def test_missing_rights_are_named_by_resource_and_place():
     some = rbac(("pointsets", "watch", ""), ("pointsets", "patch", ""), ("qdrantcollections", "patch", "status"))
 
-    assert told(await missing(some, ["team"])).endswith(
+    assert told(await missing(some, needed(["team"]))).endswith(
         "grant its service account: patch on qdrantcollections.vectorops.dev/status in namespace team; "
         "watch, patch on pointsets.vectorops.dev in namespace team"
     )
-    assert told(await missing(some, [])).endswith("watch, patch on pointsets.vectorops.dev in all namespaces")
+    assert told(await missing(some, needed([]))).endswith("watch, patch on pointsets.vectorops.dev in all namespaces")
 
 
 async def test_where_asking_is_forbidden_nothing_is_claimed():
-    assert await missing(rbac(askable=False), []) == []
+    assert await missing(rbac(askable=False), needed([])) == []
