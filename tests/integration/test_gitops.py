@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +20,8 @@ from integration.situations import Stage, kebab, record
 from integration.team import Team, plan_hash, unique
 from integration.world import Stored, point
 from servers.kube import KubeServer
-from servers.kubeapi import KubeApi, Object, condition, is_ready
-from servers.programs import gitops_programs
+from servers.kubeapi import ApiError, KubeApi, Object, condition, is_ready
+from servers.programs import gitops_programs, helm_program
 from vectorops.api.reasons import Reason
 
 ROOT: Final = Path(__file__).parents[2]
@@ -248,3 +249,92 @@ def test_the_action_tests_are_those_of_the_scripts() -> None:
         assert {test["action"] for test in tests["actionTests"]} == {
             each.parent.name for each in folder.glob("*/*.lua")
         }
+
+
+# ---- the examples ----
+
+EXAMPLES: Final = ROOT / "examples" / "gitops"
+NAMESPACES: Final = ("argocd", "flux-system", "search")
+
+
+def example(path: str) -> list[Object]:
+    """The manifests of a file or of a folder's files."""
+    place = EXAMPLES / path
+    files = sorted(place.glob("*.yaml")) if place.is_dir() else [place]
+    return [each for file in files for each in yaml.safe_load_all(file.read_text())]
+
+
+def of_kind(manifests: list[Object], kind: str) -> dict[str, Object]:
+    """Those of a kind, by name."""
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+@pytest.fixture
+def kube_of_others(tmp_path: Path) -> Iterator[KubeServer]:
+    """An API server with the kinds of Argo CD and Flux, as their own modules ship them."""
+    server = KubeServer(
+        tmp_path / "kube", [yaml.safe_load(file.read_text()) for file in gitops_programs().crds.iterdir()]
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+async def test_argo_cd_and_flux_would_take_the_examples(kube_of_others: KubeServer) -> None:
+    async with kube_of_others.api() as api:
+        for name in NAMESPACES:
+            await api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+        for manifest in example("argocd") + example("flux"):
+            stored = await api.apply(manifest, dry_run=True)
+            assert stored["metadata"]["name"] == manifest["metadata"]["name"]
+        (team,) = example("argocd/team.yaml")
+        team["spec"]["unknown"] = True
+        with pytest.raises(ApiError, match="not declared in schema"):
+            await api.apply(team, dry_run=True)
+
+
+@pytest.mark.parametrize("how", ["argocd", "flux"])
+def test_the_chart_takes_the_values_of_the_examples(how: str) -> None:
+    manifests = example(how)
+    if how == "argocd":
+        source = of_kind(manifests, "Application")["vectorops"]["spec"]["source"]
+        chart, values = source["path"], source["helm"]["valuesObject"]
+    else:
+        spec = of_kind(manifests, "HelmRelease")["vectorops"]["spec"]
+        chart, values = spec["chart"]["spec"]["chart"], spec["values"]
+
+    rendered = subprocess.run(
+        [str(helm_program()), "template", "vectorops", str(ROOT / chart), "--values", "-"],
+        input=json.dumps(values),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert rendered.returncode == 0, rendered.stderr
+    crds = of_kind([each for each in yaml.safe_load_all(rendered.stdout) if each], "CustomResourceDefinition")
+    for crd in crds.values():
+        assert crd["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
+    assert len(crds) == len(list(KINDS.iterdir()))
+
+
+def test_both_lead_to_the_same_resources_of_the_team() -> None:
+    """Waves: what is referred to comes first, and goes last."""
+    application = of_kind(example("argocd"), "Application")["search"]
+    kustomization = of_kind(example("flux"), "Kustomization")["search"]
+    project = of_kind(example("argocd"), "AppProject")[application["spec"]["project"]]
+    sources = of_kind(example("flux"), "GitRepository")
+    path = application["spec"]["source"]["path"]
+    waves = {
+        each["kind"]: int(each["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]) for each in example("team")
+    }
+
+    assert ROOT / path == EXAMPLES / "team"
+    assert kustomization["spec"]["path"] == f"./{path}"
+    assert kustomization["spec"]["sourceRef"]["name"] in sources
+    assert application["spec"]["source"]["repoURL"] in project["spec"]["sourceRepos"]
+    assert application["spec"]["destination"] in project["spec"]["destinations"]
+    assert waves["QdrantConnection"] < waves["QdrantCollection"] < waves["PointSet"]

@@ -27,6 +27,7 @@ API_VERSIONS: Final = {
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
     "Deployment": "apps/v1",
     "Event": "v1",
+    "Lease": "coordination.k8s.io/v1",
     "Namespace": "v1",
     "Secret": "v1",
 }
@@ -229,7 +230,8 @@ class KubeApi:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        content = json.dumps(body) if body is not None else None
+        # As it is: the API server reads an apply as YAML, which knows no surrogate pairs.
+        content = json.dumps(body, ensure_ascii=False) if body is not None else None
         answer = await self._client.request(
             method, path, params=params, content=content, headers={"content-type": content_type}
         )
