@@ -7,6 +7,7 @@ used: they keep copies of the whole spec in annotations or in memory, and give u
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import secrets
@@ -127,6 +128,8 @@ class Operator:
             raise CannotStart(
                 f"cannot serve /healthz or /metrics: {error}; see --health-port and --metrics-port"
             ) from error
+        # Brings grpc, which takes seconds on a busy machine: too long for a loop that has to renew a Lease.
+        importlib.import_module("vectorops.qdrant.grpc_writes")
         if self._election is not None:
             await self._lead(self._election)
         metrics.LEADER.set(1)
