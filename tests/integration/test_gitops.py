@@ -251,6 +251,39 @@ def test_the_action_tests_are_those_of_the_scripts() -> None:
         }
 
 
+# ---- renamed in Git: the new name is applied, the old one pruned ----
+
+
+async def test_a_renamed_set_takes_its_points_over(team: Team, stored: Stored) -> None:
+    name, old, new = unique("renamed"), unique("old"), unique("new")
+    points = [point(1, 1, 0, 0), point(2, 0, 1, 0)]
+    await team.collection(name)
+    await team.points(old, name, points)
+
+    contested = await team.points(new, name, points)
+    await team.delete("PointSet", old)
+
+    assert condition(contested, "Ready")["reason"] == "PointConflicts"
+    await team.wait("PointSet", new, is_ready)
+    assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0], 2: [0.0, 1.0, 0.0]}
+
+
+async def test_a_renamed_collection_is_adopted_with_the_points_in_it(team: Team, stored: Stored) -> None:
+    name, new = unique("kept"), unique("new")
+    await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    before = await stored.points(name)
+
+    contested = await team.collection(new, collectionName=name)
+    await team.points(f"{new}-set", new, [point(2, 1, 0, 0)], until=lambda obj: condition(obj, "Ready"))
+    await team.delete("QdrantCollection", name)
+
+    assert condition(contested, "Ready")["reason"] == "OwnedByAnother"
+    assert is_ready(await team.look_again("QdrantCollection", new))
+    await team.wait("PointSet", f"{new}-set", is_ready)
+    assert (await stored.points(name))[1] == before[1]
+
+
 # ---- the examples ----
 
 EXAMPLES: Final = ROOT / "examples" / "gitops"

@@ -17,9 +17,10 @@ import yaml
 from corpus import cases
 from integration.conftest import StartOperator
 from integration.test_gitops import ask
-from integration.world import connection
+from integration.world import connection, point, point_set
 from servers.kubeapi import KubeApi, Object, condition
 from servers.qdrant import QdrantServer
+from vectorops.api.pointset import MAX_POINTS
 
 ROOT: Final = Path(__file__).parents[2]
 MANAGER: Final = "argocd-controller"
@@ -173,6 +174,20 @@ async def test_annotations_that_people_set_by_hand_are_no_difference(api: KubeAp
     assert again == live
     assert differences([(desired, live), (desired, as_kubectl_left_it(desired, live))]) == []
     assert again["metadata"]["annotations"] == desired["metadata"]["annotations"] | by_hand
+
+
+async def test_a_set_that_is_too_large_for_an_annotation_is_applied(api: KubeApi, namespace: str) -> None:
+    """A client's apply would keep a copy of it in one: 256 KiB at most."""
+    points = [point(id, payload={"text": "word " * 100}) for id in range(MAX_POINTS)]
+    large = point_set(namespace, "large", "documents", points)
+    assert len(json.dumps(large)) > 1_000_000
+
+    await api.apply(large, field_manager=MANAGER, force=False)
+    first = await api.apply(large, field_manager=MANAGER, force=False)
+    second = await api.apply(large, field_manager=MANAGER, force=False)
+
+    assert second == first
+    assert len(json.dumps(second["metadata"]["managedFields"])) < 1000
 
 
 async def test_a_field_that_is_changed_by_hand_is_a_difference(api: KubeApi, namespace: str) -> None:
