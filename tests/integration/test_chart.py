@@ -369,7 +369,21 @@ def test_every_alert_leads_to_its_runbook_where_that_is_known():
     alerts = [alert for group in rule["spec"]["groups"] for alert in group["rules"] if "alert" in alert]
     assert alerts
     for alert in alerts:
-        assert alert["annotations"]["runbook_url"] == f"https://x/y/{alert['alert']}.md"
+        page = alert["annotations"]["runbook_url"].removeprefix("https://x/y/")
+        assert (CHART.parents[1] / "docs" / "runbooks" / page).is_file()
+
+
+def test_grafana_is_handed_the_dashboard_as_it_is():
+    (dashboard,) = (obj for obj in render(nested(DASHBOARD)) if obj["metadata"]["name"] == "vectorops-dashboard")
+
+    (handed,) = dashboard["data"].values()
+    assert json.loads(handed) == json.loads((CHART / "files" / "dashboard.json").read_text())
+
+
+def test_the_alerts_are_handed_over_as_they_are():
+    (rule,) = of_kind("PrometheusRule", render(nested(RULES)))
+
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
 
 
 async def test_what_is_applied_twice_changes_nothing(api):
