@@ -56,6 +56,9 @@ class CollectionReconciler:
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
+        elif done := [*todo.doable, *(todo.held_back if approved else ())]:
+            lines = [line for step in done for line in step.described()]
+            logger.info("collection changed", extra={"resource": str(resource.ref), "steps": lines})
         if applied.plan.doable:
             # Qdrant may show a deleted index for a moment. Or somebody else undoes what we do: the backoff keeps us
             # from fighting over it.
@@ -266,6 +269,7 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     await access.database.delete_collection(name)
     if await _is_ours(context, resource, access.database, name):
         raise Transient(Reason.DELETING, f"collection {name!r} is still there after it was deleted")
+    logger.info("collection deleted", extra={"resource": str(resource.ref), "collection": name})
     return None
 
 

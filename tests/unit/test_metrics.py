@@ -1,0 +1,91 @@
+"""What is exported: as the page says, bounded, and without names that Prometheus would change."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from vectorops import metrics
+from vectorops.metrics import OTHER, SERVERS_SHOWN, QdrantServers
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+OF_TARGETS = {"job", "instance", "namespace", "pod", "container", "endpoint", "service", "node", "cluster", "le"}
+
+
+def declared() -> list[MetricWrapperBase]:
+    """All metrics of ours."""
+    return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+
+
+def series_name(metric: MetricWrapperBase) -> str:
+    return f"{metric._name}_total" if metric._type == "counter" else str(metric._name)
+
+
+@pytest.fixture
+def servers() -> Iterator[QdrantServers]:
+    metrics.QDRANT_REQUESTS.clear()
+    metrics.QDRANT_REQUEST_SECONDS.clear()
+    yield QdrantServers()
+    metrics.QDRANT_REQUESTS.clear()
+    metrics.QDRANT_REQUEST_SECONDS.clear()
+
+
+def seen() -> set[str]:
+    """The label `server` of all series."""
+    families = [*metrics.QDRANT_REQUESTS.collect(), *metrics.QDRANT_REQUEST_SECONDS.collect()]
+    return {sample.labels["server"] for family in families for sample in family.samples}
+
+
+def test_the_page_tells_of_each_metric_with_its_type_and_labels():
+    rows = re.findall(r"^\| `(vectorops_\w+)` \| (\w+) \| ([\w, ]*?) ?\| \S.* \|$", PAGE.read_text(), re.MULTILINE)
+
+    assert {name: (type_, labels) for name, type_, labels in rows} == {
+        series_name(metric): (metric._type, ", ".join(metric._labelnames)) for metric in declared()
+    }
+
+
+def test_the_page_tells_the_bounds():
+    text = PAGE.read_text()
+    assert f"at most {metrics.NOT_READY_SHOWN}," in text
+    assert f"at most {SERVERS_SHOWN} have" in text
+
+
+def test_no_label_is_one_that_prometheus_gives_to_targets():
+    for metric in declared():
+        assert not OF_TARGETS & set(metric._labelnames), metric
+
+
+def test_the_series_of_a_server_go_with_the_last_door_to_it(servers):
+    servers.opened("one:6333")
+    servers.opened("one:6333")
+    servers.ended("one:6333", "upsert", "200", 0.1)
+
+    servers.closed("one:6333")
+    assert seen() == {"one:6333"}
+
+    servers.closed("one:6333")
+    assert seen() == set()
+
+
+def test_only_so_many_servers_have_series_of_their_own(servers):
+    names = [f"tenant-{number}:6333" for number in range(SERVERS_SHOWN + 10)]
+    for name in names:
+        servers.opened(name)
+        servers.ended(name, "upsert", "200", 0.1)
+    assert seen() == {*names[:SERVERS_SHOWN], OTHER}
+
+    servers.closed(names[0])
+    servers.opened("late:6333")
+    servers.ended("late:6333", "upsert", "200", 0.1)
+    assert "late:6333" in seen()
+
+
+def test_a_server_cannot_make_series_by_inventing_status_codes(servers):
+    servers.opened("odd:6333")
+    for code in range(100, 600):
+        servers.ended("odd:6333", "greeting", str(code), 0.1)
+
+    (family,) = metrics.QDRANT_REQUESTS.collect()
+    assert len(family.samples) < 25
