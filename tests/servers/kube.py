@@ -67,8 +67,8 @@ class KubeServer:
         """A client with all rights; an async context manager."""
         return KubeApi(self.url, token=self.token, tls=self.tls)
 
-    def kubeconfig(self, url: str | None = None) -> Path:
-        """A kubeconfig file of the admin, for this server or for a proxy in front of it (`http://...`)."""
+    def kubeconfig(self, url: str | None = None, *, token: str | None = None) -> Path:
+        """A kubeconfig file, for this server or for a proxy in front of it (`http://...`). token: the admin's."""
         cluster: Object = {"server": url or self.url}
         if cluster["server"].startswith("https:"):
             cluster["certificate-authority"] = str(self.authority_file)
@@ -76,7 +76,7 @@ class KubeServer:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": ADMIN, "user": {"token": self.token}}],
+            "users": [{"name": ADMIN, "user": {"token": token or self.token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": ADMIN, "namespace": "default"}}],
             "current-context": "test",
         }

@@ -29,7 +29,10 @@ API_VERSIONS: Final = {
     "Event": "v1",
     "Lease": "coordination.k8s.io/v1",
     "Namespace": "v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
     "Secret": "v1",
+    "ServiceAccount": "v1",
 }
 
 
@@ -175,6 +178,22 @@ class KubeApi:
         name = f"{prefix}-{uuid.uuid4().hex[:8]}"
         await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         return name
+
+    async def token(self, namespace: str, service_account: str) -> str:
+        """One with which a process is that service account, as in a pod."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        return str((await self._call("POST", path, body=body))["status"]["token"])
+
+    async def may(self, user: str, **attributes: str) -> bool:
+        """Does RBAC let this user? attributes: group, resource, subresource, verb, namespace, name."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": attributes},
+        }
+        answer = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review)
+        return bool(answer["status"]["allowed"])
 
     async def delete_namespace(
         self,

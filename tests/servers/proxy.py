@@ -68,6 +68,7 @@ class Proxy:
     after: called when the head of the answer has come, before anything of it is sent back: the server has done its
     work. A hook runs in a thread and holds up this request only (with HTTP/2, its connection); it may block, kill a
     process, or raise `Cut`. Replace hooks at any time.
+    alter: makes other bytes of those that are sent back, of the same number; it sees them piece by piece.
     """
 
     def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None) -> None:
@@ -81,6 +82,7 @@ class Proxy:
         self.calls: list[Call] = []
         self.before: Hook | None = None
         self.after: Hook | None = None
+        self.alter: Callable[[bytes], bytes] = bytes
         self._lost: list[Callable[[Call], bool]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
@@ -167,7 +169,8 @@ class Proxy:
             server_reader, server_writer = await asyncio.open_connection(
                 *self._upstream, ssl=self._tls, limit=BUFFER_BYTES
             )
-            client, server = _Peer(reader, writer, self._flowing), _Peer(server_reader, server_writer, self._flowing)
+            client = _Peer(reader, writer, self._flowing, self._sent_back)
+            server = _Peer(server_reader, server_writer, self._flowing)
             await self._relay(client, server)
         except (OSError, EOFError, Cut, asyncio.LimitOverrunError, asyncio.CancelledError):
             # Whatever broke it, the other side learns of it by its own connection breaking. A cancellation is `cut`'s.
@@ -249,6 +252,9 @@ class Proxy:
 
     # ---- hooks ----
 
+    def _sent_back(self, data: bytes) -> bytes:
+        return self.alter(data)
+
     async def _seen(self, method: str, path: str) -> Call:
         call = Call(len(self.calls), method, path)
         self.calls.append(call)
@@ -268,10 +274,17 @@ class Proxy:
 class _Peer:
     """One end of a connection. Nothing is read from it or sent to it while the proxy is a black hole."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        flowing: asyncio.Event,
+        altered: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._flowing = flowing
+        self._altered = altered
         self.streams: dict[int, Call] = {}
 
     async def exactly(self, count: int) -> bytes:
@@ -289,7 +302,7 @@ class _Peer:
         return data
 
     def send(self, data: bytes) -> None:
-        self._writer.write(data)
+        self._writer.write(self._altered(data))
 
     async def drain(self) -> None:
         await self._writer.drain()

@@ -1,0 +1,340 @@
+"""The operator has every right that it needs, and none that it does not.
+
+It runs as the service account of the chart, with the roles of the chart as they are shipped. Then one right after the
+other is taken away from a running operator, so that its own check at the start cannot speak for it: each is missed in
+the world.
+"""
+
+import asyncio
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from integration.conftest import StartProxy
+from integration.team import unique
+from integration.world import Stored, collection, connection, point, point_set, secret
+from servers.helm import render
+from servers.kube import KubeServer
+from servers.kubeapi import KubeApi, Object, TimedOut, is_ready
+from servers.operator import ForkedOperator
+from servers.process import DidNotStart
+from servers.proxy import Proxy
+from servers.qdrant import QdrantServer
+
+ACCESS: Final = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+TEAM: Final = "team"
+"""Stands for the namespace of a test in what is rendered before there is one."""
+LEASE_SECONDS: Final = 4
+RESYNC_OFTEN: Final = "--resync-seconds=1"
+USUAL_SECONDS: Final = 60.0
+WITHOUT_SECONDS: Final = 8.0
+"""How long something may fail to happen before it counts as missed; it takes a second or two otherwise."""
+
+MODES: Final[dict[str, Any]] = {"all namespaces": {}, "some namespaces": {"watchNamespaces": [TEAM]}}
+
+
+class Right(NamedTuple):
+    """One verb on one resource, in one rule of one role of the chart."""
+
+    mode: str
+    role: int
+    rule: int
+    group: str
+    resource: str
+    name: str
+    verb: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f' {self.name}' if self.name else ''}"
+
+
+def access(mode: str, release: str = "release", namespace: str = TEAM) -> list[Object]:
+    """What of the chart is about access, in a release that stands in the namespace that it watches."""
+    values = {"watchNamespaces": [namespace]} if MODES[mode] else {}
+    found = [made for made in render(values, release=release, namespace=namespace) if made["kind"] in ACCESS]
+    # Roles for people are no rights of the operator's.
+    return [made for made in found if not any("aggregate-to" in label for label in made["metadata"]["labels"])]
+
+
+def rights(mode: str) -> Iterator[Right]:
+    """All of them."""
+    for role, made in enumerate(access(mode)):
+        for number, rule in enumerate(made.get("rules", ())):
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    name = rule.get("resourceNames", [""])[0]
+                    yield Right(mode, role, number, rule["apiGroups"][0], resource, name, verb)
+
+
+ALL: Final = [right for mode in MODES for right in rights(mode)]
+AT_THE_START: Final = [right for right in ALL if right.name == "kube-system"]
+WHILE_RUNNING: Final = [right for right in ALL if right not in AT_THE_START]
+
+
+def without(made: list[Object], right: Right) -> list[Object]:
+    """The same access, but for one right."""
+    less = copy.deepcopy(made)
+    rules = less[right.role]["rules"]
+    rule = rules.pop(right.rule)
+    for resource in rule["resources"]:
+        verbs = [verb for verb in rule["verbs"] if (resource, verb) != (right.resource, right.verb)]
+        if verbs:
+            rules.append({**rule, "resources": [resource], "verbs": verbs})
+    return less
+
+
+@dataclass
+class Installed:
+    """An operator as the chart installs it, reached and reaching out through proxies."""
+
+    api: KubeApi
+    namespace: str
+    release: str
+    mode: str
+    operator: ForkedOperator
+    kube: Proxy
+    database: Proxy
+
+    async def grant(self, made: list[Object]) -> None:
+        for each in made:
+            await self.api.apply(each)
+
+    async def take_away(self, right: Right) -> None:
+        """And let the watches begin anew: one that is open was allowed once."""
+        await self.grant(without(access(self.mode, self.release, self.namespace), right))
+        resource, _, subresource = right.resource.partition("/")
+        attributes = {
+            "group": right.group,
+            "resource": resource,
+            "subresource": subresource,
+            "verb": right.verb,
+            "namespace": self.namespace,
+        }
+        if right.resource in {"namespaces", "leases"} and right.verb != "create":
+            attributes["name"] = self.namespace if right.resource == "namespaces" else self.lease
+        user = f"system:serviceaccount:{self.namespace}:{self.lease}"
+        while await self.api.may(user, **attributes):
+            pass
+        self.kube.cut()
+
+    @property
+    def lease(self) -> str:
+        """The full name of the release: of its Lease, and of its service account."""
+        return f"{self.release}-vectorops"
+
+
+@pytest.fixture
+async def installed(
+    request: pytest.FixtureRequest,
+    api: KubeApi,
+    kube: KubeServer,
+    qdrant: QdrantServer,
+    namespace: str,
+    start_proxy: StartProxy,
+    tmp_path: Path,
+):
+    """Of the mode that the test asks for; not started yet."""
+    mode, release = request.param, unique("r")
+    for made in access(mode, release, namespace):
+        await api.apply(made)
+    to_kube, to_qdrant = start_proxy(kube.url, tls=kube.tls), start_proxy(qdrant.url)
+    token = await api.token(namespace, f"{release}-vectorops")
+    operator = ForkedOperator(
+        tmp_path,
+        kubeconfig=kube.kubeconfig(to_kube.url, token=token),
+        installation=release,
+        # With a ClusterRole it may watch all; that others' resources are not looked at keeps tests apart.
+        namespaces=[namespace],
+        flags=[
+            f"--lease-name={release}-vectorops",
+            f"--lease-namespace={namespace}",
+            f"--lease-seconds={LEASE_SECONDS}",
+        ],
+    )
+    with ExitStack() as stack:
+        stack.callback(operator.kill)
+        yield Installed(api, namespace, release, mode, operator, to_kube, to_qdrant)
+
+
+async def story(at: Installed, stored: Stored, *, patience: float) -> None:
+    """What an operator does as soon as something happens; fails where it is not done."""
+    api, namespace, zoo = at.api, at.namespace, at.release
+    wait_for = partial(api.wait_for, timeout=patience)
+
+    # What is declared is made.
+    key = {"name": "qdrant", "key": "api-key"}
+    await api.apply(secret(namespace, "qdrant", api_key="secret"))
+    await api.apply(connection(namespace, at.database.url, apiKeySecretRef=key, preferGrpc=False, timeoutSeconds=2))
+    await api.apply(collection(namespace, zoo))
+    for name, id in (("cats", 1), ("dogs", 2)):
+        await api.apply(point_set(namespace, name, zoo, [point(id, 1, 0, 0)]))
+        await wait_for("PointSet", namespace, name, is_ready)
+    await wait_for("QdrantConnection", namespace, "main", is_ready)
+    await wait_for("QdrantCollection", namespace, zoo, is_ready)
+    assert sorted(await stored.points(zoo)) == [1, 2]
+
+    # It is told.
+    events = [event["reason"] for event in await api.list("Event", namespace)]
+    assert "Succeeded" in events
+
+    # The Lease is kept against whoever removes or changes it.
+    await api.delete("Lease", namespace, at.lease)
+    renewed = (await wait_for("Lease", namespace, at.lease, lambda _: True))["spec"]["renewTime"]
+    await api.patch("Lease", namespace, at.lease, {"metadata": {"labels": {"seen": "yes"}}})
+    await wait_for("Lease", namespace, at.lease, lambda found: found["spec"]["renewTime"] > renewed)
+
+    # What is deleted goes, from a dying namespace even without a Qdrant.
+    await api.delete("PointSet", namespace, "dogs")
+    await api.wait_gone("PointSet", namespace, "dogs", timeout=patience)
+    assert sorted(await stored.points(zoo)) == [1]
+    at.kube.alter = long_ago
+    at.database.refuse()
+    await api.delete("Namespace", None, namespace)
+    await api.delete("PointSet", namespace, "cats")
+    await api.wait_gone("PointSet", namespace, "cats", timeout=patience)
+
+    assert at.operator.running
+
+
+async def resync(at: Installed, stored: Stored, *, patience: float) -> None:
+    """What it does when nothing happens: look again at everything, and put right what others changed in Qdrant."""
+    await at.api.apply(connection(at.namespace, at.database.url, preferGrpc=False))
+    await at.api.apply(collection(at.namespace, at.release))
+    await at.api.apply(point_set(at.namespace, "cats", at.release, [point(1, 1, 0, 0)]))
+    await at.api.wait_for("PointSet", at.namespace, "cats", is_ready, timeout=patience)
+
+    await stored.client.delete(at.release, [1], wait=True)
+
+    async with asyncio.timeout(patience):
+        while 1 not in await stored.points(at.release):  # noqa: ASYNC110 - Qdrant tells nobody
+            await asyncio.sleep(0.1)
+
+
+def long_ago(answer: bytes) -> bytes:
+    """What is being deleted has been so for years."""
+    before, mark, after = answer.partition(b'"deletionTimestamp":"')
+    return before + mark + b"2001" + after[4:] if mark else answer
+
+
+# ---- each right ----
+
+
+@pytest.mark.parametrize("installed", MODES, indirect=True)
+async def test_the_rights_of_the_chart_are_enough(installed: Installed, stored: Stored) -> None:
+    installed.operator.start()
+
+    await story(installed, stored, patience=USUAL_SECONDS)
+
+
+@pytest.mark.parametrize("installed", MODES, indirect=True)
+async def test_the_rights_of_the_chart_are_enough_to_look_again(installed: Installed, stored: Stored) -> None:
+    installed.operator.command.append(RESYNC_OFTEN)
+    installed.operator.start()
+
+    await resync(installed, stored, patience=USUAL_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("installed", "right"), [(right.mode, right) for right in WHILE_RUNNING], ids=str, indirect=["installed"]
+)
+async def test_without_one_of_them_something_is_missed(installed: Installed, right: Right, stored: Stored) -> None:
+    # What a watch tells at once a LIST would find as well, if it came often; and the other way round.
+    looks_again = right.verb == "list"
+    if looks_again:
+        installed.operator.command.append(RESYNC_OFTEN)
+    installed.operator.start()
+    await installed.take_away(right)
+
+    with pytest.raises((TimedOut, TimeoutError, AssertionError)):
+        await (resync if looks_again else story)(installed, stored, patience=WITHOUT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("installed", "right"), [(right.mode, right) for right in AT_THE_START], ids=str, indirect=["installed"]
+)
+async def test_the_uid_of_the_cluster_names_an_installation_that_was_given_no_name(
+    installed: Installed, right: Right
+) -> None:
+    named = f"--installation={installed.release}"
+    installed.operator.command.remove(named)
+    installed.operator.start()
+    installed.operator.stop()
+    await installed.api.delete("Role", "kube-system", access_name(installed))
+
+    with pytest.raises(DidNotStart, match="name the installation with --installation"):
+        installed.operator.start()
+    installed.operator.command.append(named)
+    installed.operator.start()
+
+
+def access_name(installed: Installed) -> str:
+    """Of the roles in other namespaces than the release's."""
+    return f"{installed.namespace}-{installed.lease}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_right_that_is_missing_at_the_start_is_named(
+    mode: str, api: KubeApi, kube: KubeServer, namespace: str, tmp_path: Path
+) -> None:
+    release = unique("r")
+    missing = next(r for r in WHILE_RUNNING if (r.mode, r.resource, r.verb) == (mode, "pointsets", "watch"))
+    for made in without(access(mode, release, namespace), missing):
+        await api.apply(made)
+    operator = ForkedOperator(
+        tmp_path,
+        kubeconfig=kube.kubeconfig(token=await api.token(namespace, f"{release}-vectorops")),
+        installation=release,
+        namespaces=[namespace],
+    )
+
+    with pytest.raises(DidNotStart, match=r"grant its service account: watch on pointsets\.vectorops\.dev in"):
+        operator.start()
+
+
+# ---- and no more ----
+
+FORBIDDEN: Final = {
+    "list secrets": {"verb": "list", "resource": "secrets"},
+    "watch secrets": {"verb": "watch", "resource": "secrets"},
+    "update secrets": {"verb": "update", "resource": "secrets"},
+    "delete secrets": {"verb": "delete", "resource": "secrets"},
+    "get config maps": {"verb": "get", "resource": "configmaps"},
+    "get pods": {"verb": "get", "resource": "pods"},
+    "create pods": {"verb": "create", "resource": "pods"},
+    "list namespaces": {"verb": "list", "resource": "namespaces"},
+    "delete namespaces": {"verb": "delete", "resource": "namespaces"},
+    "get CRDs": {"verb": "get", "group": "apiextensions.k8s.io", "resource": "customresourcedefinitions"},
+    "create roles": {"verb": "create", "group": "rbac.authorization.k8s.io", "resource": "roles"},
+    "impersonate": {"verb": "impersonate", "resource": "users"},
+    "delete its own kinds": {"verb": "delete", "group": "vectorops.dev", "resource": "pointsets"},
+    "create its own kinds": {"verb": "create", "group": "vectorops.dev", "resource": "pointsets"},
+    "update another's Lease": {
+        "verb": "update",
+        "group": "coordination.k8s.io",
+        "resource": "leases",
+        "name": "kube-scheduler",
+    },
+}
+
+
+@pytest.mark.parametrize("installed", MODES, indirect=True)
+@pytest.mark.parametrize("asked", FORBIDDEN.values(), ids=FORBIDDEN)
+async def test_it_may_not(installed: Installed, asked: dict[str, str]) -> None:
+    user = f"system:serviceaccount:{installed.namespace}:{installed.lease}"
+
+    assert not await installed.api.may(user, namespace=installed.namespace, **asked)
+
+
+@pytest.mark.parametrize("installed", ["some namespaces"], indirect=True)
+async def test_with_some_namespaces_to_watch_it_may_nothing_in_others(installed: Installed) -> None:
+    user = f"system:serviceaccount:{installed.namespace}:{installed.lease}"
+    for right in WHILE_RUNNING:
+        resource, _, subresource = right.resource.partition("/")
+        asked = {"group": right.group, "resource": resource, "subresource": subresource, "verb": right.verb}
+        assert not await installed.api.may(user, namespace="default", name="anything", **asked), right
