@@ -49,6 +49,14 @@ class TimedOut(AssertionError):
     """What a test waited for did not come; the message shows the last state of the world."""
 
 
+def _json(body: Object) -> str:
+    """As the API server reads an apply, which is YAML to it: that knows no surrogate pairs, and takes some characters
+    within a string for the end of a line.
+    """
+    text = json.dumps(body, ensure_ascii=False)
+    return text.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
 class KubeApi:
     """An async client; use it as `async with kube.api() as api:`, or take the fixture `api`."""
 
@@ -249,8 +257,7 @@ class KubeApi:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        # As it is: the API server reads an apply as YAML, which knows no surrogate pairs.
-        content = json.dumps(body, ensure_ascii=False) if body is not None else None
+        content = _json(body) if body is not None else None
         answer = await self._client.request(
             method, path, params=params, content=content, headers={"content-type": content_type}
         )
