@@ -1,0 +1,66 @@
+"""The cluster, the Qdrant in it, and a namespace of a team, as fixtures. Operators are installed by the tests.
+
+The tests of a file share what it installs, and run in the order in which they stand there: a story.
+"""
+
+import shutil
+import uuid
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from e2e import cluster
+from e2e.database import Qdrant
+
+TOOLS = ("kubectl", "helm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_cluster() -> Iterator[None]:
+    """Without anything of ours, before and after."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.exit(f"not installed: {', '.join(missing)}", returncode=2)
+    try:
+        cluster.kubectl("get", "--raw", "/readyz")
+    except cluster.CommandFailed as error:
+        pytest.exit(f"no cluster: {error}; `make e2e` makes one, or set KUBECONFIG", returncode=2)
+    cluster.clean()
+    yield
+    cluster.clean()
+
+
+@pytest.fixture(scope="session")
+def qdrant(clean_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Qdrant:
+    """With an API key and TLS, in a namespace of its own."""
+    server = Qdrant(tmp_path_factory.mktemp("certificates"))
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def operator_namespace(clean_cluster: None) -> Iterator[str]:
+    """Where the operator is installed, without one; only pods of the restricted profile get in."""
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.make_namespace(cluster.OPERATOR_NAMESPACE, **restricted)
+    yield cluster.OPERATOR_NAMESPACE
+    if cluster.RELEASE in cluster.run("helm", "list", "--namespace", cluster.OPERATOR_NAMESPACE, "--short").split():
+        cluster.uninstall("--no-hooks")
+    cluster.kubectl("delete", "namespace", cluster.OPERATOR_NAMESPACE, "--timeout=2m")
+
+
+@pytest.fixture
+def team() -> str:
+    """A namespace of a team."""
+    return cluster.make_namespace(f"e2e-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure: what one would look at."""
+    report = yield
+    if report.when in {"setup", "call"} and report.failed:
+        report.sections.append(("the cluster", cluster.state()))
+    return report
