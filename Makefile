@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Parallel test processes; each starts its own API server and Qdrant.
 JOBS ?= auto
 DEV := .venv
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/vectorops/__init__.py)
 RUN := .venv-run
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,6 +40,37 @@ test-integration: $(DEV)/.installed servers ## Run the tests against a real API 
 .PHONY: test-failed
 test-failed: $(DEV)/.installed servers ## Run the integration tests that failed last time once more, one at a time
 	$(DEV)/bin/pytest tests/integration --last-failed --last-failed-no-failures none
+
+# The version from which `make e2e` upgrades: until there is a release, the first commit that could be installed.
+PREVIOUS := 29f71e867d92c2aeec6e295c8203bdadea80d77f
+build/previous:
+	mkdir -p $@
+	git archive $(PREVIOUS) | tar --extract --directory $@ \
+		|| { rm -r $@; echo "this clone lacks $(PREVIOUS): the upgrade from it is not tested"; }
+
+E2E_IMAGE ?= vectorops:e2e
+E2E_PREVIOUS_IMAGE ?= vectorops:e2e-previous
+export E2E_IMAGE E2E_PREVIOUS_IMAGE
+
+.PHONY: e2e e2e-given e2e-kind
+e2e: $(if $(KUBECONFIG),e2e-given,e2e-kind) ## Install and use the operator on the cluster of KUBECONFIG (with E2E_IMAGE on its nodes), or on a kind cluster made for it (KEEP=1: and kept)
+
+e2e-given: $(DEV)/.installed
+	$(DEV)/bin/pytest tests/e2e --timeout 600
+
+e2e-kind: $(DEV)/.installed build/previous
+	kind create cluster --name vectorops-e2e --config kind-config.yaml --kubeconfig build/kubeconfig --wait 3m
+	docker build --tag $(E2E_IMAGE) .
+	kind load docker-image --name vectorops-e2e $(E2E_IMAGE)
+	test ! -e build/previous/Dockerfile || { docker build --tag $(E2E_PREVIOUS_IMAGE) build/previous \
+		&& kind load docker-image --name vectorops-e2e $(E2E_PREVIOUS_IMAGE); }
+	KUBECONFIG=build/kubeconfig $(MAKE) e2e-given; status=$$?; \
+		test -n "$(KEEP)" || kind delete cluster --name vectorops-e2e; exit $$status
+
+.PHONY: image
+image: ## Build the operator's image, vectorops:VERSION (EXTRAS="fastembed": with local models)
+	docker build --tag vectorops:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+		--build-arg EXTRAS="$(EXTRAS)" .
 
 .PHONY: lint
 lint: $(DEV)/.installed check-generated ## Check style, types, layers and generated files

@@ -79,8 +79,8 @@ def test_a_point_and_an_index_that_somebody_removed_come_back(notes: str, qdrant
     until(lambda: "topic" in qdrant.ask(schema), what="the index to be back")
 
 
-def test_killed_in_the_middle_of_its_work_it_converges(qdrant: Qdrant, team: str) -> None:
-    """SIGKILL, without a grace period, while thousands of points are on their way."""
+def test_thrown_out_in_the_middle_of_its_work_it_converges(qdrant: Qdrant, team: str) -> None:
+    """Its pod is deleted by force while thousands of points are on their way: it gets no time to finish."""
     qdrant.connect(team)
     vectors = [{"name": "text", "size": 8}]
     sets = [
