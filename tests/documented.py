@@ -5,8 +5,8 @@ below that heading, by its number from the top. A test claims a block by `docume
 and runs what it gets, with `run` or in its own way. tests/unit/docs/test_commands.py reads pages and tests, and fails
 where a block is claimed by no test or by two, and where a claim has lost its block.
 
-What a test cannot have as it is written (a registry) is replaced: REPLACED says what, and why. What no test can run is no
-```sh block: NOT_RUN lists it.
+What a test cannot have as it is written (a registry) is replaced: REPLACED says what, and why. What no test can run is
+no ```sh block: NOT_RUN lists it.
 """
 
 import os
@@ -22,27 +22,32 @@ PAGES: Final = ("*.md", "docs/**/*.md", "examples/**/*.md", "charts/*/*.md", "gi
 
 REPLACED: Final[Mapping[str, str]] = {
     "registry.example.com/vectorops": "Tests have no registry: the image that the nodes of the cluster hold.",
-    "image.tag=0.1.0": "The tag of that image.",
+    "0.1.0": "The tag of that image.",
+    "https://qdrant.qdrant.svc:6333": "Where the Qdrant of the end-to-end tests is.",
+    "http://qdrant:6333": "Where the Qdrant of the integration tests is.",
+    "INSTALLATION/NAMESPACE/NAME": "What a reader puts there.",
+    "3f9c1a5b7d20": "The hash of a plan, which only its status can tell.",
+    "0f6a1c5e-7c1d-4f0e-9a55-0c6e6b7d2f31": "The installation that the status names.",
 }
-"""What may be put into another's place in a command before it is run, and why."""
+"""What may be put into another's place in a block before it is run, and why."""
 
 NOT_RUN: Final[Mapping[tuple[str, str], str]] = {
-    (
-        "docs/gitops.md",
-        "Health",
-    ): "It needs a cluster with Argo CD; a test compares the file with what Argo CD is asked to run.",
+    ("CONTRIBUTING.md", "From clone to green tests"): "CI runs these, or its tests would run themselves.",
+    ("docs/gitops.md", "Health"): "Needs a cluster with Argo CD; a test compares the file with what Argo CD is to run.",
+    ("docs/install.md", "The image"): "Needs a registry; the end-to-end tests run an image that was built like this.",
+    ("docs/install.md", "On kind"): "Needs kind and Docker; `make e2e` says the same words where they are.",
 }
 """Blocks of commands that no test runs, as ```text: page and heading, and why."""
 
 
 class Block(NamedTuple):
-    """One fenced block. number: the how-manieth of its language below the heading. commands: without the fences."""
+    """One fenced block. number: which of its language below the heading. content: what is between the fences."""
 
     page: str
     heading: str
     number: int
     language: str
-    commands: str
+    content: str
 
 
 class CommandsFailed(AssertionError):
@@ -51,19 +56,28 @@ class CommandsFailed(AssertionError):
 
 def documented(page: str, heading: str, number: int = 1) -> str:
     """The commands of one ```sh block. Call it with literals, or names of literals: a test reads the calls."""
+    return _block(page, heading, number, "sh")
+
+
+def manifest(page: str, heading: str, number: int = 1) -> str:
+    """A ```yaml block, for a test that gives it to the commands beside it."""
+    return _block(page, heading, number, "yaml")
+
+
+def _block(page: str, heading: str, number: int, language: str) -> str:
     for block in blocks(page, (ROOT / page).read_text()):
-        if (block.heading, block.number, block.language) == (heading, number, "sh"):
-            return block.commands
-    raise LookupError(f"{page} has no ```sh block number {number} below the heading {heading!r}")
+        if (block.heading, block.number, block.language) == (heading, number, language):
+            return block.content
+    raise LookupError(f"{page} has no ```{language} block number {number} below the heading {heading!r}")
 
 
-def replaced(commands: str, instead: Mapping[str, str]) -> str:
-    """The commands with other things in the places that REPLACED names."""
+def replaced(text: str, instead: Mapping[str, str]) -> str:
+    """A block with other things in the places that REPLACED names."""
     for old, new in instead.items():
-        if old not in REPLACED or old not in commands:
-            raise LookupError(f"{old!r} is not in REPLACED, or not in these commands:\n{commands}")
-        commands = commands.replace(old, new)
-    return commands
+        if old not in REPLACED or old not in text:
+            raise LookupError(f"{old!r} is not in REPLACED, or not in this block:\n{text}")
+        text = text.replace(old, new)
+    return text
 
 
 def run(
