@@ -58,14 +58,19 @@ e2e: $(if $(KUBECONFIG),e2e-given,e2e-kind) ## Install and use the operator on t
 e2e-given: $(DEV)/.installed
 	$(DEV)/bin/pytest tests/e2e --timeout 600
 
+KIND := vectorops-e2e
 e2e-kind: $(DEV)/.installed build/previous
-	kind create cluster --name vectorops-e2e --config kind-config.yaml --kubeconfig build/kubeconfig --wait 3m
+	@for tool in docker kind kubectl helm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; test -z "$$missing" || \
+		{ echo "not installed:$$missing; or set KUBECONFIG to a cluster whose nodes have $(E2E_IMAGE)" >&2; exit 1; }
 	docker build --tag $(E2E_IMAGE) .
-	kind load docker-image --name vectorops-e2e $(E2E_IMAGE)
-	test ! -e build/previous/Dockerfile || { docker build --tag $(E2E_PREVIOUS_IMAGE) build/previous \
-		&& kind load docker-image --name vectorops-e2e $(E2E_PREVIOUS_IMAGE); }
-	KUBECONFIG=build/kubeconfig $(MAKE) e2e-given; status=$$?; \
-		test -n "$(KEEP)" || kind delete cluster --name vectorops-e2e; exit $$status
+	test ! -e build/previous/Dockerfile || docker build --tag $(E2E_PREVIOUS_IMAGE) build/previous
+	@# One that was kept, or left by a run that was cut off, serves again.
+	kind get clusters | grep --quiet --line-regexp $(KIND) || kind create cluster --name $(KIND) --config kind-config.yaml --wait 3m
+	set -e; trap 'test -n "$(KEEP)" || kind delete cluster --name $(KIND)' EXIT; \
+		kind load docker-image --name $(KIND) $(E2E_IMAGE); \
+		test ! -e build/previous/Dockerfile || kind load docker-image --name $(KIND) $(E2E_PREVIOUS_IMAGE); \
+		kind export kubeconfig --name $(KIND) --kubeconfig build/kubeconfig; \
+		KUBECONFIG=$(CURDIR)/build/kubeconfig $(MAKE) e2e-given
 
 .PHONY: image
 image: ## Build the operator's image, vectorops:VERSION (EXTRAS="fastembed": with local models)
