@@ -211,7 +211,7 @@ async def story(at: Installed, stored: Stored, part: Part) -> None:
 
     with part("an event tells it") as timeout:
         async with asyncio.timeout(timeout):
-            while not any(each["reason"] == "Succeeded" for each in await api.list("Event", namespace)):  # noqa: ASYNC110
+            while "Succeeded" not in {it["reason"] for it in await api.list("Event", namespace)}:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     with part("what is deleted goes") as timeout:
