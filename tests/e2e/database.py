@@ -33,7 +33,7 @@ class Qdrant:
         }
         apply(
             secret("tls", {name: file.read_text() for name, file in files.items()}),
-            _deployment(),
+            _server(),
             {
                 "apiVersion": "v1",
                 "kind": "Service",
@@ -99,7 +99,28 @@ def secret(name: str, content: dict[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
-def _deployment() -> Object:
+def deployment(name: str, container: Object) -> Object:
+    """Of one pod with one container, which has the Secret `tls` in /tls."""
+    mounted = {**container, "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}]}
+    volumes = [{"name": "tls", "secret": {"secretName": "tls"}}]
+    labels = {"app": name}
+    # What is first in its container ends of its own accord only if it knows how to: nobody is to wait for that.
+    ends_at_once = {"enableServiceLinks": False, "terminationGracePeriodSeconds": 0}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {**ends_at_once, "containers": [mounted], "volumes": volumes},
+            },
+        },
+    }
+
+
+def _server() -> Object:
     settings = {
         "QDRANT__SERVICE__API_KEY": API_KEY,
         "QDRANT__SERVICE__ENABLE_TLS": "true",
@@ -113,7 +134,7 @@ def _deployment() -> Object:
         "env": [{"name": key, "value": value} for key, value in settings.items()],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 6333, "scheme": "HTTPS"}, "periodSeconds": 1},
     }
-    return _pod("qdrant", container)
+    return deployment("qdrant", container)
 
 
 def _client() -> Object:
@@ -122,24 +143,6 @@ def _client() -> Object:
         "name": "client",
         "image": cluster.IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", "import signal; signal.signal(signal.SIGTERM, lambda *_: exit()); signal.pause()"],
+        "command": ["sleep", "infinity"],
     }
-    return _pod("client", container)
-
-
-def _pod(name: str, container: Object) -> Object:
-    mounted = {**container, "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}]}
-    volumes = [{"name": "tls", "secret": {"secretName": "tls"}}]
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"enableServiceLinks": False, "containers": [mounted], "volumes": volumes},
-            },
-        },
-    }
+    return deployment("client", container)
