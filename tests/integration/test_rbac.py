@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -382,3 +383,22 @@ async def test_with_some_namespaces_to_watch_it_may_nothing_in_others(installed:
         resource, _, subresource = right.resource.partition("/")
         asked = {"group": right.group, "resource": resource, "subresource": subresource, "verb": right.verb}
         assert not await installed.api.may(user, namespace="default", name="anything", **asked), right
+
+
+# ---- people ----
+
+READ: Final = {"get", "list", "watch"}
+WRITE: Final = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+@pytest.mark.parametrize(("role", "verbs"), [("view", READ), ("edit", READ | WRITE), ("admin", READ | WRITE)])
+def test_who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds_but_not_write_status(
+    role: str, verbs: set[str]
+) -> None:
+    """A controller of Kubernetes adds roles with these labels to its own; the API server of the tests has none."""
+    label = f"rbac.authorization.k8s.io/aggregate-to-{role}"
+    rules = [rule for made in render() if made["metadata"]["labels"].get(label) == "true" for rule in made["rules"]]
+
+    kinds = ("qdrantconnections", "qdrantcollections", "pointsets")
+    granted = {given for rule in rules for given in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
+    assert granted == set(product(["vectorops.dev"], kinds, verbs))
