@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from e2e import cluster, embeddings
-from e2e.cluster import apply, get, kubectl, until, wait_ready
+from e2e.cluster import apply, kubectl, wait_ready
 from e2e.database import Qdrant, deployment, secret
 from e2e.test_story import collection
 from servers.certificates import CertificateAuthority
@@ -118,13 +118,9 @@ def test_a_host_that_is_not_allowed_is_refused_by_its_name(qdrant: Qdrant, team:
     qdrant.connect(team)
     apply(collection(team, [{"name": "text", "embedder": {"openAI": elsewhere}}]), namespace=team)
 
-    def ready() -> cluster.Object:
-        conditions = get("qdrantcollection", team, "--namespace", team)["status"].get("conditions", ())
-        found: cluster.Object = next((each for each in conditions if each["type"] == "Ready"), {})
-        return found
-
-    until(lambda: ready().get("status") == "False", what="a verdict")
-    assert "embeddings.elsewhere.svc" in ready()["message"]
+    reason = 'jsonpath={.status.conditions[?(@.type=="Ready")].reason}=ModelRefused'
+    kubectl("wait", f"qcol/{team}", "--namespace", team, f"--for={reason}", "--timeout=1m")
+    assert "embeddings.elsewhere.svc" in kubectl("get", "qcol", team, "--namespace", team, "-o", "jsonpath={.status}")
     assert not qdrant.ask("client.collection_exists(name)", name=team)
 
 
