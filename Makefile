@@ -43,7 +43,8 @@ test-failed: $(DEV)/.installed servers ## Run the integration tests that failed 
 
 # The version from which `make e2e` upgrades: until there is a release, the first commit that could be installed.
 PREVIOUS := 29f71e867d92c2aeec6e295c8203bdadea80d77f
-build/previous:
+build/previous: Makefile
+	rm -rf $@
 	mkdir -p $@
 	git archive $(PREVIOUS) | tar --extract --directory $@ \
 		|| { rm -r $@; echo "this clone lacks $(PREVIOUS): the upgrade from it is not tested"; }
