@@ -276,6 +276,9 @@ def orphan(
         typer.Option("--namespace", "-n", metavar="NAME", help="A namespace; repeat it for more.", show_default=False),
     ] = None,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False,
+    delete_crds: Annotated[
+        bool, typer.Option("--delete-crds", help="And then the CustomResourceDefinitions. Needs --all-namespaces.")
+    ] = False,
 ) -> None:
     """Delete all resources from a cluster, and leave what they made in Qdrant as it is, whatever their deletionPolicy.
 
@@ -288,7 +291,11 @@ def orphan(
 
     if bool(namespace) == all_namespaces:
         raise typer.BadParameter("which ones? Either --namespace or --all-namespaces")
-    raise typer.Exit(orphaning.run(namespace or (), typer.echo))
+    if delete_crds and not all_namespaces:
+        raise typer.BadParameter(
+            "--delete-crds would delete the resources of other namespaces: it needs --all-namespaces"
+        )
+    raise typer.Exit(orphaning.run(namespace or (), typer.echo, delete_crds=delete_crds))
 
 
 def _operator(settings: Settings) -> None:

@@ -351,8 +351,10 @@ def test_two_releases_of_one_name_in_two_namespaces_share_no_object():
     assert {kind for kind, *_ in one & other} <= {"CustomResourceDefinition"}
 
 
-def test_the_crds_are_those_of_the_operator_with_labels_and_kept():
-    rendered = {obj["metadata"]["name"]: obj for obj in of_kind("CustomResourceDefinition", render({}))}
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_crds_are_those_of_the_operator_with_labels_and_never_removed_by_helm(keep):
+    made = render({"crds": {"keep": keep}})
+    rendered = {obj["metadata"]["name"]: obj for obj in of_kind("CustomResourceDefinition", made)}
 
     for file in (CHART.parents[1] / "crds").glob("*.yaml"):
         shipped = yaml.safe_load(file.read_text())
@@ -425,6 +427,9 @@ async def test_helm_installs_upgrades_to_and_fro_and_uninstalls(tmp_path):
             assert made["spec"]["replicas"] == 0
 
             resources = [await api.apply(example) for example in examples()]
+            # Whoever changes his mind about the CRDs loses nothing by it.
+            helm.upgrade({"replicaCount": 0, "crds": {"keep": False}})
+            helm.upgrade({"replicaCount": 0, "crds": {"install": False}})
             helm.uninstall()
             assert await api.find("Deployment", NAMESPACE, "vectorops") is None
             for resource in resources:

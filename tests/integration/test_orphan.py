@@ -9,6 +9,7 @@ from integration.conftest import StartOperator, StartQdrant
 from integration.world import Stored, collection, connection, mark_of, point, point_set
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object, is_ready
+from servers.operator import OperatorProcess
 from servers.qdrant import QdrantServer
 
 RESOURCES = (("PointSet", "cats"), ("QdrantCollection", "zoo"), ("QdrantConnection", "main"))
@@ -107,8 +108,31 @@ async def test_what_another_finalizer_holds_is_named(
     )
 
 
+async def test_the_crds_go_when_asked_and_the_points_stay(start_kube, qdrant: QdrantServer, tmp_path: Path) -> None:
+    own = start_kube()
+    kubeconfig = own.kubeconfig()
+    async with own.api() as api, Stored(qdrant) as stored:
+        namespace = await api.create_namespace()
+        operator = OperatorProcess(tmp_path, kubeconfig=kubeconfig, installation="ours", namespaces=[namespace])
+        try:
+            operator.start()
+            await declare(api, namespace, qdrant)
+            before = await stored.versions("zoo")
+
+            shell = Shell(tmp_path)
+            told = shell.run("orphan", "-A", "--delete-crds", environment={"KUBECONFIG": str(kubeconfig)})
+        finally:
+            operator.kill()
+
+        assert told.code == 0, told.out
+        for plural in ("qdrantconnections", "qdrantcollections", "pointsets"):
+            await api.wait_gone("CustomResourceDefinition", None, f"{plural}.vectorops.dev")
+        assert await stored.versions("zoo") == before
+
+
 def test_one_has_to_say_which(orphan) -> None:
     for arguments in ((), ("--all-namespaces", "--namespace", "team")):
         answer = orphan(*arguments)
         assert answer.code == 2
         assert "Either --namespace or" in answer.err
+    assert "it needs --all-namespaces" in orphan("--namespace", "team", "--delete-crds").err

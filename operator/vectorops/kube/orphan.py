@@ -1,8 +1,8 @@
 """`vectorops orphan`: deletes resources of ours and leaves everything that they made in Qdrant. Called by `cli`.
 
-Deleting a CustomResourceDefinition deletes all resources of its kind, and a PointSet takes its points along. So the
-chart calls this before it removes the CRDs (`crds.keep: false`): nobody who uninstalls an operator means the data. It
-needs no operator, and gets along with one that runs.
+Deleting a CustomResourceDefinition deletes all resources of its kind, and a PointSet takes its points along. So this is
+what removes the CRDs for the chart (`crds.keep: false`): nobody who uninstalls an operator means the data. It needs no
+operator, and gets along with one that runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from vectorops.api.meta import SKIP_CLEANUP, Resource
+from vectorops.api.meta import GROUP, SKIP_CLEANUP, Resource
 from vectorops.errors import Transient
 from vectorops.kube import access
 from vectorops.kube.calls import CONFLICT, MERGE_PATCH, NOT_FOUND, PLURALS, Calls, Refused, resource_path
@@ -28,10 +28,10 @@ class NotOrphaned(Exception):
     """Some resources are still there; the message says which and why."""
 
 
-def run(namespaces: Sequence[str], tell: Tell) -> int:
+def run(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = False) -> int:
     """The exit code of the process. namespaces: none means all."""
     try:
-        asyncio.run(_run(namespaces, tell))
+        asyncio.run(_run(namespaces, tell, delete_crds=delete_crds))
     except (access.NoAccess, NotOrphaned) as error:
         tell(str(error))
         return 1
@@ -41,10 +41,12 @@ def run(namespaces: Sequence[str], tell: Tell) -> int:
     return 0
 
 
-async def _run(namespaces: Sequence[str], tell: Tell) -> None:
+async def _run(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool) -> None:
     client = access.client(await access.configuration())
     try:
         await orphan(Calls(client), namespaces, tell)
+        if delete_crds:
+            await _delete_crds(Calls(client), tell)
     finally:
         await client.close()  # type: ignore[no-untyped-call]
 
@@ -68,6 +70,16 @@ async def orphan(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
     if left:
         raise NotOrphaned("\n".join(f"{resource.ref} is still there: {_why(resource)}" for resource in left))
     tell("nothing is left in the cluster")
+
+
+async def _delete_crds(calls: Calls, tell: Tell) -> None:
+    for plural in reversed(PLURALS.values()):
+        try:
+            await calls.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{GROUP}")
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+    tell("the CustomResourceDefinitions are deleted")
 
 
 async def _all(cluster: KubeCluster, kind: str, namespaces: Sequence[str]) -> list[Resource]:
