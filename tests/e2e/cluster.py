@@ -136,22 +136,21 @@ def clean() -> None:
     """Takes away all that these tests make, whoever left it: an earlier run may have been cut off."""
     if RELEASE in run("helm", "list", "--namespace", OPERATOR_NAMESPACE, "--all", "--short").split():
         run("helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--no-hooks", "--wait", timeout=240)
-    remaining = [crd for crd in names("customresourcedefinitions") if crd in CRDS]
-    for crd in remaining:
+    remove_crds()
+    if left := names("namespaces", "--selector", OURS):
+        kubectl("delete", "namespace", *left, "--timeout=3m", timeout=240)
+
+
+def remove_crds() -> None:
+    """And all resources. No operator may run; what they made in Qdrant stays."""
+    left = [crd for crd in names("customresourcedefinitions") if crd in CRDS]
+    for crd in left:
         for item in get(crd, "--all-namespaces")["items"]:
-            metadata = item["metadata"]
-            # Nobody is there who would clean up: Qdrant goes with its namespace.
-            kubectl(
-                "patch",
-                crd,
-                metadata["name"],
-                f"--namespace={metadata['namespace']}",
-                "--type=merge",
-                '--patch={"metadata":{"finalizers":[]}}',
-            )
-    for kind, found in (("crd", remaining), ("namespace", names("namespaces", "--selector", OURS))):
-        if found:
-            kubectl("delete", kind, *found, "--timeout=3m", timeout=240)
+            name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+            let_go = '--patch={"metadata":{"finalizers":[]}}'
+            kubectl("patch", crd, name, f"--namespace={namespace}", "--type=merge", let_go)
+    if left:
+        kubectl("delete", "crd", *left, "--timeout=3m", timeout=240)
 
 
 def state() -> str:

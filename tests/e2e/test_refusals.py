@@ -12,7 +12,8 @@ CONTAINER = "operator"
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(operator_namespace: str) -> None:
-    """Nothing yet."""
+    """Nothing yet, and no CRDs from before."""
+    cluster.remove_crds()
 
 
 @pytest.mark.parametrize(
