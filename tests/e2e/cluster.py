@@ -134,15 +134,15 @@ def pods() -> list[str]:
 
 def clean() -> None:
     """Takes away all that these tests make, whoever left it: an earlier run may have been cut off."""
-    if RELEASE in run("helm", "list", "--namespace", OPERATOR_NAMESPACE, "--all", "--short").split():
-        run("helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--no-hooks", "--wait", timeout=240)
-    remove_crds()
+    remove_operator()
     if left := names("namespaces", "--selector", OURS):
         kubectl("delete", "namespace", *left, "--timeout=3m", timeout=240)
 
 
-def remove_crds() -> None:
-    """And all resources. No operator may run; what they made in Qdrant stays."""
+def remove_operator() -> None:
+    """And the CRDs, with all resources. What they made in Qdrant stays."""
+    if RELEASE in run("helm", "list", "--namespace", OPERATOR_NAMESPACE, "--all", "--short").split():
+        uninstall("--no-hooks")
     left = [crd for crd in names("customresourcedefinitions") if crd in CRDS]
     for crd in left:
         for item in get(crd, "--all-namespaces")["items"]:

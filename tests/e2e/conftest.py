@@ -1,6 +1,7 @@
 """The cluster, the Qdrant in it, and a namespace of a team, as fixtures. Operators are installed by the tests.
 
-The tests of a file share what it installs, and run in the order in which they stand there: a story.
+The tests of a file share what it installs, and run in the order in which they stand there: a story. Each file finds a
+cluster without CRDs and a Qdrant without collections.
 """
 
 import shutil
@@ -31,11 +32,18 @@ def clean_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def qdrant(clean_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Qdrant:
+def qdrant_server(clean_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Qdrant:
     """With an API key and TLS, in a namespace of its own."""
     server = Qdrant(tmp_path_factory.mktemp("certificates"))
     server.start()
     return server
+
+
+@pytest.fixture(scope="module")
+def qdrant(qdrant_server: Qdrant) -> Qdrant:
+    """Empty: what the operator of another file left there is owned by another installation."""
+    qdrant_server.empty()
+    return qdrant_server
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +52,7 @@ def operator_namespace(clean_cluster: None) -> Iterator[str]:
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.make_namespace(cluster.OPERATOR_NAMESPACE, **restricted)
     yield cluster.OPERATOR_NAMESPACE
-    if cluster.RELEASE in cluster.run("helm", "list", "--namespace", cluster.OPERATOR_NAMESPACE, "--short").split():
-        cluster.uninstall("--no-hooks")
+    cluster.remove_operator()
     cluster.kubectl("delete", "namespace", cluster.OPERATOR_NAMESPACE, "--timeout=2m")
 
 

@@ -81,6 +81,10 @@ class Qdrant:
         command = ("exec", "--stdin", "--namespace", NAMESPACE, "deployment/client", "--", "python", "-c", script)
         return json.loads(kubectl(*command, stdin=json.dumps(given)))
 
+    def empty(self) -> None:
+        """Deletes all collections."""
+        self.ask("[client.delete_collection(each.name) for each in client.get_collections().collections]")
+
     def ids(self, collection: str) -> list[Any]:
         """Of all points, sorted."""
         found = "sorted((p.id for p in client.scroll(name, limit=100000, with_payload=False)[0]), key=str)"

@@ -12,8 +12,7 @@ CONTAINER = "operator"
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(operator_namespace: str) -> None:
-    """Nothing yet, and no CRDs from before."""
-    cluster.remove_crds()
+    """Nothing yet."""
 
 
 @pytest.mark.parametrize(
