@@ -25,13 +25,12 @@ RUN python -m venv /opt/build \
     done
 COPY pyproject.toml README.md LICENSE ./
 COPY operator/ operator/
-# The file system of a pod is read-only, so that what Python compiles at the first start would be compiled at each start.
-# Only what a start imports: all of it would be a hundred megabytes more.
 RUN VIRTUAL_ENV=/opt/build /opt/build/bin/uv build --quiet --no-cache --wheel --no-build-isolation --out-dir /dist \
     && VIRTUAL_ENV=/opt/vectorops /opt/build/bin/uv pip install --quiet --no-cache --no-deps /dist/*.whl \
-    && /opt/vectorops/bin/python -c 'import vectorops.cli, vectorops.kube.app, vectorops.qdrant.grpc_writes'
+    && rm -f /opt/vectorops/.lock
 
 FROM ${BASE}
+ARG EXTRAS=""
 ARG VERSION="" REVISION="" CREATED=""
 LABEL org.opencontainers.image.title="VectorOps" \
       org.opencontainers.image.description="Qdrant collections, and the points in them, as Kubernetes resources" \
@@ -45,9 +44,15 @@ RUN useradd --system --uid 65532 --user-group --no-create-home --home-dir /tmp -
     && python -m pip uninstall --quiet --yes --root-user-action=ignore pip
 ENV LOGNAME=vectorops \
     HOME=/tmp \
-    PATH=/opt/vectorops/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1
+    PATH=/opt/vectorops/bin:$PATH
 COPY --from=build /opt/vectorops /opt/vectorops
+# The file system of a pod is read-only: what is not compiled here is compiled at each start, and Python's own modules
+# come without. Only what the operator imports: all of it would be a hundred megabytes more.
+RUN vectorops run --help >/dev/null \
+    && python -c 'import vectorops.kube.app, vectorops.kube.orphan, vectorops.qdrant.grpc_writes' \
+    && python -c 'import vectorops.embedders.worker, huggingface_hub.hf_api, multiprocessing.popen_spawn_posix' \
+    && for extra in ${EXTRAS}; do python -c "import $(echo "${extra}" | tr - _)" || exit 1; done
+ENV PYTHONDONTWRITEBYTECODE=1
 # By its number, so that a cluster that demands runAsNonRoot sees that it is not 0.
 USER 65532:65532
 EXPOSE 8080 8081
