@@ -170,11 +170,12 @@ async def test_what_a_stopped_leader_does_when_it_goes_on_has_no_effect_on_the_l
 
     def stop_the_leader(call: Call) -> None:
         if "/collections/zoo/points" in call.path and call.method in {"PUT", "POST"} and "wait" in call.path:
-            proxy.before = None
+            proxy.after = None
             one.pause()
             stopped.set()
 
-    proxy.before = stop_the_leader
+    # When the server has done its work: a request of which half was sent would arrive when the process goes on.
+    proxy.after = stop_the_leader
     old = [point(1, 1, 0, 0, payload={"name": "old"}), point(2, 0, 1, 0, payload={"name": "old"})]
     await team.points("cats", "zoo", old, until=lambda _: stopped.is_set())
     until_says(two, "ok")
