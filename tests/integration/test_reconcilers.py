@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
@@ -20,7 +20,7 @@ from vectorops.local.runner import Runner
 from vectorops.qdrant.database import PointData
 from vectorops.qdrant.embedded import Embedded
 from vectorops.qdrant.marks import MARK_KEY, mark_of
-from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
@@ -44,12 +44,12 @@ class Park:
         zoo: JsonObject,
         *points: JsonObject,
         installation: str = "test",
-        annotations: dict[str, str] | None = None,
+        grants: Grants | None = None,
     ) -> dict[str, Resource]:
         """Applies collection `zoo` and point set `animals` like a new process; returns what became of all."""
         resources = [
             resource("QdrantConnection", "main", {"url": "http://localhost:6333"}),
-            resource("QdrantCollection", "zoo", {"connectionRef": {"name": "main"}, **zoo}, annotations),
+            resource("QdrantCollection", "zoo", {"connectionRef": {"name": "main"}, **zoo}),
             resource("PointSet", "animals", {"collectionRef": {"name": "zoo"}, "points": list(points)}),
         ]
         cluster = LocalCluster(resources, {}, lambda _, reason, __: self.events.append(reason))
@@ -59,6 +59,7 @@ class Park:
             Embedders(EmbedderSettings()),
             installation,
             writer=installation,
+            grants=grants or Grants(),
         )
         runner = Runner(cluster, Driver(context, RECONCILERS))
         await runner.run(asyncio.get_running_loop().time() + 3)
@@ -85,8 +86,8 @@ class Park:
         return mark_of(await self.folder.collection("zoo") or {}, "zoo")
 
 
-def resource(kind: str, name: str, spec: JsonObject, annotations: dict[str, str] | None = None) -> Resource:
-    meta = ObjectMeta(name=name, namespace="park", uid=name, generation=1, annotations=annotations or {})
+def resource(kind: str, name: str, spec: JsonObject) -> Resource:
+    meta = ObjectMeta(name=name, namespace="park", uid=name, generation=1)
     return Resource(kind, meta, spec, {})
 
 
@@ -101,7 +102,7 @@ async def test_a_vector_that_comes_again_is_filled_by_the_sets_whose_points_miss
     both = {"vectors": [TEXT, IMAGE]}
     await park.declare(both, LION_SEEN)
     held_back = (await park.declare({"vectors": [TEXT]}, LION))["zoo"]
-    await park.declare({"vectors": [TEXT]}, LION, annotations={APPROVE_PLAN: held_back.status["plan"]["hash"]})
+    await park.declare({"vectors": [TEXT]}, LION, grants=Grants(frozenset({held_back.status["plan"]["hash"]})))
 
     found = await park.declare(both, LION_SEEN)
 
@@ -130,12 +131,12 @@ async def test_nobody_gets_the_name_under_which_the_ledgers_are_kept(park: Park,
 
 
 async def test_a_collection_that_drifted_is_taken_over_and_only_then_reported(park: Park) -> None:
-    """The annotation counts once: it must not be used up by a look that changes nothing."""
+    """Whose it is, is no drift."""
     zoo = {"vectors": [TEXT], "aliases": ["docs"], "driftPolicy": "Report"}
     await park.declare(zoo, installation="first")
     await park.folder.delete_alias("docs")
 
-    found = await park.declare(zoo, installation="second", annotations={TAKE_OVER_FROM: "first"})
+    found = await park.declare(zoo, installation="second", grants=Grants(take_over_from="first"))
 
     assert found["zoo"].condition("Drifted") is not None
     assert (await park.mark()).installation == "second"

@@ -230,6 +230,10 @@ class PlanStatus(Model):
     """Steps that are held back."""
 
     hash: str = Field(description="Put it into the annotation vectorops.dev/approve-plan to have the steps done, once.")
+    nonce: str | None = Field(
+        default=None,
+        description="Random, and part of the hash: another plan, or a restored one, never has the same hash.",
+    )
     steps: list[str] = Field(description="What would be done, in order.")
     destructive: bool = Field(description="Would data be lost?")
 
@@ -248,7 +252,9 @@ class QdrantCollectionStatus(Model):
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
     )
     last_handled_take_over_from: str | None = Field(
-        default=None, description="Value of the last handled annotation vectorops.dev/take-over-from."
+        default=None,
+        description="Value of the last handled annotation vectorops.dev/take-over-from. One that the resource had when "
+        "the operator first saw it counts as handled.",
     )
     last_handled_approve_plan: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/approve-plan."

@@ -29,9 +29,9 @@ SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
 
 ANNOTATIONS: Final = {
     RECONCILE: "Any new value: look at the resource now. Answered in `status.lastHandledReconcileAt`.",
-    APPROVE_PLAN: "The hash in `status.plan`: do what was held back, once.",
-    TAKE_OVER_FROM: "The name of an installation: take its collection over, once. Answered in "
-    "`status.lastHandledTakeOverFrom`.",
+    APPROVE_PLAN: "The hash in `status.plan`: do what was held back, once. At the command line: `apply --approve`.",
+    TAKE_OVER_FROM: "The name of an installation: take its collection over, once; set after the resource has a status. "
+    "Answered in `status.lastHandledTakeOverFrom`. At the command line: `apply --take-over-from`.",
     SKIP_CLEANUP: '`"true"`: let the resource go without cleaning up in Qdrant.',
 }
 """What each annotation does, for the API reference."""

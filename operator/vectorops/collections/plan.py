@@ -201,8 +201,8 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """What `approve-plan` must say: 12 hexadecimal digits, "" if nothing is held back. Not for another
-        incarnation.
+        """What tells what is held back from anything else: 12 hexadecimal digits, "" if nothing is. Another incarnation
+        has another one. What approves it is made of this: see `reconcilers.approvals`.
         """
         return self._hash(self.held_back)
 

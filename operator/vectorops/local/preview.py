@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from vectorops.api.collection import QdrantCollectionSpec
-from vectorops.api.meta import APPROVE_PLAN, JsonObject, Ref, Resource
+from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
 from vectorops.collections import plan as steps
@@ -35,7 +35,8 @@ from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.marks import Mark
-from vectorops.reconcilers.collection import claim, wanted_of
+from vectorops.reconcilers.approvals import Approval
+from vectorops.reconcilers.collection import approval_of, claim, is_reported, wanted_of
 from vectorops.reconcilers.dependencies import Access, physical_name, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
@@ -128,16 +129,12 @@ class _Preview:
             return await self._users_own(resource, access, wanted, found)
         mark = await claim(self._context, resource, spec, found, mismatches(wanted, found, version=version))
         todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied)
-        reported = spec.drift_policy == "Report" and todo.is_drift
-        asked = resource.meta.annotations.get(APPROVE_PLAN)
-        approved = bool(asked) and asked == (todo.drift_hash if reported else todo.hash)
-        await self._keep(resource.ref, access, todo, mark, approved=approved)
-        if reported and not approved:
-            remark = (
-                f"changed by others; driftPolicy is Report, so plan {todo.drift_hash} must be approved to put it right:"
-            )
+        approval = await approval_of(self._context, resource, spec, todo, access.database)
+        await self._keep(resource.ref, access, todo, mark, approved=approval.given)
+        if is_reported(spec, todo) and not approval.given:
+            remark = f"changed by others; driftPolicy is Report, so {approval.how} to put it right:"
             return planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
-        return _collection_planned(resource.ref, todo, mark, approved=approved)
+        return _collection_planned(resource.ref, todo, mark, approval)
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
         """A collection that its user manages: nothing is ever changed, but for a mark from before."""
@@ -208,17 +205,17 @@ def _connection(resource: Resource) -> ResourcePlan:
     return planned(resource.ref, problem=f"{told['reason']}: {told['message']}")
 
 
-def _collection_planned(ref: Ref, todo: Plan, mark: Mark, *, approved: bool) -> ResourcePlan:
+def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) -> ResourcePlan:
     points = todo.observed.points
     changes = _of_the_mark(todo, mark)
     changes += [Change(_sign(step, todo), "\n".join(step.described(points))) for step in todo.doable]
     for step in todo.held_back:
         words = "\n".join(step.described(points))
-        changes.append(Change(_sign(step, todo), words) if approved else Change("hold", words))
+        changes.append(Change(_sign(step, todo), words) if approval.given else Change("hold", words))
     problems = [f"alias {alias!r} leads to collection {holder!r}" for alias, holder in todo.taken]
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
-    if todo.held_back and not approved:
-        problems.append(f"held back until plan {todo.hash} is approved with the annotation {APPROVE_PLAN}")
+    if todo.held_back and not approval.given:
+        problems.append(f"held back: {approval.how}, or take the change back")
     told = replace(mark, last_applied=todo.remembered().to_json())
     if not changes and todo.observed.mark != told:
         changes.append(Change("update", "the mark: what was applied last"))

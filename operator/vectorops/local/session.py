@@ -20,7 +20,7 @@ from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
-from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Connect, Databases
 
 DEFAULT_OWNER: Final = "cli"
@@ -31,7 +31,7 @@ its own.
 EMBEDDER_KEY_VARIABLE: Final = "VECTOROPS_EMBEDDER_API_KEY"
 """The key of hosted embedders, where the files do not hold the Secret that a collection names."""
 
-READS: Final = frozenset({"check", "close", "collection", "collection_names", "aliases", "points", "scroll"})
+READS: Final = frozenset({"check", "close", "collection", "collection_names", "aliases", "points", "scroll", "count"})
 """Methods of a Database that change nothing."""
 
 
@@ -39,7 +39,7 @@ READS: Final = frozenset({"check", "close", "collection", "collection_names", "a
 class Options:
     """override: `--qdrant`. owner: the installation. prune: remove what the owner no longer declares.
 
-    embedders: where models come from.
+    embedders: where models come from. grants: what is allowed in this one run.
     """
 
     override: Override | None = None
@@ -47,6 +47,7 @@ class Options:
     prune: bool = False
     timeout_seconds: float = 300.0
     embedders: EmbedderSettings = field(default_factory=EmbedderSettings)
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ async def session(
     databases = Databases(_read_only(opener) if read_only else opener)
     embedders = Embedders(options.embedders, api_key=os.environ.get(EMBEDDER_KEY_VARIABLE) or None)
     try:
-        yield Session(cluster, Context(cluster, databases, embedders, options.owner, writer=secrets.token_hex(8)))
+        writer = secrets.token_hex(8)
+        yield Session(cluster, Context(cluster, databases, embedders, options.owner, writer, options.grants))
     finally:
         await embedders.close()
         await databases.close_all()

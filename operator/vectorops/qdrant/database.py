@@ -147,5 +147,10 @@ class Database(Protocol):
     async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
         """All points that match a filter, vectors left out. For small results."""
 
+    async def count(self, name: str) -> int:
+        """How many points there are, exactly: a collection's own `points_count` may count one twice while Qdrant
+        optimizes. Takes the longer the more there are.
+        """
+
     async def delete_matching(self, name: str, where: JsonObject) -> None:
         """Deletes all points that match a filter; an empty one matches all."""

@@ -210,6 +210,10 @@ class Embedded:
             if offset is None:
                 return found
 
+    async def count(self, name: str) -> int:
+        with self._errors(writes=False):
+            return (await self._client().count(name, exact=True)).count
+
     async def delete_matching(self, name: str, where: JsonObject) -> None:
         with self._errors(writes=True):
             await self._client().delete(name, models.FilterSelector(filter=models.Filter.model_validate(where)))

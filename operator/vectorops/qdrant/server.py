@@ -166,6 +166,10 @@ class Server:
     async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
         return [point async for point in self._scrolled(name, where, payload=payload)]
 
+    async def count(self, name: str) -> int:
+        body = wire.dumps({"exact": True})
+        return int((await self._rest.read("count", "POST", f"{_path(name)}/points/count", body))["count"])
+
     async def delete_matching(self, name: str, where: JsonObject) -> None:
         await self._write("delete_matching", "POST", f"{_path(name)}/points/delete", wire.dumps({"filter": where}))
 

@@ -77,11 +77,24 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Grants:
+    """What a person allows one run of the command line.
+
+    plans: hashes of plans that may be carried out. take_over_from: the installation whose collections may be taken
+    over, "" if none.
+    """
+
+    plans: frozenset[str] = frozenset()
+    take_over_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a reconciler works with.
 
     installation: the scope of ownership, written into marks and ledgers.
     writer: random, one for each process: the token that fences the ledger.
+    grants: at the command line, what is allowed in this run; None in a cluster, where annotations say it.
     """
 
     cluster: Cluster
@@ -89,6 +102,7 @@ class Context:
     embedders: Embedders
     installation: str
     writer: str
+    grants: Grants | None = None
 
 
 def conditions(

@@ -17,6 +17,8 @@ from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of, new_incarnation
+from vectorops.reconcilers import approvals
+from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
@@ -45,14 +47,14 @@ class CollectionReconciler:
         mark = await claim(context, resource, spec, found, mismatches(wanted, found, version=version))
         resource = await context.cluster.set_finalizer(resource, True)
         todo = plan(wanted, found, version=version, last_applied=mark.last_applied)
-        reported = spec.drift_policy == "Report" and todo.is_drift
-        approved = _is_approved(resource, todo.drift_hash if reported else todo.hash)
-        if reported and not approved:
+        approval = await approval_of(context, resource, spec, todo, database)
+        approved = approval.given
+        if is_reported(spec, todo) and not approved:
             # Whose it is, what becomes of it when its owner goes, and what its vectors are made by are no drift.
             mark = replace(mark, last_applied=todo.last.to_json(), embedders=todo.locks())
             if mark != found.mark:
                 await database.update_collection(found.name, {"metadata": mark.metadata()})
-            return Outcome(_status(resource, wanted, todo, mark, drifted=True), resource=resource)
+            return Outcome(_status(resource, wanted, todo, mark, approval, drifted=True), resource=resource)
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
@@ -64,7 +66,10 @@ class CollectionReconciler:
             # from fighting over it.
             left = "; ".join(line for step in applied.plan.doable for line in step.lines)
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {wanted.name!r}: {left}")
-        return Outcome(_status(resource, wanted, applied.plan, applied.mark, approved=approved), resource=resource)
+        digest = applied.plan.hash
+        approval = await approvals.approval(context, resource, digest, database, found.name, used=approved)
+        status = _status(resource, wanted, applied.plan, applied.mark, approval, approved=approved)
+        return Outcome(status, resource=resource)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -74,6 +79,19 @@ class CollectionReconciler:
             return await _delete(context, resource)
 
         return await finalize(context, resource, clean_up)
+
+
+async def approval_of(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, todo: Plan, database: Database
+) -> Approval:
+    """Whether what is held back may be carried out, or, where drift is only reported, all."""
+    digest = todo.drift_hash if is_reported(spec, todo) else todo.hash
+    return await approvals.approval(context, resource, digest, database, todo.desired.name)
+
+
+def is_reported(spec: QdrantCollectionSpec, todo: Plan) -> bool:
+    """Is it drift, which is only reported?"""
+    return spec.drift_policy == "Report" and todo.is_drift
 
 
 async def wanted_of(context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed) -> Desired:
@@ -144,16 +162,15 @@ def _wiped(resource: Resource, found: Observed) -> str:
 
 async def _require_take_over(context: Context, resource: Resource, mark: Mark) -> None:
     """May we take the collection from the owner that its mark names? Raises Terminal OwnedByAnother."""
-    asked = resource.meta.annotations.get(TAKE_OVER_FROM)
-    fresh = resource.status.get("lastHandledTakeOverFrom") != asked
-    if asked == mark.installation and fresh:
+    asked = approvals.take_over(context, resource)
+    if asked == mark.installation:
         within = mark.installation == context.installation
         if not within or await context.cluster.get(Ref(mark.kind, mark.namespace, mark.name)) is None:
             return
     raise Terminal(
         Reason.OWNED_BY_ANOTHER,
         f"collection {mark.collection!r} belongs to {mark.owner}; nothing is changed. To move it here, stop that one "
-        f"and set the annotation {TAKE_OVER_FROM}: {mark.installation}",
+        f"and {approvals.how_to_take_over(context, resource, mark.installation)}",
     )
 
 
@@ -181,12 +198,6 @@ def _compared(resource: Resource, wanted: Desired, found: Observed, version: str
     return Outcome(_base(resource, wanted, None) | {"conditions": told})
 
 
-def _is_approved(resource: Resource, plan_hash: str) -> bool:
-    """Does the annotation name this very plan, for the first time?"""
-    asked = resource.meta.annotations.get(APPROVE_PLAN)
-    return bool(plan_hash) and asked == plan_hash and resource.status.get("lastHandledApprovePlan") != plan_hash
-
-
 async def _tell_correction(context: Context, resource: Resource, todo: Plan) -> None:
     message = f"changed by others, and put right: {'; '.join(line for step in todo.doable for line in step.lines)}"
     logger.info(message, extra={"resource": str(resource.ref), "reason": Reason.DRIFTED.value})
@@ -206,27 +217,33 @@ def _base(resource: Resource, schema: Desired, mark: Mark | None) -> JsonObject:
 
 
 def _status(
-    resource: Resource, wanted: Desired, left: Plan, mark: Mark, *, drifted: bool = False, approved: bool = False
+    resource: Resource,
+    wanted: Desired,
+    left: Plan,
+    mark: Mark,
+    approval: Approval,
+    *,
+    drifted: bool = False,
+    approved: bool = False,
 ) -> JsonObject:
-    """left: what is not done. approved: the plan that the annotation names has just been done."""
+    """left: what is not done. approval: what that needs. approved: the plan that was approved has just been done."""
     asked, handled = resource.meta.annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
     held_back = (*left.doable, *left.held_back) if drifted else left.held_back
     lines = [line for step in held_back for line in step.described()]
-    plan_hash = left.drift_hash if drifted else left.hash
-    shown = PlanStatus(hash=plan_hash, steps=lines, destructive=left.is_destructive).dump() if lines else None
+    shown = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=lines, destructive=left.is_destructive)
     return {
         **_base(resource, left.in_force, mark),
-        "plan": shown,
+        "plan": shown.dump() if lines else None,
         "lastHandledApprovePlan": asked if approved or handled == asked else None,
-        "conditions": _told(wanted, left, plan_hash, lines if drifted else []),
+        "conditions": _told(wanted, left, approval, lines if drifted else []),
     }
 
 
-def _told(wanted: Desired, left: Plan, plan_hash: str, drift: list[str]) -> list[JsonObject]:
-    drifted = f"changed by others: {'; '.join(drift)}; approve plan {plan_hash} to put it right" if drift else ""
+def _told(wanted: Desired, left: Plan, approval: Approval, drift: list[str]) -> list[JsonObject]:
+    drifted = f"changed by others: {'; '.join(drift)}; {approval.how} to put it right" if drift else ""
     if left.held_back:
         first = left.held_back[0].described()[0]
-        message = f"{first}; approve plan {plan_hash} with the annotation {APPROVE_PLAN}, or take the change back"
+        message = f"{first}; {approval.how}, or take the change back"
         return conditions(False, Reason.PLAN_HELD_BACK, message, stalled=True, drifted=drifted)
     if left.taken:
         message = "; ".join(f"alias {alias!r} leads to collection {holder!r}" for alias, holder in left.taken)

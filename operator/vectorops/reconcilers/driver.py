@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from vectorops.api.meta import RECONCILE, JsonObject, Ref, Resource
+from vectorops.api.meta import RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
 from vectorops.reconcilers import status
@@ -148,6 +148,10 @@ class Driver:
         token = resource.meta.annotations.get(RECONCILE)
         if token is not None and (verdict.error is None or isinstance(verdict.error, Terminal)):
             new = {**new, "lastHandledReconcileAt": token}
+        asked = resource.meta.annotations.get(TAKE_OVER_FROM)
+        if asked is not None and not resource.status and resource.kind == "QdrantCollection":
+            # It came with the resource, out of a repository or a backup: see `approvals.take_over`.
+            new = {**new, "lastHandledTakeOverFrom": asked}
         merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)
         if merged == resource.status:
             told = resource.ref in self._untold

@@ -46,7 +46,7 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     told = conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal)
     known = without_conditions(resource.status)
     if TAKE_OVER_FROM not in resource.meta.annotations:
-        # The wish was taken back: the same one, should it be uttered again, is a new one.
+        # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)
     return {**known, "conditions": told}
 
