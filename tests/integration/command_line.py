@@ -2,14 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+
+from servers.forks import can_fork, fork
+from servers.process import Running
 
 CONNECTION = """
 apiVersion: vectorops.dev/v1alpha1
@@ -46,18 +51,28 @@ class Shell:
         (self.folder / name).write_text("---".join(documents))
 
     def run(self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> Answer:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            input=stdin,
-            env=self.environment(environment),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
+        variables = self.environment(environment)
+        with TemporaryDirectory() as folder:
+            given, out, err = (Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+            given.write_text(stdin)
+            if can_fork(variables):
+                done: Running = fork(
+                    arguments, environment=variables, cwd=self.folder, stdin=given, stdout=out, stderr=err
+                )
+            else:
+                with given.open() as read, out.open("w") as told, err.open("w") as complained:
+                    command = self.command(*arguments)
+                    done = subprocess.Popen(
+                        command, cwd=self.folder, env=variables, stdin=read, stdout=told, stderr=complained
+                    )
+            try:
+                code = done.wait(60)
+            except subprocess.TimeoutExpired:
+                done.send_signal(signal.SIGKILL)
+                raise
+            answer = Answer(code, out.read_text(), err.read_text())
+        assert "Traceback" not in answer.err, answer.err
+        return answer
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "vectorops", *arguments]

@@ -26,7 +26,7 @@ from integration.team import Team, unique
 from integration.world import Stored, connection
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
-from servers.operator import OperatorProcess
+from servers.operator import ForkedOperator, OperatorProcess
 from servers.proxy import Proxy
 from servers.qdrant import QdrantServer, QdrantTls
 
@@ -50,7 +50,8 @@ class StartOperator(Protocol):
     """Starts an operator; stopped after the test.
 
     installation: a new name by default. namespaces: the test's `namespace` by default; empty means all. kubeconfig: of
-    the session's `kube` by default; see `KubeServer.kubeconfig(url)` for one that leads through a proxy.
+    the session's `kube` by default; see `KubeServer.kubeconfig(url)` for one that leads through a proxy. forked: from a
+    process that has imported the program (`servers.forks`), instead of a new interpreter.
     """
 
     def __call__(
@@ -61,6 +62,7 @@ class StartOperator(Protocol):
         kubeconfig: Path | None = None,
         flags: Iterable[str] = (),
         environment: dict[str, str] | None = None,
+        forked: bool = True,
     ) -> OperatorProcess: ...
 
 
@@ -172,8 +174,9 @@ def start_operator(kube: KubeServer, namespace: str, tmp_path: Path) -> Iterator
             kubeconfig: Path | None = None,
             flags: Iterable[str] = (),
             environment: dict[str, str] | None = None,
+            forked: bool = True,
         ) -> OperatorProcess:
-            operator = OperatorProcess(
+            operator = (ForkedOperator if forked else OperatorProcess)(
                 tmp_path,
                 kubeconfig=kubeconfig or kube.kubeconfig(),
                 installation=installation or f"test-{uuid.uuid4().hex[:8]}",
@@ -210,7 +213,7 @@ def team_namespace(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pyt
             return namespace
 
     namespace = asyncio.run(prepare())
-    operator = OperatorProcess(
+    operator = ForkedOperator(
         tmp_path_factory.mktemp("team"),
         kubeconfig=kube.kubeconfig(),
         installation=unique("team"),

@@ -15,7 +15,7 @@ from integration.team import Team, unique
 from integration.world import point
 from servers.embeddings import EmbeddingServer
 from servers.kube import KubeServer
-from servers.operator import OperatorProcess
+from servers.operator import ForkedOperator
 from servers.qdrant import QdrantServer
 
 VARIABLES = {
@@ -32,13 +32,13 @@ SELECTED = re.compile(r"label_values\((\w+), (\w+)\)")
 @pytest.fixture(scope="module")
 def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     """A team with a bit of everything: vectors, texts, and a collection that is wrong."""
-    operators: list[OperatorProcess] = []
+    operators: list[ForkedOperator] = []
 
     async def work(server: EmbeddingServer) -> None:
         async with kube.api() as api:
             team = Team(api, await api.create_namespace("busy"))
             operators.append(
-                OperatorProcess(
+                ForkedOperator(
                     tmp_path_factory.mktemp("busy"),
                     kubeconfig=kube.kubeconfig(),
                     installation=unique("busy"),

@@ -22,7 +22,7 @@ from servers.hub import ModelHub
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object, condition, is_ready
 from servers.models import MINILM, minilm
-from servers.operator import OperatorProcess
+from servers.operator import ForkedOperator
 from servers.qdrant import QdrantServer
 
 TWIN, LARGER = "small/twin", "small/larger"
@@ -84,7 +84,7 @@ def team_namespace(
             return namespace
 
     namespace, place = asyncio.run(prepare()), tmp_path_factory.mktemp("embedded")
-    operator = OperatorProcess(
+    operator = ForkedOperator(
         place,
         kubeconfig=kube.kubeconfig(),
         installation=unique("embedded"),

@@ -11,7 +11,7 @@ from servers.qdrant import QdrantServer
 async def test_what_is_declared_comes_to_be_and_goes_again(
     api: KubeApi, namespace: str, qdrant: QdrantServer, stored: Stored, start_operator: StartOperator
 ) -> None:
-    start_operator()
+    start_operator(forked=False)
     name = f"zoo-{namespace}"
     for resource in (
         connection(namespace, qdrant),

@@ -9,7 +9,7 @@ from integration.conftest import StartOperator, StartQdrant
 from integration.world import Stored, collection, connection, mark_of, point, point_set
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object, is_ready
-from servers.operator import OperatorProcess
+from servers.operator import ForkedOperator
 from servers.qdrant import QdrantServer
 
 RESOURCES = (("PointSet", "cats"), ("QdrantCollection", "zoo"), ("QdrantConnection", "main"))
@@ -113,7 +113,7 @@ async def test_the_crds_go_when_asked_and_the_points_stay(start_kube, qdrant: Qd
     kubeconfig = own.kubeconfig()
     async with own.api() as api, Stored(qdrant) as stored:
         namespace = await api.create_namespace()
-        operator = OperatorProcess(tmp_path, kubeconfig=kubeconfig, installation="ours", namespaces=[namespace])
+        operator = ForkedOperator(tmp_path, kubeconfig=kubeconfig, installation="ours", namespaces=[namespace])
         try:
             operator.start()
             await declare(api, namespace, qdrant)

@@ -3,20 +3,15 @@
 The fixture `start_operator` makes one and stops it after the test.
 """
 
-import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
 
+from servers.forks import can_fork, fork
 from servers.process import Process, Running, free_port
-
-# A process that has imported the program, and forks whenever one is to run.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["__main__", "vectorops.cli", "vectorops.kube.app"])
 
 
 class OperatorProcess(Process):
@@ -72,51 +67,10 @@ class OperatorProcess(Process):
 
 
 class ForkedOperator(OperatorProcess):
-    """The same, forked from a process that imported the program beforehand: importing takes 1.6 s of a core.
-
-    For tests that start hundreds of operators.
-    """
+    """The same, forked from a process that imported the program beforehand, where its variables allow it."""
 
     def _run(self) -> Running:
-        process = FORKS.Process(target=_be_operator, args=(self.command[3:], dict(self.environment or {}), self._log))
-        process.start()
-        return Forked(process)
-
-
-class Forked:
-    """A process of `multiprocessing` in the words of `subprocess.Popen`."""
-
-    def __init__(self, process: multiprocessing.context.ForkServerProcess) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("vectorops", timeout or 0)
-        return self._process.exitcode
-
-    def send_signal(self, sig: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, sig)
-
-
-def _be_operator(arguments: list[str], environment: dict[str, str], log: Path) -> None:
-    """In the new process: from here on it is what `python -m vectorops` would be."""
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["vectorops", *arguments]
-
-    from vectorops.cli import main
-
-    main()
+        environment = dict(self.environment or {})
+        if not can_fork(environment):
+            return super()._run()
+        return fork(self.command[3:], environment=environment, stdout=self._log, stderr=self._log)
