@@ -45,7 +45,18 @@ def points(count: int, size: int) -> list[dict[str, Any]]:
     ]
 
 
-async def timed(what: str, work: Callable[[], Awaitable[Any]], requests: Counter[str]) -> None:
+class Sent(Counter[str]):
+    """Requests by operation: an `Observer` of a database."""
+
+    def opened(self, server: str) -> None: ...
+
+    def ended(self, server: str, operation: str, code: str, seconds: float) -> None:  # noqa: ARG002 - as an Observer
+        self[operation] += 1
+
+    def closed(self, server: str) -> None: ...
+
+
+async def timed(what: str, work: Callable[[], Awaitable[Any]], requests: Sent) -> None:
     """Prints how long it took, and what was sent meanwhile."""
     requests.clear()
     started = time.perf_counter()
@@ -58,10 +69,10 @@ async def timed(what: str, work: Callable[[], Awaitable[Any]], requests: Counter
 
 async def measured(server: QdrantServer, declared: list[dict[str, Any]], size: int, *, grpc: bool) -> None:
     """The passes of one set's life, through one door."""
-    requests: Counter[str] = Counter()
+    requests = Sent()
     spec = QdrantConnectionSpec(url=server.url, grpc_port=server.grpc_port, prefer_grpc=grpc)
     door = "gRPC" if grpc else "REST"
-    database = connect(spec, Credentials(), observe=lambda operation, _code, _seconds: requests.update([operation]))
+    database = connect(spec, Credentials(), observer=requests)
     await database.check()
     name = f"bench-{door}"
     await database.create_collection(name, {"vectors": {"size": size, "distance": "Cosine"}})
@@ -102,7 +113,7 @@ async def floor(server: QdrantServer, declared: list[dict[str, Any]], size: int)
         for start in range(0, len(structs), 256):
             await client.upsert("floor", structs[start : start + 256], wait=True)
 
-    await timed("plain client, gRPC", upsert, Counter())
+    await timed("plain client, gRPC", upsert, Sent())
     await client.close()
 
 

@@ -222,7 +222,7 @@ class Bare:
 
 async def measure_speed(model: str, settings: EmbedderSettings, count: int, rounds: int) -> bool:
     """Prints the figures; returns whether the last look embedded nothing."""
-    bare = Bare(model, settings, list(texts(256, seed=0)))
+    bare = Bare(model, settings, list(texts(min(256, count), seed=0)))
     ratios, processor = [], []
     async with staged(settings) as stage:
         stage.add(collection("warm", model), *point_sets("warm", list(texts(64, seed=0))))
@@ -320,9 +320,10 @@ async def measure_memory(model: str, settings: EmbedderSettings, counts: Sequenc
         async def embed(_: str, some: Sequence[str]) -> Embedded:
             return await embedders.embed(resolved, some)
 
-        await embed("text", list(texts(WINDOW_POINTS, seed=0, shortest=10, longest=20)))
+        first = min(WINDOW_POINTS, *counts)
+        await embed("text", list(texts(first, seed=0, shortest=10, longest=20)))
         warm = used()
-        print(f"after {WINDOW_POINTS} texts: {warm.own_mib:.0f} MiB, and {warm.children_mib:.0f} MiB in the child")
+        print(f"after {first} texts: {warm.own_mib:.0f} MiB, and {warm.children_mib:.0f} MiB in the child")
         for count in counts:
             done = 0
             points = stream(count, resolved.identity, schema)

@@ -162,7 +162,7 @@ class KubeServer:
                 wait_until(partial(_is_served, client, crd), what=f"{crd['metadata']['name']} to be served")
 
 
-def _says_ok(url: str, *, tls: ssl.SSLContext | bool = True, token: str | None = None) -> bool:
+def _says_ok(url: str, *, tls: ssl.SSLContext | bool = False, token: str | None = None) -> bool:
     try:
         return httpx.get(url, verify=tls, headers=_bearer(token) if token else {}, timeout=2).is_success
     except httpx.HTTPError:

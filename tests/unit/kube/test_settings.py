@@ -15,7 +15,8 @@ def parse():
     def parsed(arguments: list[str], environment: dict[str, str] | None = None) -> Settings | str:
         """The settings, or what was complained of."""
         found: list[Settings] = []
-        app = typer.Typer()
+        # Without boxes, whose width breaks the words somewhere: where, a long path decides.
+        app = typer.Typer(rich_markup_mode=None)
         app.command()(command(found.append))
         result = CliRunner().invoke(app, arguments, env=environment)
         return found[0] if result.exit_code == 0 else result.output
