@@ -1,7 +1,8 @@
 """The log of the operator: one object for each line, or one sentence. Called once, by `kube.app`.
 
-What varies is in fields: `logger.info("...", extra={"resource": ..., "reason": ...})`. No secret, payload or vector
-gets here, because nobody logs an object: the libraries that would are told to say warnings only.
+What varies is in fields: `logger.info("...", extra={"resource": ..., "reason": ...})`. A line of a look has its id, as
+its requests to Qdrant have. No secret, payload or vector gets here, because nobody logs an object: the libraries that
+would are told to say warnings only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 import orjson
+
+from vectorops.looks import look_id
 
 RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; all else was given as `extra`."""
@@ -64,8 +67,10 @@ def _time(record: logging.LogRecord) -> str:
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     # Kopf's own loggers carry its settings and a reference to the object: not for a log.
-    return {
+    given = {
         key: value
         for key, value in vars(record).items()
         if key not in RESERVED and not key.startswith(("k8s_", "settings"))
     }
+    look = look_id()
+    return {**given, "look": look} if look else given

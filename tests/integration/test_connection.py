@@ -147,7 +147,8 @@ async def test_a_wrong_key_is_told_and_the_right_one_in_the_secret_repairs_it(
 
     await store(team, "qdrant", api_key="not-" + KEY)
     await team.annotate("QdrantConnection", "main", {RECONCILE: "1"})
-    await team.wait("QdrantConnection", "main", "Unauthorized")
+    refused = await team.wait("QdrantConnection", "main", "Unauthorized")
+    assert message(refused).endswith("the API key is refused (401): Invalid API key or JWT")
 
     await store(team, "qdrant", api_key=KEY)
     await team.wait("QdrantConnection", "main", is_ready)

@@ -157,10 +157,11 @@ async def test_nothing_is_labeled_by_point_or_by_what_is_ready(team, qdrant, sta
     assert "of-note" not in operator.metrics()
 
 
-async def test_a_resource_can_be_followed_by_the_log_alone(team, qdrant, start_operator):
+async def test_a_resource_can_be_followed_by_the_log_alone(team, qdrant, start_proxy, start_operator):
     operator = start_operator(flags=["--log-level=debug"])
     name = unique("followed")
-    await team.connection(qdrant)
+    proxy = start_proxy(qdrant.url)
+    await team.connection(proxy.url)
     await team.collection(name, deletionPolicy="Delete")
     await team.collection(name, deletionPolicy="Delete", hnswConfig={"m": 20})
     change_by_hand(qdrant, name, {"hnsw_config": {"m": 9}})
@@ -183,3 +184,6 @@ async def test_a_resource_can_be_followed_by_the_log_alone(team, qdrant, start_o
     timed = [line for line in about if line["message"] == "looked"]
     assert timed
     assert all(line["result"] and line["seconds"] >= 0 for line in timed)
+    (deleted,) = [line["look"] for line in about if line["message"] == "collection deleted"]
+    (deletion,) = [call for call in proxy.calls if call.method == "DELETE"]
+    assert deletion.headers["x-request-id"] == f"QdrantCollection/{team.namespace}/{name}/{deleted}"

@@ -15,9 +15,9 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -40,11 +40,15 @@ BUFFER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: `PUT /collections/zoo/points?wait=true`; for gRPC `POST /qdrant.Points/Upsert`. Numbered from 0."""
+    """One request: `PUT /collections/zoo/points?wait=true`; for gRPC `POST /qdrant.Points/Upsert`. Numbered from 0.
+
+    headers: their names in lower case.
+    """
 
     number: int
     method: str
     path: str
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -199,7 +203,7 @@ class Proxy:
             start = b""
             request = _Http1Head(head)
             method, path, _ = request.start_line.split(" ", 2)
-            call = await self._seen(method, path)
+            call = await self._seen(method, path, request.headers)
             server.send(head)
             # The server may answer and close before it has read a long body: both ways at once.
             sending = asyncio.ensure_future(request.copy_body(client, server))
@@ -237,7 +241,7 @@ class Proxy:
                 headers = {_text(name): _text(value) for name, value in heads.decode(await frame.whole_block(client))}
                 # Trailers of a request, which gRPC does not send, have no path.
                 if ":path" in headers:
-                    client.streams[frame.stream] = await self._seen(headers[":method"], headers[":path"])
+                    client.streams[frame.stream] = await self._seen(headers[":method"], headers[":path"], headers)
             server.send(frame.raw)
             await server.drain()
 
@@ -255,8 +259,8 @@ class Proxy:
     def _sent_back(self, data: bytes) -> bytes:
         return self.alter(data)
 
-    async def _seen(self, method: str, path: str) -> Call:
-        call = Call(len(self.calls), method, path)
+    async def _seen(self, method: str, path: str, headers: Mapping[str, str]) -> Call:
+        call = Call(len(self.calls), method, path, headers)
         self.calls.append(call)
         if self.before is not None:
             await asyncio.to_thread(self.before, call)

@@ -66,7 +66,7 @@ class Controller:
         woken, connection = self._references.woken_by(ref, gone=True), self._references.connection(ref)
         self._marks.pop(ref, None)
         self._references.remove(ref)
-        self._tally.remove(ref)
+        self._forget(ref)
         self._queue.forget(ref)
         self._wake(woken, by=ref)
         if connection is not None:
@@ -127,12 +127,16 @@ class Controller:
         if verdict.error is not None and not isinstance(verdict.error, Waiting):
             metrics.RECONCILE_ERRORS.labels(ref.kind, verdict.error.reason.value).inc()
         if verdict.status is None:
-            if self._tally.remove(ref):
-                logger.info("gone", extra={"resource": str(ref)})
+            self._forget(ref)
         else:
             self._tally.put(ref, verdict.status, success=verdict.error is None)
         if verdict.told:
             self._wake(self._references.woken_by(ref, gone=verdict.status is None), by=ref)
+
+    def _forget(self, ref: Ref) -> None:
+        """Told once, by whoever is first: the run that let go of it, or the event that it is no more."""
+        if self._tally.remove(ref):
+            logger.info("gone", extra={"resource": str(ref)})
 
     def _wake(self, refs: set[Ref], *, by: Ref) -> None:
         for ref in refs:

@@ -31,6 +31,7 @@ from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.local.prune import left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
+from vectorops.looks import look_at
 from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, observe
@@ -107,13 +108,14 @@ class _Preview:
         resource = self._cluster.now(ref)
         assert resource is not None, "refs lists what is there"
         try:
-            match ref.kind:
-                case "QdrantConnection":
-                    return _connection(resource)
-                case "QdrantCollection":
-                    return await self._collection(resource)
-                case _:
-                    return await self._point_set(resource)
+            with look_at(str(ref)):
+                match ref.kind:
+                    case "QdrantConnection":
+                        return _connection(resource)
+                    case "QdrantCollection":
+                        return await self._collection(resource)
+                    case _:
+                        return await self._point_set(resource)
         except VectorOpsError as error:
             return planned(ref, problem=f"{error.reason.value}: {error.message}")
 

@@ -132,20 +132,21 @@ def from_httpx(error: Exception, endpoint: str, *, writes: bool) -> VectorOpsErr
     return _unknown(Reason.UNREACHABLE, f"{endpoint}: {network_words(error)}", writes=writes)
 
 
-def from_answer(status: int, headers: Mapping[str, str], body: bytes, endpoint: str, *, writes: bool) -> VectorOpsError:
-    """For any HTTP status but 2xx."""
-    said = server_message(body)
+def from_answer(
+    status: int, headers: Mapping[str, str], body: bytes, endpoint: str, *, writes: bool, secret: str = ""
+) -> VectorOpsError:
+    """For any HTTP status but 2xx. secret: the API key that was sent; it is in no message, should it be sent back."""
+    said = server_message(body, secret)
     if status in (401, 403):
-        # Here Qdrant answers plain text, and what is in front of it a page.
-        plain = body.decode("utf-8", "replace") if headers.get("content-type", "").startswith("text/plain") else ""
-        return _refused_key(endpoint, str(status), said or shorten(plain))
+        return _refused_key(endpoint, str(status), said or _plain_words(headers, body, secret))
     if status == 429:
         return _too_many(endpoint, said, headers.get("retry-after", ""))
     if status in (408, 425) or status >= 500:
         # Among them 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
         return _unknown(Reason.SERVER_ERROR, _saying(endpoint, f"status {status}", said), writes=writes)
     if status == 413:
-        return Rejected(Reason.REQUEST_REJECTED, f"{endpoint}: the request is too long for the server", status=413)
+        too_long = _saying(endpoint, "the request is too long for the server", said)
+        return Rejected(Reason.REQUEST_REJECTED, too_long, status=413)
     if said is None:
         return unreadable_answer(status, headers, endpoint)
     return Rejected(Reason.REQUEST_REJECTED, said, status=status)
@@ -153,7 +154,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, endpoint: 
 
 def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) -> Transient:
     """For an answer that cannot be Qdrant's."""
-    kind = headers.get("content-type", "").partition(";")[0] or "no content"
+    kind = shorten(headers.get("content-type", "").partition(";")[0]) or "no content type"
     if 300 <= status < 400:
         return _not_qdrant(endpoint, "the answer leads to another address; give that one in spec.url")
     if status == 400:
@@ -163,11 +164,13 @@ def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) ->
     )
 
 
-def from_grpc(code: grpc.StatusCode, details: str | None, endpoint: str, *, retry_after: str = "") -> VectorOpsError:
-    """For a failed write, or the check of the gRPC port."""
+def from_grpc(
+    code: grpc.StatusCode, details: str | None, endpoint: str, *, retry_after: str = "", secret: str = ""
+) -> VectorOpsError:
+    """For a failed write, or the check of the gRPC port. secret: see `from_answer`."""
     if code is grpc.StatusCode.UNAVAILABLE and (unsent := unsent_over_grpc(details or "", endpoint)) is not None:
         return unsent
-    said = shorten(details or "")
+    said = shorten(details or "", secret)
     means = GRPC[code]
     if (status := STATUS_OF.get(means)) is not None:
         return Rejected(Reason.REQUEST_REJECTED, said, status=status)
@@ -200,19 +203,34 @@ def incomplete(status: object, endpoint: str) -> OutcomeUnknown:
     return OutcomeUnknown(Reason.SERVER_ERROR, f"{endpoint}: a write is {status}, not completed")
 
 
-def server_message(body: bytes) -> str | None:
-    """What Qdrant says is wrong; None if the body is not Qdrant's."""
+def server_message(body: bytes, secret: str = "") -> str | None:
+    """What Qdrant says is wrong; None if the body is not Qdrant's. secret: see `from_answer`."""
     try:
         said = orjson.loads(body)["status"]["error"]
     except (ValueError, TypeError, KeyError):
         return None
-    return shorten(said) if isinstance(said, str) else None
+    return shorten(said, secret) if isinstance(said, str) else None
 
 
-def shorten(message: str) -> str:
-    """Without quoted values, on one line, at most MESSAGE_LENGTH characters."""
-    message = " ".join(_QUOTED.sub(r"\g<kind>", message).split())
+def shorten(message: str, secret: str = "") -> str:
+    """Without quoted values, the secret and what no line of text may hold; at most MESSAGE_LENGTH characters."""
+    if secret:
+        message = message.replace(secret, "***")
+    message = _QUOTED.sub(r"\g<kind>", message)
+    # Control characters would steer the terminal of whoever reads the status, and some turn the text around.
+    message = " ".join("".join(char if char.isprintable() else " " for char in message).split())
     return message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
+
+
+def _plain_words(headers: Mapping[str, str], body: bytes, secret: str) -> str:
+    """What a refused key is told in plain text; "" for a page, which what stands in front of Qdrant answers.
+
+    Qdrant 1.16.3 sends `Invalid API key or JWT`, `ExpiredSignature` and the like without a content type.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    text = body.decode("utf-8", "replace").strip()
+    is_page = kind not in ("", "text/plain") or text.startswith("<")
+    return "" if is_page else shorten(text, secret)
 
 
 def _meaning(table: tuple[tuple[type[Exception], Means], ...], error: Exception) -> Means:

@@ -17,6 +17,7 @@ from qdrant_client import grpc as messages
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient, VectorOpsError
+from vectorops.looks import REQUEST_ID_HEADER, request_id
 from vectorops.qdrant import batches, errors
 from vectorops.qdrant.database import UNNAMED, PointData, PointId
 from vectorops.qdrant.traffic import Traffic
@@ -64,7 +65,7 @@ class GrpcWrites:
         self._target = target
         self._endpoint = f"gRPC {target}"
         self._traffic = traffic
-        self._metadata = (("api-key", api_key),) if api_key else ()
+        self._api_key = api_key or ""
         self._timeout_seconds = timeout_seconds
         self._tls = tls
         self._open: grpc.aio.Channel | None = None
@@ -138,23 +139,28 @@ class GrpcWrites:
         if answer.result.status != messages.UpdateStatus.Completed:
             raise errors.incomplete(messages.UpdateStatus.Name(answer.result.status), self._endpoint)
 
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        named = (REQUEST_ID_HEADER, request_id())
+        return (("api-key", self._api_key), named) if self._api_key else (named,)
+
     async def _call(
         self, operation: str, method: Callable[..., Awaitable[Any]], request: Any, most_seconds: float = math.inf
     ) -> Any:
         timeout = min(most_seconds, self._timeout_seconds)
         async with self._traffic.one(operation) as under_way:
             try:
-                answer = await method(request, metadata=self._metadata, timeout=timeout)
+                answer = await method(request, metadata=self._metadata(), timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 under_way.code = error.code().name
-                raise _failure(error, self._endpoint) from error
+                raise _failure(error, self._endpoint, self._api_key) from error
             under_way.code = "OK"
             return answer
 
 
-def _failure(error: grpc.aio.AioRpcError, endpoint: str) -> VectorOpsError:
+def _failure(error: grpc.aio.AioRpcError, endpoint: str, secret: str) -> VectorOpsError:
     trailers = {key.lower(): value for key, value in error.trailing_metadata() or ()}
-    return errors.from_grpc(error.code(), error.details(), endpoint, retry_after=str(trailers.get("retry-after", "")))
+    retry_after = str(trailers.get("retry-after", ""))
+    return errors.from_grpc(error.code(), error.details(), endpoint, retry_after=retry_after, secret=secret)
 
 
 def _size(message: Any) -> int:

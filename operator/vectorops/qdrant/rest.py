@@ -17,6 +17,7 @@ import orjson
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
+from vectorops.looks import REQUEST_ID_HEADER, request_id
 from vectorops.qdrant import errors
 from vectorops.qdrant.traffic import Traffic
 
@@ -53,15 +54,23 @@ class Rest:
         self, operation: str, method: str, path: str, body: bytes | None, *, writes: bool
     ) -> httpx.Response:
         async with self._traffic.one(operation) as request:
+            named = {REQUEST_ID_HEADER: request_id()}
             try:
-                answer = await self._client.request(method, path, content=body, extensions=self._extensions)
+                answer = await self._client.request(
+                    method, path, content=body, headers=named, extensions=self._extensions
+                )
             except errors.HTTPX_ERRORS as error:
                 request.code = type(error).__name__
                 raise errors.from_httpx(error, self._endpoint, writes=writes) from error
             request.code = str(answer.status_code)
             if not answer.is_success:
                 raise errors.from_answer(
-                    answer.status_code, answer.headers, answer.content, self._endpoint, writes=writes
+                    answer.status_code,
+                    answer.headers,
+                    answer.content,
+                    self._endpoint,
+                    writes=writes,
+                    secret=self._client.headers.get("api-key", ""),
                 )
             return answer
 

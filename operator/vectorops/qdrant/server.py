@@ -46,6 +46,8 @@ class Server:
         version = greeting.get("version") if isinstance(greeting, dict) else None
         if not isinstance(version, str) or "qdrant" not in str(greeting.get("title")).lower():
             raise errors.unreadable_answer(200, {"content-type": "other JSON"}, self.endpoint)
+        # It goes into statuses, and anything may answer here.
+        version = errors.shorten(version)
         # The greeting needs no key; this does.
         cluster = await self._rest.read("cluster", "GET", "/cluster")
         if self._grpc is not None:

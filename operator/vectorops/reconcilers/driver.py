@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from vectorops.api.meta import RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
+from vectorops.looks import look_at
 from vectorops.reconcilers import status
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.dependencies import connection_of
@@ -89,6 +90,10 @@ class Driver:
 
         Raises what `Cluster` raises while reading or writing the resource itself: the shell backs off.
         """
+        with look_at(str(ref)):
+            return await self._run(ref)
+
+    async def _run(self, ref: Ref) -> Verdict:
         resource = await self._context.cluster.get(ref)
         if resource is None:
             self._failing_since.pop(ref, None)

@@ -1,6 +1,11 @@
 """What only a server can do wrong: names, ports, keys, certificates, silence, and answers that never come."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +23,7 @@ from servers.qdrant import QdrantServer, QdrantTls
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Transient, Unauthorized
+from vectorops.looks import look_at
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PointData
 
@@ -51,6 +57,17 @@ def authority(tmp_path: Path) -> CertificateAuthority:
 
 def tls_of(**fields: Any) -> dict[str, Any]:
     return {"tls": fields}
+
+
+def token(key: str, **claims: Any) -> str:
+    """A JWT as Qdrant takes it, signed with the API key."""
+
+    def encoded(part: bytes) -> str:
+        return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+    header = {"alg": "HS256", "typ": "JWT"}
+    head = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
+    return f"{head}.{encoded(hmac.new(key.encode(), head.encode(), hashlib.sha256).digest())}"
 
 
 async def reason_of(database: Database) -> tuple[type[Transient], Reason, str]:
@@ -274,6 +291,30 @@ class TestAnswers:
         ]
 
 
+class TestRequestIds:
+    async def test_every_request_names_the_resource_and_the_look(self, qdrant, start_proxy, open_database):
+        rest, grpc = start_proxy(qdrant.url), start_proxy(f"127.0.0.1:{qdrant.grpc_port}")
+        database = open_database(url=rest.url, grpc_port=grpc.port)
+        with look_at("PointSet team/traced"):
+            await database.check()
+            await database.create_collection("traced", COLLECTION)
+            await database.upsert("traced", [POINT])
+        with look_at("PointSet team/" + "long\r\napi-key: é" * 100):
+            await database.upsert("traced", [POINT])
+        await database.collection_names()
+
+        sent = [call.headers["x-request-id"] for call in (*rest.calls, *grpc.calls)]
+        first = [named for named in sent if "/team/traced/" in named]
+        second = [named for named in sent if "/team/long" in named]
+        outside = [named for named in sent if named not in (*first, *second)]
+        assert len(first) == 5, "two checks over REST, one over gRPC, and a write over each"
+        assert len(set(first)) == 1
+        assert re.fullmatch(r"PointSet/team/traced/[0-9a-f]{8}", first[0])
+        assert len(second) == 1
+        assert re.fullmatch(r"PointSet/team/[-./\w]{,200}/[0-9a-f]{8}", second[0], re.ASCII)
+        assert re.fullmatch(r"vectorops/[0-9a-f]{8}", *outside)
+
+
 class Seen:
     """See `traffic.Observer`."""
 
@@ -296,7 +337,8 @@ class Seen:
 class TestKeys:
     @pytest.fixture
     def server(self, start_qdrant: Callable[..., QdrantServer]) -> QdrantServer:
-        return start_qdrant(api_key="the-key", read_only_api_key="the-other-key")
+        settings = {"QDRANT__SERVICE__JWT_RBAC": "true"}
+        return start_qdrant(api_key="the-key", read_only_api_key="the-other-key", settings=settings)
 
     async def test_the_right_key(self, server, open_database):
         database = open_database(server, Credentials(api_key="the-key"))
@@ -307,13 +349,25 @@ class TestKeys:
 
         assert await database.points("zoo", [1])
 
-    @pytest.mark.parametrize("key", [None, "the-wrong-key"])
-    async def test_a_wrong_key_or_none(self, server, open_database, key):
-        kind, reason, message = await reason_of(open_database(server, Credentials(api_key=key)))
+    async def test_why_a_key_is_refused_is_told_in_qdrants_words(self, server, open_database):
+        """Which come without a content type."""
+        for key, words in (
+            (None, "(401): Must provide an API key or an Authorization bearer token"),
+            ("the-wrong-key", "(401): Invalid API key or JWT"),
+            (token("the-key", access="m", exp=1), "(403): ExpiredSignature"),
+            (token("the-wrong-key", access="m"), "(403): InvalidSignature"),
+        ):
+            kind, reason, message = await reason_of(open_database(server, Credentials(api_key=key)))
 
-        assert (kind, reason) == (Unauthorized, Reason.UNAUTHORIZED)
-        assert "the API key is refused (401)" in message
-        assert "the-" not in message
+            assert (kind, reason) == (Unauthorized, Reason.UNAUTHORIZED)
+            assert message == f"{server.url}: the API key is refused {words}"
+
+    async def test_a_key_that_expires_is_told_over_grpc_too(self, server, open_database):
+        await open_database(server, Credentials(api_key="the-key")).create_collection("zoo", COLLECTION)
+        expired = open_database(server, Credentials(api_key=token("the-key", access="m", exp=1)))
+
+        with pytest.raises(Unauthorized, match=r"\(PERMISSION_DENIED\): ExpiredSignature$"):
+            await expired.upsert("zoo", [POINT])
 
     @pytest.mark.parametrize("prefer_grpc", [False, True], ids=["rest", "grpc"])
     async def test_a_read_only_key_cannot_write(self, server, open_database, prefer_grpc):

@@ -194,3 +194,63 @@ def test_grpc_says_whether_the_request_got_through(details, reason):
 
     assert (type(ours), ours.reason) == (Transient, reason)
     assert type(errors.from_grpc(grpc.StatusCode.UNAVAILABLE, "Socket closed", HERE)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(401, {}), (403, {}), (401, {"content-type": "text/plain; charset=utf-8"}), (403, {"content-type": "Text/Plain"})],
+)
+def test_why_a_key_is_refused_is_told_with_or_without_a_content_type(status, headers):
+    """Qdrant 1.16.3 sends none with `Invalid API key or JWT` (401) and `ExpiredSignature` (403)."""
+    ours = errors.from_answer(status, headers, b"ExpiredSignature", HERE, writes=False)
+
+    assert ours.message == f"{HERE}: the API key is refused ({status}): ExpiredSignature"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({}, b"<html>Log in</html>"), ({}, b""), ({"content-type": "text/html"}, b"Log in")],
+)
+def test_a_page_in_front_of_qdrant_is_not_told(headers, body):
+    ours = errors.from_answer(403, headers, body, HERE, writes=False)
+
+    assert ours.message == f"{HERE}: the API key is refused (403)"
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda said: errors.from_answer(401, {}, said.encode(), HERE, writes=False, secret='s3"cret'),
+        lambda said: errors.from_answer(
+            400, {}, orjson.dumps({"status": {"error": said}}), HERE, writes=True, secret='s3"cret'
+        ),
+        lambda said: errors.from_grpc(grpc.StatusCode.UNAUTHENTICATED, said, HERE, secret='s3"cret'),
+    ],
+    ids=["plain", "json", "grpc"],
+)
+def test_what_sends_the_key_back_does_not_get_it_into_a_message(refuse):
+    for before in ("", "x" * (errors.MESSAGE_LENGTH - 4)):
+        ours = refuse(f'{before}no such key: s3"cret')
+
+        assert "s3" not in ours.message
+        assert len(ours.message) < errors.MESSAGE_LENGTH + 100
+
+
+def test_what_would_steer_a_terminal_is_left_out():
+    ours = errors.from_answer(401, {}, "\x1b[2Jno\x00 key\u202e at\r\nall".encode(), HERE, writes=False)
+
+    assert ours.message.endswith(": [2Jno key at all")
+
+
+def test_how_long_a_request_may_be_is_told():
+    said = "JSON payload (3000002 bytes) is larger than allowed (limit: 1048576 bytes)."
+    ours = errors.from_answer(413, {}, orjson.dumps({"status": {"error": said}}), HERE, writes=True)
+
+    assert said in ours.message
+
+
+def test_the_content_type_of_something_else_is_bounded_too():
+    ours = errors.unreadable_answer(200, {"content-type": "a\x1b" * 10_000}, HERE)
+
+    assert len(ours.message) < 2 * errors.MESSAGE_LENGTH
+    assert "\x1b" not in ours.message
