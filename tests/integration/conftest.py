@@ -28,7 +28,7 @@ from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
 from servers.operator import ForkedOperator, OperatorProcess
 from servers.proxy import Proxy
-from servers.qdrant import QdrantServer, QdrantTls
+from servers.qdrant import QdrantServer, QdrantTls, cluster_settings
 
 CRDS = Path(__file__).parents[2] / "crds"
 
@@ -122,6 +122,17 @@ async def namespace(api: KubeApi) -> str:
 def qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
     """The Qdrant that the tests of this process share, without key and TLS. Name collections after the test."""
     server = QdrantServer(tmp_path_factory.mktemp("qdrant"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+    """A distributed Qdrant of one node, shared likewise."""
+    server = QdrantServer(tmp_path_factory.mktemp("cluster-qdrant"), settings=cluster_settings())
     try:
         server.start()
         yield server

@@ -53,6 +53,16 @@ READING_METHODS: Final = frozenset(
 )
 
 
+def cluster_settings() -> dict[str, str]:
+    """Settings of the first node of a distributed Qdrant: one node alone has shard keys already."""
+    port = free_port()
+    return {
+        "QDRANT__CLUSTER__ENABLED": "true",
+        "QDRANT__CLUSTER__P2P__PORT": str(port),
+        "QDRANT_URI": f"http://127.0.0.1:{port}",
+    }
+
+
 class QdrantTls(NamedTuple):
     """How a Qdrant proves who it is, and whether its clients must."""
 

@@ -19,11 +19,15 @@ from vectorops.api.meta import (
     Name,
     ObjectName,
     ObservedGeneration,
+    Whole,
 )
 from vectorops.api.rules import Rule, Unique, UpdateRule
 
 Distance = Literal["Cosine", "Dot", "Euclid", "Manhattan"]
 Datatype = Literal["float32", "float16", "uint8"]
+
+PeerId = Annotated[int, Field(ge=1, le=2**53 - 1), Whole]
+"""Id of a node of a distributed Qdrant. It draws them below 2^53, so that numbers in JSON hold them exactly."""
 
 
 class ConnectionRef(Model):
@@ -104,6 +108,24 @@ class PayloadIndex(Model):
     schema_: JsonObject = Field(alias="schema", description="The index as in Qdrant: {type: keyword, is_tenant: true}.")
 
 
+class ShardKey(Model):
+    """One shard key of a collection with `sharding_method: custom`: its points lie in shards of their own."""
+
+    name: Name = Field(
+        description="The shard key. Always a string: the number 5, which Qdrant takes as well, would be another key."
+    )
+    shards_number: Annotated[int, Field(ge=1, le=2**32 - 1), Whole] | None = Field(
+        default=None, description="Number of shards of this key. Fixed when it is made. Default: params.shard_number."
+    )
+    replication_factor: Annotated[int, Field(ge=1, le=2**32 - 1), Whole] | None = Field(
+        default=None,
+        description="Number of replicas of each of its shards, when it is made. Default: params.replication_factor.",
+    )
+    placement: Annotated[list[PeerId], Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Ids of the peers that its shards are made on. Default: Qdrant chooses."
+    )
+
+
 class QdrantCollectionSpec(Model):
     """A collection as it should be."""
 
@@ -148,6 +170,16 @@ class QdrantCollectionSpec(Model):
         default=None,
         description="Parameters of the collection, as in Qdrant: shard_number, on_disk_payload, replication_factor and "
         "so on.",
+    )
+    shard_keys: Annotated[list[ShardKey], Field(max_length=1000), Unique("name")] | None = Field(
+        default=None,
+        description="Shard keys, for `params.sharding_method: custom` on a distributed Qdrant. Those that others made "
+        "are left alone.",
+    )
+    metadata: JsonObject | None = Field(
+        default=None,
+        description="Any JSON object, merged by top-level key into the collection's metadata; `null` removes a key. "
+        "Keys that others set are left alone; those that begin with `vectorops.dev/` are the operator's.",
     )
     hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters, as in Qdrant.")
     optimizers_config: JsonObject | None = Field(default=None, description="Optimizer parameters, as in Qdrant.")

@@ -81,6 +81,11 @@ class PointSetSpec(Model):
         description="Auto: integers, UUIDs, and any other string as a UUIDv5. Integer: integers or their decimal "
         "strings only. Immutable. Default: Auto.",
     )
+    shard_key: Name | None = Field(
+        default=None,
+        description="The shard key that all points of the set are kept under; required where the collection has "
+        "`sharding_method: custom`. Immutable. Default: none.",
+    )
     store_id_as: Name | None = Field(default=None, description="Payload field that keeps the id as it was declared.")
     points: Annotated[list[Point], Field(max_length=MAX_POINTS)] = Field(
         description="The points. Keep the resource under 200 KiB. An empty list is allowed, and deletes all points of "
@@ -105,6 +110,12 @@ class PointSetSpec(Model):
             "idFormat is immutable",
             lambda old, new: (old.id_format or "Auto") == (new.id_format or "Auto"),
             field="idFormat",
+        ),
+        UpdateRule(
+            "(has(self.shardKey) ? self.shardKey : '') == (has(oldSelf.shardKey) ? oldSelf.shardKey : '')",
+            "shardKey is immutable",
+            lambda old, new: (old.shard_key or "") == (new.shard_key or ""),
+            field="shardKey",
         ),
     )
 

@@ -21,13 +21,26 @@ from vectorops.api.reasons import Reason
 from vectorops.collections.plan import INDEXES, Action, Difference, LastApplied, Plan, Step, plan
 from vectorops.errors import OutcomeUnknown, Rejected, Transient
 from vectorops.qdrant.collections import Observed, observe, same
-from vectorops.qdrant.database import Database
+from vectorops.qdrant.database import Database, ShardKeyName
 from vectorops.qdrant.marks import Mark, new_incarnation
 
 CONFLICT: Final = 409
 
-ON_THE_MARK: Final = frozenset({Action.PUT_INDEX, Action.CREATE_ALIAS, Action.DELETE_ALIAS, Action.DELETE_INDEX})
+ON_THE_MARK: Final = frozenset(
+    {
+        Action.CREATE_SHARD_KEY,
+        Action.PUT_INDEX,
+        Action.CREATE_ALIAS,
+        Action.DELETE_ALIAS,
+        Action.DELETE_INDEX,
+        Action.DELETE_SHARD_KEY,
+        Action.REPLACE_SHARD_KEY,
+    }
+)
 """Steps about what the mark lists as ours."""
+
+DELETIONS: Final = frozenset({Action.DELETE_VECTOR, Action.DELETE_SHARD_KEY, Action.REPLACE_SHARD_KEY})
+"""Steps that lose data, and leave the collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,8 @@ async def _recreate(database: Database, todo: Plan, step: Step, mark: Mark) -> t
     gone = Observed(name=name, exists=False, holders=_without_aliases(current))
     empty = plan(todo.desired, gone, version=todo.version, last_applied=todo.last.to_json())
     created = await _create(database, empty, mark, body=step.body["collection"])
+    for key, options in step.body["shard_keys"].items():
+        await _create_shard_key(database, name, key, options)
     for path, schema in sorted(step.body["indexes"].items()):
         await database.create_index(name, path, schema)
     for alias in step.body["aliases"]:
@@ -158,7 +173,7 @@ async def _add_vectors(database: Database, todo: Plan, mark: Mark, replaced: lis
 async def _update(database: Database, todo: Plan, mark: Mark, granted: list[Step]) -> Applied:
     """Everything that is done to a collection that exists. granted: approved steps that are left to do."""
     name = todo.desired.name
-    deletions = [step for step in granted if step.action is Action.DELETE_VECTOR]
+    deletions = [step for step in granted if step.action in DELETIONS]
     steps = [*(step for step in todo.doable if step.action is not Action.UPDATE_COLLECTION), *deletions]
     update = _step(todo.doable, Action.UPDATE_COLLECTION)
     if granted:
@@ -168,7 +183,8 @@ async def _update(database: Database, todo: Plan, mark: Mark, granted: list[Step
         known = todo.intended()
     mark = replace(mark, last_applied=known.to_json(), embedders=todo.locks(approved=granted))
     if update or mark != todo.observed.mark:
-        await database.update_collection(name, (update.body if update else {}) | {"metadata": mark.metadata()})
+        body = update.body if update else {}
+        await database.update_collection(name, {**body, "metadata": body.get("metadata", {}) | mark.metadata()})
     for step in steps:
         await _carry_out(database, name, step)
     left = await _again(database, todo) if update or steps else todo
@@ -205,6 +221,13 @@ async def _carry_out(database: Database, name: str, step: Step) -> None:
                 await database.delete_alias(step.target)
         case Action.DELETE_VECTOR:
             await database.delete_vector_name(name, step.target)
+        case Action.CREATE_SHARD_KEY:
+            await _create_shard_key(database, name, step.target, step.body)
+        case Action.DELETE_SHARD_KEY:
+            await _delete_shard_key(database, name, step.target)
+        case Action.REPLACE_SHARD_KEY:
+            await _delete_shard_key(database, name, step.target)
+            await _create_shard_key(database, name, step.target, step.body)
 
 
 async def _create_alias(database: Database, name: str, alias: str) -> None:
@@ -217,6 +240,20 @@ async def _create_alias(database: Database, name: str, alias: str) -> None:
         # There is a collection of this name by now; the plan that follows says so.
         if error.status != CONFLICT:
             raise
+
+
+async def _create_shard_key(database: Database, name: str, key: ShardKeyName, options: JsonObject) -> None:
+    try:
+        await database.create_shard_key(name, key, options)
+    except Rejected:
+        # There is one by now, from a request of ours whose answer was lost, or made by somebody else.
+        if key not in await database.shard_keys(name):
+            raise
+
+
+async def _delete_shard_key(database: Database, name: str, key: ShardKeyName) -> None:
+    if key in await database.shard_keys(name):
+        await database.delete_shard_key(name, key)
 
 
 def _remembered(before: Plan, after: Plan) -> LastApplied:

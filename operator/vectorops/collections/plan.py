@@ -4,8 +4,8 @@
 the steps between them as data. The reconciler shows them, hashes them for `approve-plan`, or hands them to `apply`.
 What can be done in place stands in `rules`; what cannot is held back.
 
-What is no longer declared stays as it is, except for what Qdrant can take back (`Rule.resets`), and for indexes and
-aliases that we made: `LastApplied`, kept in the mark, says which.
+What is no longer declared stays as it is, except for what Qdrant can take back (`Rule.resets`), and for indexes,
+aliases, keys of the metadata and shard keys that are ours: `LastApplied`, kept in the mark, says which.
 
 Another model makes other vectors, even of the same size. Which one made those that are stored is known by the locks in
 the mark (`locks`): against them the declared embedders are compared.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,14 +27,23 @@ from vectorops.collections.locks import change_of_model, locks_of, relocked
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, Version, parse_version, rule_for
 from vectorops.embedders.base import Resolved
-from vectorops.qdrant.collections import DATATYPE, Observed, Path, leaves, same, shown
-from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.collections import DATATYPE, Observed, Path, is_sharded_by_key, leaves, same, shown
+from vectorops.qdrant.database import UNNAMED, ShardKeyName
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
 
 T = TypeVar("T")
 
 INDEXES: Final = "payload_indexes"
 """First part of the path of an option of a payload index."""
+
+METADATA: Final = "metadata"
+"""First part of the path of a key of the metadata."""
+
+SHOWN_METADATA: Final = 60
+"""Characters of a value in the metadata that people are shown."""
+
+METADATA_TOLERANCE: Final = 1e-12
+"""Of a fraction in the metadata, relative: Qdrant's own reading of JSON is a few units in the last place off."""
 
 VECTORS: Final = frozenset({"vectors", "sparse_vectors"})
 """First parts of the paths of vectors."""
@@ -50,11 +60,14 @@ class Action(StrEnum):
 
     CREATE_COLLECTION = "create collection"
     CREATE_VECTOR = "add vector"
+    CREATE_SHARD_KEY = "create shard key"
     UPDATE_COLLECTION = "update collection"
     PUT_INDEX = "put index"
     CREATE_ALIAS = "create alias"
     DELETE_ALIAS = "delete alias"
     DELETE_INDEX = "delete index"
+    DELETE_SHARD_KEY = "delete shard key"
+    REPLACE_SHARD_KEY = "replace shard key"
     DELETE_VECTOR = "delete vector"
     REPLACE_VECTOR = "replace vector"
     REEMBED = "embed again"
@@ -65,14 +78,16 @@ class Action(StrEnum):
 class Step:
     """One step.
 
-    target: the collection, vector, index or alias that it is about. body: what Qdrant is sent, without the mark.
-    lines: for people, one for each difference that the step removes.
+    target: the collection, vector, index, alias or shard key that it is about. body: what Qdrant is sent, without the
+    mark. lines: for people, one for each difference that the step removes. points: of the shard key that it is about,
+    if that is known.
     """
 
     action: Action
     target: str
     lines: tuple[str, ...]
     body: JsonObject = field(default_factory=dict)
+    points: int | None = None
 
     def described(self, points: int | None = None) -> list[str]:
         """The lines with what they would cost. points: how many there are; leave it out where the words must not
@@ -83,6 +98,11 @@ class Step:
             case Action.RECREATE_COLLECTION:
                 again = "the collection must be deleted and created again"
                 cost = f"cannot be changed in place: {again}; {lost} would be lost"
+            case Action.DELETE_SHARD_KEY:
+                cost = f"{self._of_the_key(points)} would be lost"
+            case Action.REPLACE_SHARD_KEY:
+                again = "the shard key must be deleted and created again"
+                cost = f"cannot be changed in place: {again}; {self._of_the_key(points)} would be lost"
             case Action.DELETE_VECTOR:
                 cost = f"the vector of {lost} would be lost"
             case Action.REPLACE_VECTOR:
@@ -94,6 +114,11 @@ class Step:
             case _:
                 return list(self.lines)
         return [f"{line} ({cost})" for line in self.lines]
+
+    def _of_the_key(self, points: int | None) -> str:
+        if points is None or self.points is None:
+            return "its points"
+        return f"its {self.points:,} point{'' if self.points == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +135,8 @@ class Difference:
 
     def line(self) -> str:
         """`vector "text": size 384 -> 768`, `hnsw_config.m: 16 -> 32`."""
+        if self.path[0] == METADATA:
+            return f"metadata.{self.path[1]}: {_shortened(self.have)} -> {_shortened(self.want)}"
         change = f"{shown(self.have)} -> {shown(self.want)}"
         if self.path[0] in VECTORS:
             line = f"{_vector_words(self.path[1])}: {'.'.join(self.path[2:])} {change}"
@@ -123,7 +150,8 @@ class LastApplied:
     """What the mark remembers of what we did.
 
     spec: hash of the declaration that was carried out to its end; "" while one is being carried out.
-    indexes, aliases: those that are ours, to be removed when they are no longer declared.
+    indexes, aliases, shard_keys, metadata (its keys): those that are ours, to be removed when they are no longer
+    declared.
     resets: paths of values that we set and can take back.
     approved: how many approved plans about single vectors were begun; each gives the same plan, later, another hash.
     server, settled: on this version these values did not become what we sent, so we do not send them again.
@@ -132,6 +160,8 @@ class LastApplied:
     spec: str = ""
     indexes: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
+    shard_keys: frozenset[str] = frozenset()
+    metadata: frozenset[str] = frozenset()
     resets: frozenset[Path] = frozenset()
     approved: int = 0
     server: str = ""
@@ -144,6 +174,8 @@ class LastApplied:
             spec=stored.get("spec", ""),
             indexes=frozenset(stored.get("indexes", ())),
             aliases=frozenset(stored.get("aliases", ())),
+            shard_keys=frozenset(stored.get("shard_keys", ())),
+            metadata=frozenset(stored.get("metadata", ())),
             resets=frozenset(map(tuple, stored.get("resets", ()))),
             approved=stored.get("approved", 0),
             server=stored.get("server", ""),
@@ -156,6 +188,8 @@ class LastApplied:
             "spec": self.spec,
             "indexes": sorted(self.indexes),
             "aliases": sorted(self.aliases),
+            "shard_keys": sorted(self.shard_keys),
+            "metadata": sorted(self.metadata),
             "resets": [list(path) for path in sorted(self.resets)],
             "approved": self.approved,
             "server": self.server,
@@ -173,6 +207,7 @@ class Plan:
     differences: what the doable update of the collection and of its indexes is made of.
     unsupported: declared values that this server does not know: path and value.
     taken: declared aliases that lead elsewhere: alias and the collection that has the name. They are never moved.
+    premature: payload indexes that cannot be made or deleted before the collection has a shard key.
     """
 
     desired: Desired
@@ -185,6 +220,7 @@ class Plan:
     differences: tuple[Difference, ...] = ()
     unsupported: tuple[tuple[str, Any], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
+    premature: tuple[str, ...] = ()
 
     @property
     def is_drift(self) -> bool:
@@ -253,6 +289,8 @@ class Plan:
             spec=self.desired.hash,
             indexes=frozenset(self.desired.indexes),
             aliases=self.desired.aliases - {alias for alias, _ in self.taken},
+            shard_keys=frozenset(self.desired.shard_keys) | (self.last.shard_keys & self.observed.shard_keys.keys()),
+            metadata=_declared_keys(self.desired),
             resets=_resettable(self.desired),
             approved=self.last.approved,
             server=self.last.server if self._settled() else "",
@@ -269,6 +307,8 @@ class Plan:
             spec="",
             indexes=done.indexes | self.last.indexes,
             aliases=done.aliases | self.last.aliases,
+            shard_keys=done.shard_keys | self.last.shard_keys,
+            metadata=done.metadata | self.last.metadata,
             resets=done.resets | self.last.resets,
         )
 
@@ -287,8 +327,15 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
         if (at := observed.holders.get(alias, desired.name)) != desired.name
     )
     if not observed.exists:
-        steps = (_create(desired), *_index_steps(desired, observed, {}), *_alias_steps(desired, observed, last))
-        return Plan(desired, observed, version, last, steps, taken=taken)
+        indexes = _index_steps(desired, observed, {})
+        premature = _premature(desired, observed, indexes)
+        steps = (
+            _create(desired),
+            *_shard_key_steps(desired, observed),
+            *(() if premature else indexes),
+            *_alias_steps(desired, observed, last),
+        )
+        return Plan(desired, observed, version, last, steps, taken=taken, premature=premature)
     settled = _settled(desired, version, last)
     found, unknown = _config_differences(desired, observed, last, settled)
     held = [difference for difference in found if difference.rule.how is How.RECREATE]
@@ -296,28 +343,36 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
     for difference in held:
         by_vector[_vector_of(difference)].append(difference.line())
     patched = [difference for difference in found if difference.rule.how is not How.RECREATE]
+    patched += _metadata_differences(desired, observed, last, settled)
     by_index = _index_differences(desired, observed, settled)
     vectors = _vector_steps(desired, observed, by_vector, parse_version(version))
+    shard_keys = _held_shard_key_steps(desired, observed, last)
     lines = by_vector[None] + vectors.impossible
+    indexes, gone = _index_steps(desired, observed, by_index), _index_deletions(desired, observed, last)
+    premature = _premature(desired, observed, [*indexes, *gone])
     doable = (
+        *_shard_key_steps(desired, observed),
         *vectors.added,
         *_update(desired, patched, settled),
-        *_index_steps(desired, observed, by_index),
+        *(() if premature else indexes),
         *_alias_steps(desired, observed, last),
-        *_index_deletions(desired, observed, last),
+        *(() if premature else gone),
     )
+    in_place = (*vectors.held, *shard_keys)
     refused = {path: value for path, value in leaves(_full_tree(desired)).items() if path in settled} | unknown
+    refused |= {(METADATA, key): value for key, value in desired.metadata.items() if (METADATA, key) in settled}
     return Plan(
         desired,
         observed,
         version,
         last,
         doable,
-        held_back=(_recreate(desired, observed, lines + _first_lines(vectors.held)),) if lines else (*vectors.held,),
+        held_back=(_recreate(desired, observed, last, lines + _first_lines(in_place)),) if lines else in_place,
         held_vectors=vectors.unlike,
         differences=(*patched, *(difference for changes in by_index.values() for difference in changes)),
         unsupported=tuple((_path_words(path), value) for path, value in sorted(refused.items())),
         taken=taken,
+        premature=premature,
     )
 
 
@@ -333,7 +388,7 @@ def differences(desired: Desired, observed: Observed, *, version: str) -> list[s
     # Which models made the vectors of a collection of the user's, its user knows.
     compared = plan(desired, replace(observed, mark=None), version=version, last_applied={})
     taken = [f"alias {alias} leads to collection {holder!r}" for alias, holder in compared.taken]
-    return [*_first_lines((*compared.doable, *compared.held_back)), *taken]
+    return [*_first_lines((*compared.doable, *compared.held_back)), *compared.premature, *taken]
 
 
 def _first_lines(steps: Iterable[Step]) -> list[str]:
@@ -371,6 +426,37 @@ def _config_differences(
         if left is not None and not same(neutral, left) and path not in settled:
             found.append(Difference(path, neutral, left))
     return sorted(found, key=lambda difference: difference.path), unknown
+
+
+def _metadata_differences(
+    desired: Desired, observed: Observed, last: LastApplied, settled: frozenset[Path]
+) -> list[Difference]:
+    """By top-level key, as Qdrant merges. What others have put beside is left alone."""
+    found, have = [], observed.metadata
+    for key, value in sorted((dict.fromkeys(last.metadata) | desired.metadata).items()):
+        is_so = key not in have if value is None else key in have and _same_json(value, have[key])
+        if not is_so and (METADATA, key) not in settled:
+            found.append(Difference((METADATA, key), value, have.get(key)))
+    return found
+
+
+def _same_json(want: Any, have: Any) -> bool:
+    """Is it the same JSON, but for the last digits of fractions?"""
+    if isinstance(want, bool) or isinstance(have, bool):
+        return want is have
+    if isinstance(want, float) or isinstance(have, float):
+        are_numbers = isinstance(want, int | float) and isinstance(have, int | float)
+        return are_numbers and math.isclose(float(want), float(have), rel_tol=METADATA_TOLERANCE)
+    if isinstance(want, list) and isinstance(have, list):
+        return len(want) == len(have) and all(map(_same_json, want, have))
+    if isinstance(want, Mapping) and isinstance(have, Mapping):
+        return want.keys() == have.keys() and all(_same_json(value, have[key]) for key, value in want.items())
+    return bool(want == have)
+
+
+def _declared_keys(desired: Desired) -> frozenset[str]:
+    """Of the metadata, those that are to be there."""
+    return frozenset(key for key, value in desired.metadata.items() if value is not None)
 
 
 def _agrees(path: Path, want: Any, have: Mapping[Path, Any]) -> bool:
@@ -446,8 +532,11 @@ def _at(tree: JsonObject, path: Path) -> Any:
 def _create(desired: Desired) -> Step:
     indent = [f"  {_vector_words(name)}: {_schema_words(params)}" for name, params in sorted(desired.vectors.items())]
     indent += [f"  {_vector_words(name)}: sparse" for name in sorted(desired.sparse_vectors)]
+    metadata = {key: desired.metadata[key] for key in sorted(_declared_keys(desired))}
+    indent += [f"  metadata.{key}: {_shortened(value)}" for key, value in metadata.items()]
     lines = (f"create collection {desired.name}", *indent)
-    return Step(Action.CREATE_COLLECTION, desired.name, lines, create_body(desired.tree()))
+    body = create_body(desired.tree()) | ({"metadata": metadata} if metadata else {})
+    return Step(Action.CREATE_COLLECTION, desired.name, lines, body)
 
 
 def create_body(tree: JsonObject) -> JsonObject:
@@ -575,6 +664,43 @@ def _vector_body(desired: Desired, name: str) -> JsonObject:
     return {"dense": {key: value for key, value in desired.vectors[name].items() if key in IDENTITY}}
 
 
+def _shard_key_steps(desired: Desired, observed: Observed) -> list[Step]:
+    if observed.exists and not observed.is_sharded_by_key:
+        return []
+    missing = desired.shard_keys.keys() - observed.shard_keys.keys()
+    return [
+        Step(Action.CREATE_SHARD_KEY, key, (f'create shard key "{key}"',), desired.shard_keys[key])
+        for key in sorted(missing)
+    ]
+
+
+def _held_shard_key_steps(desired: Desired, observed: Observed, last: LastApplied) -> list[Step]:
+    """What costs the points of single shard keys: of those that are no longer declared only the ones that are ours.
+
+    How many replicas a key has, and where, changes by itself as nodes come and go; only its number of shards is fixed.
+    """
+    held = []
+    for key, there in observed.shard_keys.items():
+        if not isinstance(key, str):
+            continue
+        words, wanted = f'shard key "{key}"', desired.shard_keys.get(key)
+        if wanted is None:
+            if key in last.shard_keys:
+                held.append(Step(Action.DELETE_SHARD_KEY, key, (f"delete {words}",), points=there.points))
+        elif (shards := wanted.get("shards_number", there.shards)) != there.shards:
+            line = f"{words}: shardsNumber {there.shards} -> {shards}"
+            held.append(Step(Action.REPLACE_SHARD_KEY, key, (line,), wanted, points=there.points))
+    return sorted(held, key=lambda step: step.target)
+
+
+def _premature(desired: Desired, observed: Observed, steps: Collection[Step]) -> tuple[str, ...]:
+    """Lines about indexes that must wait: Qdrant answers 400 to any change of them while there is no shard key."""
+    params = (observed if observed.exists else desired).config.get("params") or {}
+    if not is_sharded_by_key(params) or desired.shard_keys or observed.shard_keys:
+        return ()
+    return tuple(line for step in steps for line in step.lines)
+
+
 def _index_steps(desired: Desired, observed: Observed, changed: Mapping[str, list[Difference]]) -> list[Step]:
     steps = []
     for path, schema in sorted(desired.indexes.items()):
@@ -601,7 +727,7 @@ def _alias_steps(desired: Desired, observed: Observed, last: LastApplied) -> lis
     ]
 
 
-def _recreate(desired: Desired, observed: Observed, lines: list[str]) -> Step:
+def _recreate(desired: Desired, observed: Observed, last: LastApplied, lines: list[str]) -> Step:
     """Deletes the collection and creates it as desired, with all that others have set on it: only the data is lost."""
     tree = observed.tree()
     for kind, wanted in (("vectors", desired.vectors), ("sparse_vectors", desired.sparse_vectors)):
@@ -613,10 +739,20 @@ def _recreate(desired: Desired, observed: Observed, lines: list[str]) -> Step:
     metadata = {
         key: value
         for key, value in observed.metadata.items()
-        if key != MARK_KEY and not key.startswith(REGISTRATION_PREFIX)
-    }
+        if key != MARK_KEY and not key.startswith(REGISTRATION_PREFIX) and key not in last.metadata
+    } | desired.metadata
+    # In a create, a null is a value.
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    merged = _merged(tree, desired.tree())
+    shard_keys: dict[ShardKeyName, JsonObject] = {}
+    if is_sharded_by_key(merged.get("params") or {}):
+        for key, there in observed.shard_keys.items():
+            if key not in last.shard_keys:
+                shard_keys[key] = {"shards_number": there.shards, "replication_factor": there.replicas}
+        shard_keys.update(desired.shard_keys)
     body = {
-        "collection": create_body(_merged(tree, desired.tree())) | ({"metadata": metadata} if metadata else {}),
+        "collection": create_body(merged) | ({"metadata": metadata} if metadata else {}),
+        "shard_keys": shard_keys,
         "indexes": {**observed.indexes, **desired.indexes},
         "aliases": sorted(observed.aliases),
     }
@@ -653,6 +789,11 @@ def _schema_words(params: JsonObject) -> str:
     words += [params["datatype"]] if params.get("datatype", DATATYPE) != DATATYPE else []
     words += ["multivector"] if "multivector_config" in params else []
     return " ".join(words)
+
+
+def _shortened(value: Any) -> str:
+    text = shown(value)
+    return text if len(text) <= SHOWN_METADATA else text[: SHOWN_METADATA - 1] + "…"
 
 
 def _path_words(path: Path) -> str:

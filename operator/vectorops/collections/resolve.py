@@ -18,16 +18,25 @@ from vectorops.api.collection import (
     PayloadIndex,
     QdrantCollectionSpec,
     SchemaStatus,
+    ShardKey,
     SparseVector,
     Vector,
     VectorStatus,
 )
 from vectorops.api.embedder import MAX_SIZE, EmbedderStatus
-from vectorops.api.meta import JsonObject
+from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Resolved
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import BLOCKS, DATATYPE, canonical_index, canonical_path, normal_vectors, pruned
+from vectorops.qdrant.collections import (
+    BLOCKS,
+    DATATYPE,
+    canonical_index,
+    canonical_path,
+    is_sharded_by_key,
+    normal_vectors,
+    pruned,
+)
 from vectorops.qdrant.database import UNNAMED
 
 DISTANCE: Final = "Cosine"
@@ -63,7 +72,7 @@ TYPED: Final[Mapping[str, Mapping[str, str]]] = {
         "quantization_config": "spec.quantizationConfig",
         "wal_config": "spec.walConfig",
         "strict_mode_config": "spec.strictModeConfig",
-        "metadata": "",
+        "metadata": "spec.metadata",
     },
 }
 """What may not stand in a verbatim object, to the field that it belongs into. A create body is flat: these would
@@ -75,6 +84,8 @@ class Desired:
     """A collection as declared, in normal form; see `qdrant.collections.Observed` for the shapes.
 
     config: only what the user set.
+    shard_keys: by key, what it is made with; as in Qdrant's request. metadata: by top-level key; None: there is to be
+        no such key.
     embedders: by the vector's name, the model that makes it. sources: by the vector's name, where what is known of it
         comes from; for people.
     """
@@ -85,6 +96,8 @@ class Desired:
     config: Mapping[str, JsonObject] = field(default_factory=dict)
     indexes: Mapping[str, JsonObject] = field(default_factory=dict)
     aliases: frozenset[str] = frozenset()
+    shard_keys: Mapping[str, JsonObject] = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
     embedders: Mapping[str, Resolved] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -97,7 +110,10 @@ class Desired:
         """Of all that is declared about the collection itself: 16 hexadecimal digits. Policies are no part of it, and
         neither are models, but for what their vectors look like: which one made them is kept by the embedder locks.
         """
-        content = [self.name, self.tree(), self.indexes, sorted(self.aliases)]
+        content: list[Any] = [self.name, self.tree(), self.indexes, sorted(self.aliases)]
+        # Only where they are declared: the hash of all others stays the one that stands in their marks.
+        content += [{"shard_keys": self.shard_keys}] if self.shard_keys else []
+        content += [{"metadata": self.metadata}] if self.metadata else []
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -122,6 +138,8 @@ def desired(
         for vector, (declared, place) in terms.items()
     }
     _refuse_typed("params", spec.params or {}, "spec.params")
+    if spec.shard_keys and not is_sharded_by_key(spec.params or {}):
+        raise _invalid("spec.shardKeys", "Qdrant takes shard keys with params.sharding_method: custom only; declare it")
     return Desired(
         name=name,
         vectors=normal_vectors({vector: params for vector, (params, _) in vectors.items()}),
@@ -129,6 +147,8 @@ def desired(
         config={block: normal for block in BLOCKS if (normal := pruned(getattr(spec, block) or {}))},
         indexes=_indexes(spec.payload_indexes or []),
         aliases=_aliases(spec.aliases or [], name),
+        shard_keys={key.name: _shard_key(key) for key in spec.shard_keys or []},
+        metadata=_metadata(spec.metadata or {}),
         embedders=embedders,
         sources={vector: sources for vector, (_, sources) in (vectors | sparse).items()},
     )
@@ -275,11 +295,27 @@ def _aliases(aliases: list[str], name: str) -> frozenset[str]:
     return frozenset(aliases)
 
 
+def _shard_key(declared: ShardKey) -> JsonObject:
+    given = {
+        "shards_number": declared.shards_number,
+        "replication_factor": declared.replication_factor,
+        "placement": declared.placement,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _metadata(declared: JsonObject) -> JsonObject:
+    for key in sorted(declared):
+        if key.startswith(f"{GROUP}/"):
+            raise _invalid("spec.metadata", f"the key {key!r}: those that begin with {GROUP}/ are kept by the operator")
+    return declared
+
+
 def _refuse_typed(kind: str, verbatim: Mapping[str, Any], place: str) -> None:
     """A field with a place of its own in the spec may not come in through a verbatim object."""
     for key in sorted(verbatim.keys() & TYPED[kind].keys()):
         own = TYPED[kind][key]
-        raise _invalid(f"{place}.{key}", f"belongs into {own}" if own else "is kept by the operator")
+        raise _invalid(f"{place}.{key}", f"belongs into {own}")
 
 
 def _invalid(place: str, words: str) -> Terminal:

@@ -8,7 +8,7 @@ happen but printing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,24 +34,28 @@ from vectorops.local.session import Options, Session, session
 from vectorops.looks import look_at
 from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
-from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.collections import Observed, is_sharded_by_key, observe
+from vectorops.qdrant.database import ShardKeyName
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.approvals import Approval
-from vectorops.reconcilers.collection import approval_of, claim, is_reported, wanted_of
+from vectorops.reconcilers.collection import NO_SHARD_KEY, approval_of, claim, is_reported, wanted_of
 from vectorops.reconcilers.dependencies import Access, physical_name, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
-from vectorops.reconcilers.pointset import UNMANAGED, ledger_store, sync_target
+from vectorops.reconcilers.pointset import UNMANAGED, check_shard_key, ledger_store, sync_target
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
     steps.Action.CREATE_COLLECTION: "create",
+    steps.Action.CREATE_SHARD_KEY: "create",
     steps.Action.CREATE_VECTOR: "create",
     steps.Action.CREATE_ALIAS: "create",
     steps.Action.UPDATE_COLLECTION: "update",
     steps.Action.DELETE_ALIAS: "delete",
     steps.Action.DELETE_INDEX: "delete",
+    steps.Action.DELETE_SHARD_KEY: "delete",
+    steps.Action.REPLACE_SHARD_KEY: "delete",
     steps.Action.DELETE_VECTOR: "delete",
     steps.Action.REPLACE_VECTOR: "delete",
     steps.Action.RECREATE_COLLECTION: "delete",
@@ -62,7 +66,7 @@ SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
 @dataclass(frozen=True, slots=True)
 class _Collection:
     """A collection as it would be when the turn comes to its points. described: by Qdrant, as it is now; None if it
-    would be made first.
+    would be made first. shard_keys: None if it is not sharded by key. empty_keys: those that would be made first.
     """
 
     access: Access
@@ -70,6 +74,8 @@ class _Collection:
     schema: PointSchema
     described: JsonObject | None = None
     mark: Mark | None = None
+    shard_keys: frozenset[ShardKeyName] | None = None
+    empty_keys: frozenset[ShardKeyName] = frozenset()
 
 
 async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
@@ -146,7 +152,10 @@ class _Preview:
         if differing:
             raise Terminal(Reason.SCHEMA_MISMATCH, f"collection {wanted.name!r} differs: {'; '.join(differing)}")
         described = await access.database.collection(wanted.name) or {}
-        self._collections[resource.ref] = _Collection(access, wanted.name, schema_of(described), described)
+        keys = frozenset(found.shard_keys) if found.is_sharded_by_key else None
+        self._collections[resource.ref] = _Collection(
+            access, wanted.name, schema_of(described), described, shard_keys=keys
+        )
         ours = found.mark is not None and found.mark.belongs_to(self._context.installation, resource.ref)
         return planned(
             resource.ref, [Change("update", "release the mark: the collection becomes its user's")] if ours else []
@@ -157,15 +166,24 @@ class _Preview:
         to_be = schema_of({"config": {"params": create_body(todo.desired.tree())}})
         recreated = approved and any(step.action is steps.Action.RECREATE_COLLECTION for step in todo.held_back)
         described = None if recreated or not todo.observed.exists else await access.database.collection(name)
-        if described is None:
-            self._collections[ref] = _Collection(access, name, to_be)
-            return
         granted = todo.held_back if approved else ()
+        if described is None:
+            params = todo.desired.config.get("params") or {}
+            keys: frozenset[ShardKeyName] = frozenset(todo.desired.shard_keys)
+            if todo.observed.exists:
+                (recreate,) = granted
+                params, keys = recreate.body["collection"], frozenset(recreate.body["shard_keys"])
+            to_have = keys if is_sharded_by_key(params) else None
+            self._collections[ref] = _Collection(access, name, to_be, shard_keys=to_have)
+            return
         made = (steps.Action.CREATE_VECTOR, steps.Action.REPLACE_VECTOR)
         added = {step.target for step in (*todo.doable, *granted) if step.action in made}
         schema = {**schema_of(described), **{vector: to_be[vector] for vector in added}}
         locks = todo.locks(approved=granted)
-        self._collections[ref] = _Collection(access, name, schema, described, replace(mark, embedders=locks))
+        shard_keys, empty_keys = _shard_keys(todo, granted)
+        self._collections[ref] = _Collection(
+            access, name, schema, described, replace(mark, embedders=locks), shard_keys, empty_keys
+        )
 
     async def _point_set(self, resource: Resource) -> ResourcePlan:
         spec = parse(PointSetSpec, resource)
@@ -177,6 +195,7 @@ class _Preview:
             raise Waiting(
                 Reason.COLLECTION_NOT_READY, f"QdrantCollection {collection.meta.name!r} is suspended or has a problem"
             )
+        check_shard_key(spec, collection, into.shard_keys)
         declaration = declare(
             spec.points,
             into.schema,
@@ -184,10 +203,11 @@ class _Preview:
             id_format=spec.id_format or "Auto",
             store_id_as=spec.store_id_as,
         )
-        if into.described is None:
+        if into.described is None or spec.shard_key in into.empty_keys:
             return preview_points.all_new(resource.ref, declaration)
         incarnation = into.mark.incarnation if into.mark else UNMANAGED
         store = ledger_store(self._context, into.access, resource, into.name, incarnation)
+        store = store.for_shard_key(spec.shard_key or "")
         to = replace(sync_target(store.key, into.described, collection, into.mark), schema=into.schema)
         return await preview_points.compared(resource.ref, declaration, store, to)
 
@@ -198,6 +218,18 @@ class _Preview:
         locks = locks_of(into.mark)
         found = await resolved(self._context, collection, parse(QdrantCollectionSpec, collection), into.mark)
         return {name: locks.get(name, embedder).identity for name, embedder in found.items()}
+
+
+def _shard_keys(
+    todo: Plan, granted: Sequence[steps.Step]
+) -> tuple[frozenset[ShardKeyName] | None, frozenset[ShardKeyName]]:
+    """`_Collection.shard_keys` and `empty_keys` of a collection that is there."""
+    if not todo.observed.is_sharded_by_key:
+        return None, frozenset()
+    made = {step.target for step in todo.doable if step.action is steps.Action.CREATE_SHARD_KEY}
+    made |= {step.target for step in granted if step.action is steps.Action.REPLACE_SHARD_KEY}
+    gone = {step.target for step in granted if step.action is steps.Action.DELETE_SHARD_KEY}
+    return frozenset((todo.observed.shard_keys.keys() | made) - gone), frozenset(made)
 
 
 def _connection(resource: Resource) -> ResourcePlan:
@@ -215,6 +247,7 @@ def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) ->
         words = "\n".join(step.described(points))
         changes.append(Change(_sign(step, todo), words) if approval.given else Change("hold", words))
     problems = [f"alias {alias!r} leads to collection {holder!r}" for alias, holder in todo.taken]
+    problems += [f"{line}: {NO_SHARD_KEY}" for line in todo.premature]
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
     if todo.held_back and not approval.given:
         problems.append(f"held back: {approval.how}, or take the change back")

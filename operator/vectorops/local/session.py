@@ -31,7 +31,20 @@ its own.
 EMBEDDER_KEY_VARIABLE: Final = "VECTOROPS_EMBEDDER_API_KEY"
 """The key of hosted embedders, where the files do not hold the Secret that a collection names."""
 
-READS: Final = frozenset({"check", "close", "collection", "collection_names", "aliases", "points", "scroll", "count"})
+READS: Final = frozenset(
+    {
+        "aliases",
+        "check",
+        "close",
+        "collection",
+        "collection_names",
+        "count",
+        "points",
+        "scroll",
+        "shard_keys",
+        "with_shard_key",
+    }
+)
 """Methods of a Database that change nothing."""
 
 

@@ -1,5 +1,6 @@
-"""How a PointSet comes by its ledger: it has one, inherits one, lost one, or begins one. Called by `sync` when
-there are points to write, and never otherwise: a set with nothing to do leaves no trace.
+"""How a PointSet comes by its ledger: it has one, inherits one, lost one, or begins one.
+
+Nothing is written here: a set with nothing to do leaves no trace.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import recover
 from vectorops.points.schema import PointSchema
@@ -47,8 +50,20 @@ async def _inheritance(store: LedgerStore, previous: Sequence[LedgerKey]) -> Led
     for key in previous:
         ledger = await replace(store, key=key).read()
         if ledger is not None:
+            require_shard_key(store, ledger)
             return ledger
     return None
+
+
+def require_shard_key(store: LedgerStore, ledger: Ledger) -> None:
+    """Raises Terminal InvalidSpec if the points of the set are kept under another shard key than the declared one."""
+    if ledger.shard_key != store.shard_key:
+        before = f"under the shard key {ledger.shard_key!r}" if ledger.shard_key else "without a shard key"
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"spec.shardKey: the points of this set are kept {before}, and that cannot be changed: take the change "
+            "back, or delete the set and create it again",
+        )
 
 
 def aligned(ledger: Ledger, names: tuple[str, ...]) -> Ledger:
@@ -65,5 +80,7 @@ def aligned(ledger: Ledger, names: tuple[str, ...]) -> Ledger:
 
 async def held_by_others(store: LedgerStore) -> set[PointId]:
     """Points of the collection that other sets own."""
-    held = await owners(store.database, store.ledger_collection, store.key.collection, store.key.incarnation)
+    held = await owners(
+        store.database, store.ledger_collection, store.key.collection, store.key.incarnation, store.shard_key
+    )
     return {id for owner, ids in held.items() if owner != store.key.owner for id in ids}

@@ -19,7 +19,7 @@ from vectorops.errors import Rejected, Transient
 from vectorops.points.declared import Declaration, Failure
 from vectorops.points.diff import Diff, Stored, diff, recover
 from vectorops.points.embedding import Embed, Write, embedded
-from vectorops.points.ledgers import aligned, first, held_by_others
+from vectorops.points.ledgers import aligned, first, held_by_others, require_shard_key
 from vectorops.points.schema import PointSchema
 from vectorops.points.window import BAD_CONTENT, Written, write
 from vectorops.qdrant.database import PointId
@@ -95,7 +95,13 @@ async def remove_points(store: LedgerStore, collection: str) -> int:
     """
     with _collection_may_go():
         ledger = await store.read()
-        return 0 if ledger is None else await _delete_owned(store, collection, await store.take(ledger))
+        if ledger is None:
+            return 0
+        store = store.for_shard_key(ledger.shard_key)
+        if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
+            # The points went with their shard key.
+            return 0
+        return await _delete_owned(store, collection, await store.take(ledger))
 
 
 async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger) -> int:
@@ -143,6 +149,8 @@ class View:
 async def look(store: LedgerStore, target: Target, declaration: Declaration) -> View:
     """What a pass would find, and do; writes nothing."""
     ledger = await store.read()
+    if ledger is not None:
+        require_shard_key(store, ledger)
     known = ledger
     if known is None:
         lost = target.registered is True
@@ -263,6 +271,8 @@ async def _told(store: LedgerStore, view: View, synced: Synced) -> Synced:
         metrics.POINT_OUTCOMES.labels(outcome).inc(count)
     if not conflicts:
         return replace(synced, rebuilt=view.ours.rebuilt)
-    held = await owners(store.database, store.ledger_collection, store.key.collection, store.key.incarnation)
+    held = await owners(
+        store.database, store.ledger_collection, store.key.collection, store.key.incarnation, store.shard_key
+    )
     by_id = {id: owner for owner, ids in held.items() for id in ids}
     return replace(synced, rebuilt=view.ours.rebuilt, conflicts={id: by_id.get(id, "") for id in conflicts})

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.qdrant.database import UNNAMED, Database
+from vectorops.qdrant.database import UNNAMED, Database, ShardKeyName, ShardsOfKey
 from vectorops.qdrant.marks import Mark, mark_of
 
 Path = tuple[str, ...]
@@ -68,6 +68,7 @@ class Observed:
     vectors, sparse_vectors: by name, `UNNAMED` for the unnamed one; config: by block, see `BLOCKS`; indexes: by
         canonical path, in canonical form.
     aliases: those of this collection. holders: every name that is taken, to the collection that it leads to.
+    shard_keys: of `sharding_method: custom`. distributed: is the server? Only then there can be shard keys.
     metadata: verbatim, our mark included. points: Qdrant's approximate count, for people.
     """
 
@@ -78,6 +79,8 @@ class Observed:
     config: Mapping[str, JsonObject] = field(default_factory=dict)
     indexes: Mapping[str, JsonObject] = field(default_factory=dict)
     holders: Mapping[str, str] = field(default_factory=dict)
+    shard_keys: Mapping[ShardKeyName, ShardsOfKey] = field(default_factory=dict)
+    distributed: bool = False
     metadata: JsonObject = field(default_factory=dict)
     mark: Mark | None = None
     points: int = 0
@@ -85,6 +88,11 @@ class Observed:
     @property
     def aliases(self) -> frozenset[str]:
         return frozenset(alias for alias, collection in self.holders.items() if collection == self.name != alias)
+
+    @property
+    def is_sharded_by_key(self) -> bool:
+        """Does every point need a shard key?"""
+        return is_sharded_by_key(self.config.get("params") or {})
 
     def tree(self) -> JsonObject:
         """Everything that has a path: the vectors and the blocks, under one root."""
@@ -108,9 +116,13 @@ async def observe(database: Database, name: str, aliases: Iterable[str] = ()) ->
     if set(aliases) - holders.keys():
         holders = {**{other: other for other in await database.collection_names()}, **holders}
     found = await database.collection(name)
+    distributed = database.info.distributed
     if found is None:
-        return Observed(name=name, exists=False, holders=holders)
-    return observed(name, found, holders)
+        return Observed(name=name, exists=False, holders=holders, distributed=distributed)
+    collection = replace(observed(name, found, holders), distributed=distributed)
+    if not collection.is_sharded_by_key:
+        return collection
+    return replace(collection, shard_keys=await database.shard_keys(name))
 
 
 def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> Observed:
@@ -138,6 +150,11 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         mark=mark_of(collection, name),
         points=collection.get("points_count") or 0,
     )
+
+
+def is_sharded_by_key(params: Mapping[str, Any]) -> bool:
+    """Does every point need a shard key? params: of a collection, as declared or as Qdrant tells them."""
+    return params.get("sharding_method") == "custom"
 
 
 def normal_vectors(vectors: Mapping[str, Any]) -> dict[str, JsonObject]:

@@ -22,6 +22,9 @@ from vectorops.vectors import VectorData
 PointId = int | UUID
 """Qdrant's two kinds of id: an unsigned 64-bit integer, or a UUID."""
 
+ShardKeyName = str | int
+"""Qdrant's two kinds of shard key. 5 and "5" are two keys."""
+
 UNNAMED = ""
 """Name under which the single unnamed vector goes here, as in Qdrant's PATCH."""
 
@@ -51,6 +54,18 @@ class StoredPoint:
     id: PointId
     payload: JsonObject
     vectors: Mapping[str, VectorData]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsOfKey:
+    """What one shard key has. shards: how many; replicas: of that of its shards that has the fewest.
+
+    points: how many, about; None if not all of its shards have a replica on the node that was asked.
+    """
+
+    shards: int
+    replicas: int
+    points: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,23 @@ class Database(Protocol):
 
     async def delete_vector_name(self, name: str, vector: str) -> None:
         """Removes a named vector, and it from all points (Qdrant >= 1.18)."""
+
+    async def shard_keys(self, name: str) -> dict[ShardKeyName, ShardsOfKey]:
+        """All shard keys of a collection; none without `sharding_method: custom`."""
+
+    async def create_shard_key(self, name: str, key: ShardKeyName, body: JsonObject) -> None:
+        """body: `shards_number`, `replication_factor`, `placement`. Rejected with status 400 if the key exists, or if
+        the server is not distributed.
+        """
+
+    async def delete_shard_key(self, name: str, key: ShardKeyName) -> None:
+        """Deletes the key with all its points. Rejected with status 400 if there is none."""
+
+    def with_shard_key(self, name: str, key: str) -> Database:
+        """This database, all of whose requests about points of the collection `name` speak of one shard key only.
+
+        If there is no such key, they are Rejected with status 400. Shares its connections; only the original is closed.
+        """
 
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         """Creates, or replaces in place (never delete and create: filtered queries would fail meanwhile)."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 from qdrant_client import AsyncQdrantClient, models
@@ -21,7 +21,15 @@ from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
 from vectorops.qdrant import echo, errors, wire
-from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, StoredPoint
+from vectorops.qdrant.database import (
+    PayloadChange,
+    PointData,
+    PointId,
+    ServerInfo,
+    ShardKeyName,
+    ShardsOfKey,
+    StoredPoint,
+)
 from vectorops.vectors import Sparse, VectorData
 
 REMEMBERED: Final = f"{GROUP}/embedded"
@@ -115,6 +123,19 @@ class Embedded:
         # Or another one of the same name would come with its options.
         after = await self._existing(name)
         await self._remember(name, after["config"], after["payload_schema"])
+
+    async def shard_keys(self, name: str) -> dict[ShardKeyName, ShardsOfKey]:
+        await self._existing(name)
+        return {}
+
+    async def create_shard_key(self, name: str, key: ShardKeyName, body: JsonObject) -> None:  # noqa: ARG002
+        raise _no_shard_keys()
+
+    async def delete_shard_key(self, name: str, key: ShardKeyName) -> None:  # noqa: ARG002
+        raise _no_shard_keys()
+
+    def with_shard_key(self, name: str, key: str) -> NoReturn:  # noqa: ARG002
+        raise _no_shard_keys()
 
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         with self._errors(writes=True):
@@ -243,6 +264,11 @@ class Embedded:
     async def _remember(self, name: str, config: JsonObject, schema: JsonObject) -> None:
         with self._errors(writes=True):
             await self._client().update_collection(name, metadata=_remembering(config, schema))
+
+
+def _no_shard_keys() -> Rejected:
+    """As of a server that is not distributed."""
+    return Rejected(Reason.REQUEST_REJECTED, "Bad request: Distributed mode disabled", status=400)
 
 
 def _remembering(config: JsonObject, payload_schema: JsonObject) -> JsonObject:

@@ -85,7 +85,9 @@ class GrpcWrites:
         if self._open is not None:
             await self._open.close()
 
-    async def upsert(self, name: str, points: Sequence[PointData], *, insert_only: bool) -> list[PointData]:
+    async def upsert(
+        self, name: str, points: Sequence[PointData], *, insert_only: bool, shard_key: str | None = None
+    ) -> list[PointData]:
         """Returns the points that it could not send: gRPC's JSON has 64-bit signed integers, and no deep nesting."""
         left: list[PointData] = []
         encoded = _encodable(points, left)
@@ -93,26 +95,43 @@ class GrpcWrites:
 
         async def send(batch: list[Any]) -> None:
             request = messages.UpsertPoints(
-                collection_name=name, wait=True, points=batch, ordering=_MEDIUM, update_filter=update_filter
+                collection_name=name,
+                wait=True,
+                points=batch,
+                ordering=_MEDIUM,
+                update_filter=update_filter,
+                shard_key_selector=_shards_of(shard_key),
             )
             await self._write("upsert", self._points().Upsert, request)
 
         await batches.send_all(batches.cut(encoded, _size), send)
         return left
 
-    async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
+    async def update_vectors(self, name: str, points: Sequence[PointData], *, shard_key: str | None = None) -> None:
         encoded = (messages.PointVectors(id=_id(point.id), vectors=_vectors(point.vectors)) for point in points)
 
         async def send(batch: list[Any]) -> None:
-            request = messages.UpdatePointVectors(collection_name=name, wait=True, points=batch, ordering=_MEDIUM)
+            request = messages.UpdatePointVectors(
+                collection_name=name,
+                wait=True,
+                points=batch,
+                ordering=_MEDIUM,
+                shard_key_selector=_shards_of(shard_key),
+            )
             await self._write("update_vectors", self._points().UpdateVectors, request)
 
         await batches.send_all(batches.cut(encoded, _size), send)
 
-    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
+    async def delete_points(self, name: str, ids: Sequence[PointId], *, shard_key: str | None = None) -> None:
         async def send(batch: list[Any]) -> None:
             selector = messages.PointsSelector(points=messages.PointsIdsList(ids=batch))
-            request = messages.DeletePoints(collection_name=name, wait=True, points=selector, ordering=_MEDIUM)
+            request = messages.DeletePoints(
+                collection_name=name,
+                wait=True,
+                points=selector,
+                ordering=_MEDIUM,
+                shard_key_selector=_shards_of(shard_key),
+            )
             await self._write("delete_points", self._points().Delete, request)
 
         await batches.send_all(batches.cut(map(_id, ids), _size), send)
@@ -161,6 +180,12 @@ def _failure(error: grpc.aio.AioRpcError, endpoint: str, secret: str) -> VectorO
     trailers = {key.lower(): value for key, value in error.trailing_metadata() or ()}
     retry_after = str(trailers.get("retry-after", ""))
     return errors.from_grpc(error.code(), error.details(), endpoint, retry_after=retry_after, secret=secret)
+
+
+def _shards_of(shard_key: str | None) -> Any:
+    if shard_key is None:
+        return None
+    return messages.ShardKeySelector(shard_keys=[messages.ShardKey(keyword=shard_key)])
 
 
 def _size(message: Any) -> int:

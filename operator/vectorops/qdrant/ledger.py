@@ -74,6 +74,7 @@ class Ledger:
 
     rebuilt: the ledger was lost once, and made again from what the source had.
     deletion_policy: what becomes of the points when the set goes; for whoever finds the ledger without its resource.
+    shard_key: that all points are kept under; "" for none.
     """
 
     names: tuple[str, ...]
@@ -83,6 +84,7 @@ class Ledger:
     token: str = ""
     rebuilt: bool = False
     deletion_policy: str = "Delete"
+    shard_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ def align(entry: Entry, old: tuple[str, ...], new: tuple[str, ...]) -> Entry:
 class LedgerStore:
     """Reads and writes the ledger of one PointSet.
 
-    writer: our token; writes of anybody else's token have no effect. deletion_policy: to be remembered in it.
+    database: of the points, too; see `for_shard_key`. writer: our token; writes of anybody else's token have no effect.
+    deletion_policy, shard_key: to be remembered in it; "" for no shard key.
     """
 
     database: Database
@@ -125,6 +128,16 @@ class LedgerStore:
     key: LedgerKey
     writer: str
     deletion_policy: str = "Delete"
+    shard_key: str = ""
+
+    def for_shard_key(self, shard_key: str) -> LedgerStore:
+        """The same for a set whose points are kept under a shard key: its `database` sees no others of the
+        collection.
+        """
+        if not shard_key or shard_key == self.shard_key:
+            return self
+        narrowed = self.database.with_shard_key(self.key.collection, shard_key)
+        return replace(self, database=narrowed, shard_key=shard_key)
 
     async def read(self) -> Ledger | None:
         """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing or cannot be
@@ -280,6 +293,9 @@ class LedgerStore:
             "incarnation": self.key.incarnation,
             "token": self.writer,
         }
+        if self.shard_key:
+            # In every record: whoever asks who owns an id asks for it under one shard key.
+            common["shard_key"] = self.shard_key
         return PointData(self.key.record_id(fields["kind"]), payload={**common, **fields})
 
     def _expect(self, so: bool) -> None:
@@ -308,16 +324,19 @@ async def ensure_ledger_collection(database: Database, name: str, *, replication
 
 
 async def owners(
-    database: Database, ledger_collection: str, collection: str, incarnation: str
+    database: Database, ledger_collection: str, collection: str, incarnation: str, shard_key: str = ""
 ) -> dict[str, set[PointId]]:
     """Which sets own which points of one physical collection, as `installation/namespace/name`. For telling
     conflicts apart.
+
+    shard_key: the one that the points are kept under, "" for none: the same id under another key is another point.
     """
     where = {
         "must": [
             {"key": "kind", "match": {"any": ["base", "slot"]}},
             {"key": "collection", "match": {"value": collection}},
             {"key": "incarnation", "match": {"value": incarnation}},
+            *([{"key": "shard_key", "match": {"value": shard_key}}] if shard_key else []),
         ]
     }
     try:
@@ -364,6 +383,7 @@ def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
         token,
         rebuilt=bool(head.get("rebuilt")),
         deletion_policy=head["deletion_policy"],
+        shard_key=head.get("shard_key", ""),
     )
 
 

@@ -6,13 +6,23 @@ fast. Made by `connect`.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final
 
 from vectorops.api.meta import JsonObject
 from vectorops.errors import Rejected
 from vectorops.qdrant import batches, errors, wire
-from vectorops.qdrant.database import PayloadChange, PointData, PointId, ServerInfo, StoredPoint
+from vectorops.qdrant.database import (
+    PayloadChange,
+    PointData,
+    PointId,
+    ServerInfo,
+    ShardKeyName,
+    ShardsOfKey,
+    StoredPoint,
+)
 from vectorops.qdrant.rest import Rest, segment
 from vectorops.qdrant.traffic import Traffic
 
@@ -40,6 +50,7 @@ class Server:
         self._rest = rest
         self._traffic = traffic
         self._grpc = grpc
+        self._shard_keys: Mapping[str, str] = {}
 
     async def check(self) -> ServerInfo:
         greeting = await self._rest.greeting()
@@ -91,6 +102,23 @@ class Server:
     async def delete_vector_name(self, name: str, vector: str) -> None:
         await self._write("delete_vector_name", "DELETE", f"{_path(name)}/vectors/{segment(vector)}", None)
 
+    async def shard_keys(self, name: str) -> dict[ShardKeyName, ShardsOfKey]:
+        # Not GET .../shards: that came with 1.16.2, and has the keys alone.
+        return shards_by_key(await self._rest.read("get_cluster", "GET", f"{_path(name)}/cluster"))
+
+    async def create_shard_key(self, name: str, key: ShardKeyName, body: JsonObject) -> None:
+        whole = wire.dumps({"shard_key": key, **body})
+        await self._rest.write("create_shard_key", "PUT", f"{_path(name)}/shards", whole)
+
+    async def delete_shard_key(self, name: str, key: ShardKeyName) -> None:
+        body = wire.dumps({"shard_key": key})
+        await self._rest.write("delete_shard_key", "POST", f"{_path(name)}/shards/delete", body)
+
+    def with_shard_key(self, name: str, key: str) -> Server:
+        narrowed = copy(self)
+        narrowed._shard_keys = {**self._shard_keys, name: key}  # noqa: SLF001 (an object of this class)
+        return narrowed
+
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
         body = wire.dumps({"field_name": path, "field_schema": schema})
         await self._write("create_index", "PUT", f"{_path(name)}/index", body)
@@ -117,7 +145,7 @@ class Server:
         most = CONTENTS_AT_ONCE if payload or vectors else IDS_AT_ONCE
         for start in range(0, len(ids), most):
             some = [wire.id_json(point_id) for point_id in ids[start : start + most]]
-            body = wire.dumps({"ids": some, "with_payload": payload, "with_vector": vectors})
+            body = wire.dumps({"ids": some, "with_payload": payload, "with_vector": vectors, **self._shards(name)})
             for raw in await self._rest.read("get_points", "POST", f"{_path(name)}/points", body):
                 point = wire.parse_point(raw)
                 found[point.id] = point
@@ -128,42 +156,47 @@ class Server:
     ) -> None:
         if self._grpc is not None and where is None:
             # What gRPC cannot carry comes back.
-            points = await self._grpc.upsert(name, points, insert_only=insert_only)
+            points = await self._grpc.upsert(
+                name, points, insert_only=insert_only, shard_key=self._shard_keys.get(name)
+            )
         update_filter = wire.INSERT_ONLY if insert_only else where
-        tail = b"" if update_filter is None else b',"update_filter":' + wire.dumps(update_filter)
+        tail = self._shards(name) | ({} if update_filter is None else {"update_filter": update_filter})
         await self._write_all("upsert", "PUT", f"{_path(name)}/points", map(wire.point_json, points), tail=tail)
 
     async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
         if self._grpc is not None:
-            await self._grpc.update_vectors(name, points)
+            await self._grpc.update_vectors(name, points, shard_key=self._shard_keys.get(name))
             return
         elements = map(wire.point_vectors_json, points)
-        await self._write_all("update_vectors", "PUT", f"{_path(name)}/points/vectors", elements)
+        path = f"{_path(name)}/points/vectors"
+        await self._write_all("update_vectors", "PUT", path, elements, tail=self._shards(name))
 
     async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None:
         if not vectors:
             return
-        tail = b',"vector":' + wire.dumps(list(vectors))
+        tail = {"vector": list(vectors), **self._shards(name)}
         path = f"{_path(name)}/points/vectors/delete"
         await self._write_all("delete_vectors", "POST", path, map(_id_bytes, ids), tail=tail)
 
     async def change_payloads(self, name: str, changes: Sequence[PayloadChange]) -> None:
         patches = [change for change in changes if (change.put or change.remove) and not wire.puts_null(change)]
-        elements = (_set_payload(change.id, wire.payload_patch(change)) for change in patches)
+        shards = self._shards(name)
+        elements = (_set_payload(change.id, wire.payload_patch(change), shards) for change in patches)
         path = f"{_path(name)}/points/batch"
         await self._write_all("change_payloads", "POST", path, elements, key="operations")
         whole = [change for change in changes if wire.puts_null(change)]
         for start in range(0, len(whole), CONTENTS_AT_ONCE):
             some = whole[start : start + CONTENTS_AT_ONCE]
             stored = await self.points(name, [change.id for change in some], payload=True)
-            replaced = (_overwrite_payload(change, stored) for change in some)
+            replaced = (_overwrite_payload(change, stored, shards) for change in some)
             await self._write_all("change_payloads", "POST", path, replaced, key="operations")
 
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         if self._grpc is not None:
-            await self._grpc.delete_points(name, ids)
+            await self._grpc.delete_points(name, ids, shard_key=self._shard_keys.get(name))
             return
-        await self._write_all("delete_points", "POST", f"{_path(name)}/points/delete", map(_id_bytes, ids))
+        path = f"{_path(name)}/points/delete"
+        await self._write_all("delete_points", "POST", path, map(_id_bytes, ids), tail=self._shards(name))
 
     async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
         return [point async for point in self._scrolled(name, where, payload=payload)]
@@ -173,12 +206,22 @@ class Server:
         return int((await self._rest.read("count", "POST", f"{_path(name)}/points/count", body))["count"])
 
     async def delete_matching(self, name: str, where: JsonObject) -> None:
-        await self._write("delete_matching", "POST", f"{_path(name)}/points/delete", wire.dumps({"filter": where}))
+        body = wire.dumps({"filter": where, **self._shards(name)})
+        await self._write("delete_matching", "POST", f"{_path(name)}/points/delete", body)
 
     # ---- the requests ----
 
+    def _shards(self, name: str) -> JsonObject:
+        """What the body of a request about points says of the shards that it is for."""
+        return {"shard_key": self._shard_keys[name]} if name in self._shard_keys else {}
+
     async def _scrolled(self, name: str, where: JsonObject | None, *, payload: bool) -> AsyncIterator[StoredPoint]:
-        request: JsonObject = {"limit": SCROLL_PAGE, "with_payload": payload, "with_vector": False}
+        request: JsonObject = {
+            "limit": SCROLL_PAGE,
+            "with_payload": payload,
+            "with_vector": False,
+            **self._shards(name),
+        }
         if where is not None:
             request["filter"] = where
         while True:
@@ -209,15 +252,37 @@ class Server:
         elements: Iterable[bytes],
         *,
         key: str = "points",
-        tail: bytes = b"",
+        tail: JsonObject | None = None,
     ) -> None:
-        """Writes with a list of any length: `{key: [elements], tail}`, cut into several requests."""
+        """Writes with a list of any length: `{key: [elements], **tail}`, cut into several requests."""
+        rest = b"," + wire.dumps(tail)[1:] if tail else b"}"
 
         async def send(batch: list[bytes]) -> None:
-            body = b"".join((b'{"', key.encode(), b'":[', b",".join(batch), b"]", tail, b"}"))
+            body = b"".join((b'{"', key.encode(), b'":[', b",".join(batch), b"]", rest))
             await self._write(operation, method, path, body)
 
         await batches.send_all(batches.cut(elements, len), send)
+
+
+def shards_by_key(cluster: Mapping[str, Any]) -> dict[ShardKeyName, ShardsOfKey]:
+    """The shard keys in `result` of GET /collections/{name}/cluster."""
+    replicas: dict[ShardKeyName, Counter[int]] = defaultdict(Counter)
+    points: dict[ShardKeyName, dict[int, int]] = defaultdict(dict)
+    for shard in (*cluster.get("local_shards", ()), *cluster.get("remote_shards", ())):
+        key = shard.get("shard_key")
+        if key is None:
+            continue
+        replicas[key][shard["shard_id"]] += 1
+        if "points_count" in shard:
+            points[key][shard["shard_id"]] = shard["points_count"]
+    return {
+        key: ShardsOfKey(
+            shards=len(shards),
+            replicas=min(shards.values()),
+            points=sum(points[key].values()) if points[key].keys() == shards.keys() else None,
+        )
+        for key, shards in replicas.items()
+    }
 
 
 def _path(collection: str) -> str:
@@ -228,11 +293,11 @@ def _id_bytes(point_id: PointId) -> bytes:
     return wire.dumps(wire.id_json(point_id))
 
 
-def _set_payload(point_id: PointId, patch: JsonObject) -> bytes:
-    return wire.dumps({"set_payload": {"payload": patch, "points": [wire.id_json(point_id)]}})
+def _set_payload(point_id: PointId, patch: JsonObject, shards: JsonObject) -> bytes:
+    return wire.dumps({"set_payload": {"payload": patch, "points": [wire.id_json(point_id)], **shards}})
 
 
-def _overwrite_payload(change: PayloadChange, stored: Mapping[PointId, StoredPoint]) -> bytes:
+def _overwrite_payload(change: PayloadChange, stored: Mapping[PointId, StoredPoint], shards: JsonObject) -> bytes:
     before = stored[change.id].payload if change.id in stored else {}
     payload = wire.changed(before, change)
-    return wire.dumps({"overwrite_payload": {"payload": payload, "points": [wire.id_json(change.id)]}})
+    return wire.dumps({"overwrite_payload": {"payload": payload, "points": [wire.id_json(change.id)], **shards}})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Final
 
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
@@ -27,6 +28,11 @@ from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
 logger = logging.getLogger(__name__)
+
+NO_SHARD_KEY: Final = (
+    "Qdrant changes no payload index of a collection with sharding_method: custom before it has a shard key; "
+    "declare shardKeys"
+)
 
 
 class CollectionReconciler:
@@ -96,10 +102,17 @@ def is_reported(spec: QdrantCollectionSpec, todo: Plan) -> bool:
 
 async def wanted_of(context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed) -> Desired:
     """The declared collection, its embedders resolved: by the locks in the mark, or, as nothing is ever kept in a
-    collection of the user's, anew. Raises Terminal InvalidSpec, and what `resolved` raises.
+    collection of the user's, anew. Raises Terminal InvalidSpec or UnsupportedByServer, and what `resolved` raises.
     """
     mark = found.mark if spec.managed_by != "User" else None
-    return desired(spec, resource.meta.name, await resolved(context, resource, spec, mark))
+    wanted = desired(spec, resource.meta.name, await resolved(context, resource, spec, mark))
+    if wanted.shard_keys and not found.distributed:
+        raise Terminal(
+            Reason.UNSUPPORTED_BY_SERVER,
+            "spec.shardKeys: only a distributed Qdrant (cluster.enabled) has shard keys, and this one is not: remove "
+            "shardKeys and params.sharding_method, or name another connection",
+        )
+    return wanted
 
 
 async def claim(
@@ -250,6 +263,9 @@ def _told(wanted: Desired, left: Plan, approval: Approval, drift: list[str]) -> 
         return conditions(
             False, Reason.ALIAS_TAKEN, f"{message}; aliases of others are not moved", stalled=True, drifted=drifted
         )
+    if left.premature:
+        message = f"{'; '.join(left.premature)}: {NO_SHARD_KEY}"
+        return conditions(False, Reason.REQUEST_REJECTED, message, stalled=True, drifted=drifted)
     if left.unsupported:
         message = "; ".join(f"{path}: {value!r}" for path, value in left.unsupported)
         told = f"Qdrant {left.version} accepts this and does not keep it: {message}"

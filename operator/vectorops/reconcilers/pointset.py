@@ -5,7 +5,7 @@ module finds the way there and tells how it went.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,8 @@ from vectorops.errors import Terminal, Waiting
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.schema import schema_of
 from vectorops.points.sync import Synced, Target, remove_points, sync
+from vectorops.qdrant.collections import is_sharded_by_key
+from vectorops.qdrant.database import ShardKeyName
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
 from vectorops.reconcilers.base import Context, Outcome, conditions
@@ -62,6 +64,9 @@ class PointSetReconciler:
             raise _not_ready(collection, "there is no such collection in Qdrant yet")
         mark = _owned(context, collection, found, name)
         incarnation = mark.incarnation if mark else UNMANAGED
+        is_sharded = is_sharded_by_key(found["config"]["params"])
+        shard_keys = await access.database.shard_keys(name) if is_sharded else {}
+        check_shard_key(spec, collection, shard_keys if is_sharded else None)
 
         resource = await context.cluster.set_finalizer(resource, True)
         where = PointSetTarget(connection=access.connection, collection=name, incarnation=incarnation).dump()
@@ -81,7 +86,7 @@ class PointSetReconciler:
         async def embed(vector: str, texts: Sequence[str]) -> Embedded:
             return await while_unchanged(context.cluster, resource, embedding.embed(vector, texts))
 
-        store = ledger_store(context, access, resource, name, incarnation)
+        store = ledger_store(context, access, resource, name, incarnation).for_shard_key(spec.shard_key or "")
         synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embed)
         # Of a pass that changed nothing nobody wants to read each ten minutes.
         logger.log(
@@ -101,6 +106,29 @@ class PointSetReconciler:
             return None
 
         return await finalize(context, resource, clean_up)
+
+
+def check_shard_key(spec: PointSetSpec, collection: Resource, shard_keys: Collection[ShardKeyName] | None) -> None:
+    """Can points be kept under the declared shard key, or without one?
+
+    shard_keys: those that the collection has; None if it is not sharded by key. Raises Terminal InvalidSpec, Waiting
+    CollectionNotReady.
+    """
+    key, of = spec.shard_key, f"QdrantCollection {collection.meta.name!r}"
+    # It is immutable, but nothing of such a set was ever written.
+    again = "delete this set and create it again"
+    if shard_keys is None and key is not None:
+        raise Terminal(Reason.INVALID_SPEC, f"spec.shardKey: {of} has no shard keys; {again} without shardKey")
+    if shard_keys is None:
+        return
+    if key is None:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"spec.shardKey is required: {of} has sharding_method: custom, so Qdrant takes no point without a shard "
+            f"key; {again} with one",
+        )
+    if key not in shard_keys:
+        raise _not_ready(collection, f"it has no shard key {key!r}; declare it in spec.shardKeys there")
 
 
 def _owned(context: Context, collection: Resource, found: JsonObject, name: str) -> Mark | None:

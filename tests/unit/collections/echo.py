@@ -14,6 +14,7 @@ import numpy as np
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Rejected
+from vectorops.qdrant.database import ServerInfo, ShardsOfKey
 
 FILLED: dict[str, dict[str, Any]] = {
     "hnsw_config": {
@@ -56,7 +57,7 @@ class EchoingQdrant:
     """See the module.
 
     kill_at: number of the write at which the process dies; after: once it was carried out. answers_lost: of all writes.
-    optimizing: a deleted index is still shown.
+    optimizing: a deleted index is still shown. It is one node of a distributed Qdrant.
     """
 
     endpoint = "memory"
@@ -69,6 +70,7 @@ class EchoingQdrant:
         self.after = False
         self.answers_lost = False
         self.optimizing = False
+        self.info = ServerInfo(version="1.16.3", distributed=True)
 
     # ---- reading
 
@@ -82,6 +84,9 @@ class EchoingQdrant:
     async def aliases(self) -> dict[str, str]:
         return dict(self.alias_map)
 
+    async def shard_keys(self, name: str) -> dict[str | int, ShardsOfKey]:
+        return dict(self.collections[name]["shard_keys"])
+
     # ---- writing
 
     async def create_collection(self, name: str, body: dict[str, Any]) -> None:
@@ -92,6 +97,12 @@ class EchoingQdrant:
 
     async def delete_collection(self, name: str) -> None:
         self._write(("delete_collection", name), lambda: self._delete(name))
+
+    async def create_shard_key(self, name: str, key: str | int, body: dict[str, Any]) -> None:
+        self._write(("create_shard_key", key, body), lambda: self._shard_key(name, key, body))
+
+    async def delete_shard_key(self, name: str, key: str | int) -> None:
+        self._write(("delete_shard_key", key), lambda: self.collections[name]["shard_keys"].pop(key))
 
     async def create_index(self, name: str, path: str, schema: dict[str, Any]) -> None:
         self._write(("create_index", path, schema), lambda: self._index(name, path, schema))
@@ -156,7 +167,13 @@ class EchoingQdrant:
         if config["optimizer_config"]["max_optimization_threads"] == "auto":
             config["optimizer_config"]["max_optimization_threads"] = None
         config["metadata"] = copy.deepcopy(body.get("metadata", {}))
-        self.collections[name] = {"status": "green", "points_count": 0, "config": config, "payload_schema": {}}
+        self.collections[name] = {
+            "status": "green",
+            "points_count": 0,
+            "config": config,
+            "payload_schema": {},
+            "shard_keys": {},
+        }
 
     def _patch(self, config: dict[str, Any], body: dict[str, Any]) -> None:
         body = _known(body)
@@ -178,9 +195,20 @@ class EchoingQdrant:
         strict = body.get("strict_mode_config", {})
         if strict:
             config.setdefault("strict_mode_config", {}).update(strict)
-        config["metadata"].update(copy.deepcopy(body.get("metadata", {})))
+        merged = config["metadata"] | copy.deepcopy(body.get("metadata", {}))
+        config["metadata"] = {key: value for key, value in merged.items() if value is not None}
+
+    def _shard_key(self, name: str, key: str | int, body: dict[str, Any]) -> None:
+        params, there = self.collections[name]["config"]["params"], self.collections[name]["shard_keys"]
+        if not self.info.distributed or params.get("sharding_method") != "custom" or key in there:
+            raise Rejected(Reason.REQUEST_REJECTED, "Bad request: no shard key can be created", status=400)
+        shards = body.get("shards_number", params["shard_number"])
+        there[key] = ShardsOfKey(shards, body.get("replication_factor", params["replication_factor"]), points=0)
 
     def _index(self, name: str, path: str, schema: dict[str, Any]) -> None:
+        is_custom = self.collections[name]["config"]["params"].get("sharding_method") == "custom"
+        if is_custom and not self.collections[name]["shard_keys"]:
+            raise Rejected(Reason.REQUEST_REJECTED, "Wrong input: Shard key not specified", status=400)
         known = _known(schema)
         params = {**FILLED_INDEX.get(known["type"], {}), **known}
         if isinstance(words := params.get("stopwords"), dict):

@@ -179,6 +179,9 @@ _rest = st.fixed_dictionaries(
             lambda found: [{"field": path, "schema": schema} for path, schema in found.items()]
         ),
         "aliases": st.lists(st.sampled_from(["docs", "live"]), unique=True),
+        "metadata": st.dictionaries(
+            st.sampled_from(["team", "cost", "sla"]), st.sampled_from([None, "a", 0.5, 1, {"x": None}, [1.5], {}])
+        ),
     },
 )
 specs = st.builds(lambda vectors, rest: vectors | rest, _vectors, _rest)

@@ -29,6 +29,18 @@ SOMETHING_ELSE: dict[str, Any] = {
 }
 ANOTHER_SIZE: dict[str, Any] = {**EVERYTHING, "vectors": [{"name": "text", "size": 9}, EVERYTHING["vectors"][1]]}
 
+SHARDED: dict[str, Any] = {
+    **EVERYTHING,
+    "params": {"sharding_method": "custom"},
+    "shardKeys": [{"name": "acme"}, {"name": "globex"}],
+    "metadata": {"team": "search", "cost": 1},
+}
+SHARDED_OTHERWISE: dict[str, Any] = {
+    **SHARDED,
+    "shardKeys": [{"name": "acme", "shardsNumber": 2}, {"name": "initech"}],
+    "metadata": {"team": "find", "sla": {"hours": 4}},
+}
+
 
 @pytest.fixture
 def qdrant() -> EchoingQdrant:
@@ -43,7 +55,10 @@ async def settled(qdrant, wanted):
     done = await bring(qdrant, wanted)
     assert len(qdrant.writes) == writes, "it does not come to rest"
     world = {key: value for key, value in qdrant.collections[wanted.name].items() if key != "config"}
-    config = {**qdrant.collections[wanted.name]["config"], "metadata": done.mark.last_applied}
+    config = qdrant.collections[wanted.name]["config"]
+    # An approval that was cut off is counted, too.
+    remembered = {key: value for key, value in done.mark.last_applied.items() if key != "approved"}
+    config = {**config, "metadata": {**config["metadata"], MARK_KEY: remembered}}
     return {**world, "config": config, "aliases": dict(sorted(qdrant.alias_map.items()))}
 
 
@@ -306,6 +321,8 @@ STORIES: dict[str, list[tuple[dict[str, Any], bool]]] = {
     "create": [(EVERYTHING, False)],
     "change": [(EVERYTHING, False), (SOMETHING_ELSE, False)],
     "recreate": [(EVERYTHING, False), (ANOTHER_SIZE, True)],
+    "create with shard keys": [(SHARDED, False)],
+    "change shard keys": [(SHARDED, False), (SHARDED_OTHERWISE, True)],
 }
 
 

@@ -53,7 +53,15 @@ def test_indexes_and_their_paths_are_in_canonical_form():
             {"params": {"optimizers_config": {}}},
             r"spec\.params\.optimizers_config: belongs into spec\.optimizersConfig",
         ),
-        ({"params": {"metadata": {"team": "a"}}}, r"spec\.params\.metadata: is kept by the operator"),
+        ({"params": {"metadata": {"team": "a"}}}, r"spec\.params\.metadata: belongs into spec\.metadata"),
+        (
+            {"metadata": {"a": 1, "vectorops.dev/mark": {}}},
+            r"spec\.metadata: the key 'vectorops\.dev/mark': those that begin with",
+        ),
+        (
+            {"shardKeys": [{"name": "acme"}]},
+            r"spec\.shardKeys: Qdrant takes shard keys with params\.sharding_method: custom",
+        ),
         ({"aliases": ["zoo"]}, r"spec\.aliases: 'zoo' is the name of the collection itself"),
         (
             {"payloadIndexes": [{"field": f, "schema": {"type": "bool"}} for f in ("a", '"a"')]},
