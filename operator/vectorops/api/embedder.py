@@ -5,14 +5,18 @@ One member of the union for each provider; `vectorops.embedders` holds one modul
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from vectorops.api.meta import Model, OneOf, SecretKeyRef, Whole
+from vectorops.api.meta import JsonObject, Model, OneOf, SecretKeyRef, Whole
 
 MAX_SIZE: Final = 65536
 """Most components that Qdrant takes in a dense vector."""
+
+MAX_EXACT: Final = 2**53
+"""So far a whole number is the same as a float."""
 
 HubModel = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$")
@@ -30,7 +34,7 @@ Dimensions = Annotated[int, Field(ge=1, le=MAX_SIZE), Whole]
 
 
 MAX_PROMPT: Final = 2000
-"""Most characters of a prompt. It stands in status, and in the mark."""
+"""Most characters of a prompt, and of a further field of requests. They stand in status, and in the mark."""
 
 
 class Prompts(Model):
@@ -73,6 +77,44 @@ class FastEmbedEmbedder(Model):
     prompts: Prompts | None = Field(default=None, description="Put before the texts.")
 
 
+RESERVED: Final = ("model", "input", "dimensions", "encoding_format")
+"""Fields of a request that the operator fills in itself."""
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    for name, value in fields.items():
+        if name in RESERVED:
+            raise PydanticCustomError("reserved", "{name} is filled in by the operator", {"name": name})
+        if not isinstance(value, str | int | float):
+            raise PydanticCustomError("flat", "{name} must be a string, a number or a boolean", {"name": name})
+        if len(name) > MAX_PROMPT or len(str(value)) > MAX_PROMPT:
+            raise PydanticCustomError("flat", "a field may not be more than {most} characters", {"most": MAX_PROMPT})
+    # The API server makes 1 of 1.0, and that must not look like another embedder.
+    return {name: int(value) if _is_whole(value) else value for name, value in fields.items()}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
+
+
+Fields = Annotated[JsonObject, Field(max_length=16), AfterValidator(_flat)]
+
+
+class ExtraBody(Model):
+    """Further fields of requests, by what the texts are. Values: strings, numbers, booleans."""
+
+    documents: Fields | None = Field(
+        default=None,
+        description="For the texts of points, as {input_type: passage}. They decide what vector a text gets, as the "
+        "model does.",
+    )
+    queries: Fields | None = Field(
+        default=None,
+        description="For texts that are searched for, as {input_type: query}. The operator embeds none; status shows "
+        "it to those who do.",
+    )
+
+
 class OpenAIEmbedder(Model):
     """A model behind a server that speaks OpenAI's embeddings API: OpenAI, Azure, Ollama, vLLM, TEI."""
 
@@ -101,6 +143,11 @@ class OpenAIEmbedder(Model):
         default=None, description="Asked of the server: fewer components than the model gives by itself."
     )
     prompts: Prompts | None = Field(default=None, description="Put before the texts.")
+    extra_body: ExtraBody | None = Field(
+        default=None,
+        description="Further fields of requests, for servers that need them; none of model, input, dimensions, "
+        "encoding_format. No secrets: status shows them.",
+    )
 
 
 class Embedder(OneOf):
@@ -129,4 +176,10 @@ class EmbedderStatus(Model):
     base_url: str | None = Field(default=None, alias="baseURL", description="The server of a hosted model.")
     document_prompt: str | None = Field(default=None, description="Put before each text of a point.")
     query_prompt: str | None = Field(default=None, description="To be put before each text that is searched for.")
+    document_extra_body: JsonObject | None = Field(
+        default=None, description="Further fields of a request for texts of points."
+    )
+    query_extra_body: JsonObject | None = Field(
+        default=None, description="Further fields that a request for a text that is searched for is to have."
+    )
     identity: str = Field(description="Hash of all that decides what vector a text gets.")

@@ -5,6 +5,7 @@ Kept as JSON in the mark (`qdrant` does not know embedders), read by reconcilers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 
 from vectorops.api.meta import JsonObject
@@ -46,6 +47,11 @@ def change_of_model(before: Resolved, after: Resolved) -> str:
     told = {
         "provider": (before.provider, after.provider),
         "document prompt": (before.document_prompt, after.document_prompt),
+        "extraBody.documents": (_words(before.document_extra_body), _words(after.document_extra_body)),
     }
     changes += [f"{what} {was or 'none'!r} -> {is_ or 'none'!r}" for what, (was, is_) in told.items() if was != is_]
     return ", ".join(changes)
+
+
+def _words(fields: JsonObject) -> str:
+    return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else ""

@@ -191,6 +191,8 @@ def _embedder_status(embedder: Resolved) -> EmbedderStatus:
         base_url=embedder.base_url or None,
         document_prompt=embedder.document_prompt or None,
         query_prompt=embedder.query_prompt or None,
+        document_extra_body=embedder.document_extra_body or None,
+        query_extra_body=embedder.query_extra_body or None,
         identity=embedder.identity,
     )
 

@@ -34,6 +34,7 @@ class Resolved:
     normalized: does the model itself scale its vectors to length 1? (Then Cosine and Dot are the same.)
     modifier: "idf" for a sparse model whose terms are to be weighed. dimensions: components that are kept, None: all.
     document_prompt, query_prompt: put before a text, "" for none. base_url: of a hosted model, normalized, else "".
+    document_extra_body: further fields of a request to it.
     sources: where kind, size, distance, modifier and revision come from, in words.
     """
 
@@ -50,11 +51,12 @@ class Resolved:
     document_prompt: str = ""
     query_prompt: str = ""
     base_url: str = ""
+    document_extra_body: JsonObject = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides what vector a text gets: 16 hexadecimal digits. Not the query prompt: it changes
+        """Hash of all that decides what vector a text gets: 16 hexadecimal digits. Not what is for queries: it changes
         no stored vector.
         """
         content = [
@@ -67,8 +69,16 @@ class Resolved:
             self.dimensions,
             self.document_prompt,
             self.base_url,
+            # Only where there is one: all others stay who they were.
+            *([sorted(self.document_extra_body.items())] if self.document_extra_body else []),
         ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
+
+    @property
+    def query_extra_body(self) -> JsonObject:
+        """Further fields that a request for a query is to have: as declared, the operator sends none."""
+        found: JsonObject = self.declared.get(self.provider, {}).get("extraBody", {}).get("queries") or {}
+        return found
 
     @property
     def words(self) -> str:

@@ -164,8 +164,10 @@ class OpenAI:
             size=None,
             dimensions=spec.dimensions,
             base_url=normalized_url(spec),
+            document_extra_body=(spec.extra_body.documents if spec.extra_body else None) or {},
         )
         self._check_allowed(resolved)
+        _check_extra_body(resolved)
         known = table().model(spec.model)
         if known is not None:
             resolved = _as_known(resolved, known)
@@ -228,6 +230,14 @@ class OpenAI:
         if not 0 < (url.port or 80) < 65536:
             raise Terminal(Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: there is no such port")
         check_allowed(url.host, self._settings.allowed_hosts)
+
+
+def _check_extra_body(resolved: Resolved) -> None:
+    """Raises Terminal if it asks for other dimensions by the name that this server has for them."""
+    name = table().habits(urlsplit(resolved.base_url).hostname or "").dimensions_field
+    if name in resolved.document_extra_body:
+        words = f"extraBody.documents.{name} is this server's word for the dimensions; declare `dimensions`"
+        raise Terminal(Reason.INVALID_SPEC, words)
 
 
 def _as_known(resolved: Resolved, known: Known) -> Resolved:
@@ -408,7 +418,11 @@ class HostedModel:
     async def _ask(
         self, batch: list[str], *, with_base64: bool, may_split: bool
     ) -> list[VectorData | Unusable] | Refusal | TooSlow:
-        body: dict[str, Any] = {"model": self._resolved.model, "input": batch}
+        body: dict[str, Any] = {
+            **self._resolved.document_extra_body,
+            "model": self._resolved.model,
+            "input": batch,
+        }
         if with_base64:
             # The other form is what the API gives without a word; some servers know no such field at all.
             body["encoding_format"] = "base64"

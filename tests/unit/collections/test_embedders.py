@@ -12,6 +12,7 @@ from vectorops.collections.apply import Applied
 from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Action, differences, mismatches
 from vectorops.collections.resolve import schema_status
+from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import observe
 
 A, B, LARGER = model("a/model"), model("b/model"), model("large/model", size=8)
@@ -31,6 +32,41 @@ async def locks(qdrant) -> dict[str, str]:
 
 def held(done: Applied) -> list[Action]:
     return [step.action for step in done.plan.held_back]
+
+
+# ---- further fields of requests
+
+
+def hosted(**extra: JsonObject) -> Any:
+    """A hosted model. extra: documents, queries."""
+    declared = {"openAI": {"model": "hosted", **({"extraBody": extra} if extra else {})}}
+    plain = Resolved(declared, "openAI", "hosted", "dense", 4, base_url="https://models.example/v1")
+    return replace(plain, document_extra_body=extra.get("documents", {}))
+
+
+async def test_other_fields_for_documents_are_another_model_and_other_fields_for_queries_are_not(qdrant):
+    await bring(qdrant, embedded(hosted()))
+
+    asked = await bring(qdrant, embedded(hosted(queries={"input_type": "query"})))
+    changed = await bring(qdrant, embedded(hosted(documents={"input_type": "passage"})))
+
+    assert asked.plan.held_back == ()
+    (vector,) = schema_status(asked.plan.in_force).vectors
+    assert vector.embedder is not None
+    assert vector.embedder.query_extra_body == {"input_type": "query"}
+    assert vector.embedder.document_extra_body is None
+    (line,) = changed.plan.describe()
+    assert held(changed) == [Action.REEMBED]
+    assert """extraBody.documents 'none' -> '{"input_type": "passage"}'""" in line
+    assert locks_of(changed.mark)["text"].document_extra_body == {}
+
+
+async def test_the_lock_keeps_the_fields_that_documents_were_embedded_with(qdrant):
+    done = await bring(qdrant, embedded(hosted(documents={"n": 1}, queries={"n": 2})))
+
+    lock = locks_of((await observe(qdrant, "zoo")).mark)["text"]
+    assert lock.document_extra_body == {"n": 1}
+    assert lock.identity == done.plan.desired.embedders["text"].identity
 
 
 # ---- locking

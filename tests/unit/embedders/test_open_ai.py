@@ -1,6 +1,7 @@
 """A real HTTP server that speaks OpenAI's embeddings API, well and badly: what becomes of the texts."""
 
 import asyncio
+import json
 import logging
 import math
 import socket
@@ -14,6 +15,7 @@ import pytest
 from servers.embeddings import Answer, EmbeddingServer, Request, listed, numbers_of
 from vectorops.api.embedder import OpenAIEmbedder
 from vectorops.api.reasons import Reason
+from vectorops.api.validation import validate
 from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved, Unusable
 from vectorops.embedders.hosted import TRIES, Clock
 from vectorops.embedders.open_ai import OpenAI, normalized_url, table
@@ -180,6 +182,87 @@ async def test_a_word_without_a_usable_vector_resolves_nothing(site, answer):
     site.server.answer_always(answer)
 
     assert (await refused(site.resolve())).reason is Reason.EMBEDDER_REJECTED
+
+
+EXTRA = {"documents": {"input_type": "passage", "truncate": True}, "queries": {"input_type": "query"}}
+
+
+async def test_further_fields_go_with_every_request_for_documents(site):
+    resolved = await site.resolve(extraBody=EXTRA)
+    await site.embed(["a text"], document_extra_body=resolved.document_extra_body)
+
+    assert [request.texts for request in site.server.requests] == [["word"], ["a text"]]
+    for request in site.server.requests:
+        assert request.body.items() >= {("input_type", "passage"), ("truncate", True)}
+        assert request.body["model"] == "unknown-model"
+
+
+async def test_a_server_that_knows_no_such_field_is_told_in_its_words(site):
+    def picky(request):
+        error = {"message": "input_type must be one of query, document", "type": "invalid_request_error"}
+        return Answer(400, {"error": error}) if request.body.get("input_type") == "passage" else None
+
+    site.server.answer = picky
+
+    error = await refused(site.resolve(extraBody=EXTRA))
+
+    assert error.reason is Reason.EMBEDDER_REJECTED
+    assert "input_type must be one of query, document" in error.message
+
+
+async def test_dimensions_are_not_asked_for_by_another_name():
+    """The size of the vectors would be another one than what the table says."""
+    provider = OpenAI(EmbedderSettings())
+    spec = OpenAIEmbedder.model_validate(
+        {
+            "model": "voyage-3.5",
+            "baseURL": "https://api.voyageai.com/v1",
+            "extraBody": {"documents": {"output_dimension": 256}},
+        }
+    )
+
+    error = await refused(provider.resolve(spec, pinned=None, api_key=KEY))
+
+    assert error.reason is Reason.INVALID_SPEC
+    assert "declare `dimensions`" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model": "x"}, "model is filled in by the operator"),
+        ({"input": ["x"]}, "input is filled in by the operator"),
+        ({"dimensions": 3}, "dimensions is filled in by the operator"),
+        ({"encoding_format": "float"}, "encoding_format is filled in by the operator"),
+        ({"x": {"y": 1}}, "x must be a string, a number or a boolean"),
+        ({"x": [1]}, "x must be a string, a number or a boolean"),
+        ({"x": None}, "x must be a string, a number or a boolean"),
+        ({"x": "y" * 2001}, "a field may not be more than 2000 characters"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("part", ["documents", "queries"])
+def test_further_fields_are_flat_and_none_of_the_operators_own(fields, words, part):
+    manifest = {
+        "apiVersion": "vectorops.dev/v1alpha1",
+        "kind": "QdrantCollection",
+        "metadata": {"name": "zoo"},
+        "spec": {
+            "connectionRef": {"name": "main"},
+            "vector": {"embedder": {"openAI": {"model": "m", "extraBody": {part: fields}}}},
+        },
+    }
+
+    assert validate(manifest) == [f"spec.vector.embedder.openAI.extraBody.{part}: {words}"]
+
+
+def test_a_number_is_the_same_whichever_way_it_is_written():
+    """The API server makes 1 of 1.0."""
+    first, second = (
+        OpenAIEmbedder.model_validate({"model": "m", "extraBody": {"documents": {"n": number}}}) for number in (1.0, 1)
+    )
+
+    assert json.dumps(first.dump()) == json.dumps(second.dump())
 
 
 @pytest.mark.parametrize(

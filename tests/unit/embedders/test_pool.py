@@ -336,6 +336,7 @@ def test_a_lock_comes_back_from_the_mark_as_it_was():
         {"dimensions": 1},
         {"document_prompt": "passage: "},
         {"base_url": "https://models.example/v1"},
+        {"document_extra_body": {"input_type": "passage"}},
     ],
 )
 def test_whatever_changes_vectors_changes_the_identity(change):
@@ -344,3 +345,22 @@ def test_whatever_changes_vectors_changes_the_identity(change):
 
 def test_what_changes_no_stored_vector_changes_no_identity():
     assert replace(locked(), query_prompt="find: ", sources={"size": "a probe"}).identity == locked().identity
+    queries = {"openAI": {"model": "a/model", "extraBody": {"queries": {"input_type": "query"}}}}
+    assert replace(locked(), declared=queries).identity == locked().identity
+
+
+def test_the_identity_of_an_embedder_without_further_fields_is_the_one_of_before():
+    """It is in the fingerprint of every text: all of them would be embedded again."""
+    before = Resolved(
+        {},
+        "openAI",
+        "text-embedding-3-small",
+        "dense",
+        512,
+        dimensions=512,
+        document_prompt="passage: ",
+        base_url="https://api.openai.com/v1",
+    )
+
+    assert before.identity == "9d23f29c11abbca0"
+    assert "document_extra_body" not in before.to_json()
