@@ -1,7 +1,7 @@
 """The error tree: each class says what the caller does next.
 
 Everything that can go wrong while a resource is reconciled ends up here; foreign exceptions are mapped at one boundary
-each (`qdrant.errors` for Qdrant, `kube.cluster` for Kubernetes).
+each (`qdrant.errors` for Qdrant, `kube.calls` for Kubernetes).
 
     VectorOpsError
     ├── Transient          try again with backoff

@@ -64,7 +64,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Names one object of ours. Orders and hashes, so it also serves as the key of the work queue."""
+    """Names one object of ours. Hashable: it is the key of the work queue."""
 
     kind: str
     namespace: str

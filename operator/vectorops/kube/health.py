@@ -17,7 +17,7 @@ from vectorops import metrics
 from vectorops.queue import Snapshot
 
 STUCK_SECONDS: Final = 1800.0
-"""No run takes so long: each request of a run has its timeout, and long syncs give way."""
+"""Longer than runs take: each request of one has its timeout. Only a set whose texts are embedded very slowly may."""
 STALE_LISTS: Final = 3
 STALE_SECONDS_LEAST: Final = 120.0
 

@@ -425,7 +425,7 @@ def _pack(entries: Entries, width: int) -> JsonObject:
 
 
 def _unpack(record: Mapping[str, Any], width: int) -> dict[PointId, Entry]:
-    # A record written for other vector names, left by somebody who was killed while renaming: see `LedgerStore.rename`.
+    # A record written for other vector names, left by somebody who was killed in `LedgerStore.restate`.
     stored = record.get("width", width)
     entries: dict[PointId, Entry] = {}
     for row in _rows(record["u64"], 2 + stored).tolist():

@@ -3,6 +3,8 @@ in tests/integration/points.
 """
 
 import base64
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -17,6 +19,7 @@ from vectorops.qdrant.ledger import (
     Entries,
     Entry,
     LedgerKey,
+    LedgerStore,
     _base,
     _claimed,
     _head,
@@ -108,6 +111,25 @@ def test_an_open_window_tells_which_fingerprints_are_those_of_texts():
     assert with_texts.texts == {"b": {2}}
     assert from_before is not None
     assert from_before.texts == {}
+
+
+def test_only_the_records_of_a_set_with_a_shard_key_speak_of_one():
+    """All others keep their bytes."""
+    plain = LedgerStore(cast("Any", None), "ledger", KEY, "me")
+    sharded = replace(plain, shard_key="acme")
+    head = _head(NAMES, rebuilt=False, deletion_policy="Delete")
+
+    assert list(plain._record(head).payload)[:6] == ["format", "key", "owner", "collection", "incarnation", "token"]
+    assert "shard_key" not in plain._record(head).payload
+    assert sharded._record(head).payload == plain._record(head).payload | {"shard_key": "acme"}
+    assert sharded._record(head).id == plain._record(head).id
+
+
+def test_a_ledger_tells_its_shard_key():
+    head, base, slot = records(through=3, sequence=3)
+
+    assert _ledger(head, base, slot).shard_key == ""
+    assert _ledger(head | {"shard_key": "acme"}, base, slot).shard_key == "acme"
 
 
 @pytest.mark.parametrize("tokens", [("w", "v", "w"), ("v", "w", "w"), ("w", "w", "v")])
