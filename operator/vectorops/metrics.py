@@ -101,8 +101,14 @@ LEADER: Final = Gauge(
 )
 KUBERNETES_REQUESTS: Final = Counter(
     "vectorops_kubernetes_requests",
-    "Requests to the Kubernetes API, but for watches. code: HTTP status, or the class of the error.",
+    "Requests to the Kubernetes API; method WATCH: once when it begins. code: HTTP status, or the class of the error.",
     ("method", "code"),
+    registry=REGISTRY,
+)
+UNREADABLE: Final = Counter(
+    "vectorops_unreadable_resources",
+    "Resources that a list or a watch showed and nobody can read; they are left out, and the log names them.",
+    ("kind",),
     registry=REGISTRY,
 )
 LIST_SUCCESS: Final = Gauge(

@@ -14,7 +14,7 @@ from vectorops.api.embedder import MAX_SIZE, Embedder, EmbedderStatus
 from vectorops.api.meta import (
     CollectionName,
     Conditions,
-    JsonObject,
+    FreeJson,
     Model,
     Name,
     ObjectName,
@@ -62,13 +62,11 @@ class Vector(Model):
     multivector: Multivector | None = Field(
         default=None, description="Set for a multi-vector. Default: what the embedder's model says."
     )
-    params: JsonObject | None = Field(
+    params: FreeJson | None = Field(
         default=None, description="Other parameters of this vector, as in Qdrant: on_disk and so on."
     )
-    hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters of this vector, as in Qdrant.")
-    quantization_config: JsonObject | None = Field(
-        default=None, description="Quantization of this vector, as in Qdrant."
-    )
+    hnsw_config: FreeJson | None = Field(default=None, description="HNSW parameters of this vector, as in Qdrant.")
+    quantization_config: FreeJson | None = Field(default=None, description="Quantization of this vector, as in Qdrant.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.size) != has(self.embedder)",
@@ -94,7 +92,7 @@ class SparseVector(Model):
         description="idf: weigh by inverse document frequency at query time. Default: what the embedder's model says, "
         "else none.",
     )
-    index: JsonObject | None = Field(
+    index: FreeJson | None = Field(
         default=None, description="Parameters of the index, as in Qdrant: on_disk, datatype, full_scan_threshold."
     )
 
@@ -105,7 +103,7 @@ class PayloadIndex(Model):
     field: Annotated[str, Field(min_length=1, max_length=512)] = Field(
         description="Path of the payload field, as in Qdrant."
     )
-    schema_: JsonObject = Field(alias="schema", description="The index as in Qdrant: {type: keyword, is_tenant: true}.")
+    schema_: FreeJson = Field(alias="schema", description="The index as in Qdrant: {type: keyword, is_tenant: true}.")
 
 
 class ShardKey(Model):
@@ -166,7 +164,7 @@ class QdrantCollectionSpec(Model):
     aliases: Annotated[list[CollectionName], Field(max_length=64), Unique()] | None = Field(
         default=None, description="Other names of the collection. An alias of another collection is never moved."
     )
-    params: JsonObject | None = Field(
+    params: FreeJson | None = Field(
         default=None,
         description="Parameters of the collection, as in Qdrant: shard_number, on_disk_payload, replication_factor and "
         "so on.",
@@ -176,18 +174,18 @@ class QdrantCollectionSpec(Model):
         description="Shard keys, for `params.sharding_method: custom` on a distributed Qdrant. Those that others made "
         "are left alone.",
     )
-    metadata: JsonObject | None = Field(
+    metadata: FreeJson | None = Field(
         default=None,
         description="Any JSON object, merged by top-level key into the collection's metadata; `null` removes a key. "
         "Keys that others set are left alone; those that begin with `vectorops.dev/` are the operator's.",
     )
-    hnsw_config: JsonObject | None = Field(default=None, description="HNSW parameters, as in Qdrant.")
-    optimizers_config: JsonObject | None = Field(default=None, description="Optimizer parameters, as in Qdrant.")
-    quantization_config: JsonObject | None = Field(default=None, description="Quantization, as in Qdrant.")
-    wal_config: JsonObject | None = Field(
+    hnsw_config: FreeJson | None = Field(default=None, description="HNSW parameters, as in Qdrant.")
+    optimizers_config: FreeJson | None = Field(default=None, description="Optimizer parameters, as in Qdrant.")
+    quantization_config: FreeJson | None = Field(default=None, description="Quantization, as in Qdrant.")
+    wal_config: FreeJson | None = Field(
         default=None, description="Write-ahead log parameters, as in Qdrant. Only at creation."
     )
-    strict_mode_config: JsonObject | None = Field(
+    strict_mode_config: FreeJson | None = Field(
         default=None, description="Strict mode limits, as in Qdrant. They bind the operator too."
     )
     rules: ClassVar[tuple[Rule, ...]] = (

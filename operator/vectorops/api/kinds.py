@@ -19,6 +19,7 @@ from vectorops.api.rules import Rule, UpdateRule
 class Column:
     """One column of `kubectl get`. None may show what other writers move, or the table would never be at rest.
 
+    The operator reads some of them, too, where it lists and watches (`OUTLINE`).
     wide: shown with `-o wide` only.
     """
 
@@ -75,10 +76,23 @@ def _condition(field: str) -> str:
 _READY: Final = (Column("Ready", _condition("status")), Column("Reason", _condition("reason")))
 _LAST: Final = (
     Column("Message", _condition("message"), wide=True),
+    Column("Observed", ".status.observedGeneration", type="integer", wide=True),
     Column("Age", ".metadata.creationTimestamp", type="date"),
 )
 
 _EFFECTIVE: Final = "(has({0}.spec.collectionName) ? {0}.spec.collectionName : {0}.metadata.name)"
+
+OUTLINE: Final = frozenset(
+    {
+        _condition("status"),
+        ".status.observedGeneration",
+        ".spec.url",
+        ".spec.connectionRef.name",
+        ".spec.collectionRef.name",
+        ".status.target.connection",
+    }
+)
+"""Paths of the columns that the operator must know of *all* resources: who is Ready, and who needs whom."""
 
 KINDS: Final = (
     KindInfo(
@@ -99,6 +113,7 @@ KINDS: Final = (
         status=QdrantCollectionStatus,
         columns=(
             *_READY,
+            Column("Connection", ".spec.connectionRef.name"),
             Column("Collection", ".status.collection.name"),
             Column("Schema", ".status.schema.summary"),
             *_LAST,
@@ -133,6 +148,7 @@ KINDS: Final = (
             Column("Collection", ".spec.collectionRef.name"),
             Column("Points", ".status.points.desired", type="integer"),
             Column("Synced", ".status.points.synced", type="integer"),
+            Column("Connection", ".status.target.connection", wide=True),
             *_LAST,
         ),
         selectable=(".spec.collectionRef.name",),

@@ -9,11 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from vectorops.api.nesting import bounded
 from vectorops.api.rules import Rule, Unique, UpdateRule, broken, schemas
 
 GROUP: Final = "vectorops.dev"
@@ -39,6 +48,9 @@ ANNOTATIONS: Final = {
 Kind = Literal["QdrantConnection", "QdrantCollection", "PointSet"]
 
 JsonObject = dict[str, Any]
+
+FreeJson = Annotated[JsonObject, AfterValidator(bounded)]
+"""A JSON object of the user's own, handed on to Qdrant. Every such field of a spec has this type."""
 
 Whole: Final = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
 """Marks an integer of a spec. As the API server does, it takes 384.0 for 384."""

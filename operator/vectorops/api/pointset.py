@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from vectorops.api.meta import Conditions, JsonObject, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
+from vectorops.api.meta import Conditions, FreeJson, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
+from vectorops.api.nesting import LEVELS, bounded
 from vectorops.api.rules import Rule, UpdateRule
 
 MAX_POINTS: Final = 2000
@@ -53,7 +54,7 @@ def _without_nulls(values: Any) -> Any:
 class Point(Model):
     """One point."""
 
-    id: Annotated[Any, AfterValidator(_not_null)] = Field(
+    id: Annotated[Any, AfterValidator(_not_null), AfterValidator(bounded)] = Field(
         description="Unsigned integer, UUID, or any string (it becomes a UUIDv5). Other JSON becomes its canonical "
         "string. Write integers from 2^63 on as strings: the API server rounds them."
     )
@@ -61,7 +62,7 @@ class Point(Model):
     vectors: Annotated[dict[str, VectorValue], BeforeValidator(_without_nulls)] | None = Field(
         default=None, description="Named vectors, by name. Those left out stay absent."
     )
-    payload: JsonObject | None = Field(default=None, description="Any JSON object.")
+    payload: FreeJson | None = Field(default=None, description=f"Any JSON object, nested at most {LEVELS} levels deep.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.vector) || !has(self.vectors)",

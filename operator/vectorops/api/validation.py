@@ -120,7 +120,7 @@ def _lines(details: ErrorDetails, root: str) -> Iterator[str]:
         # The API server drops the null of a field, and then misses the field.
         yield f"{path}: Required value"
     else:
-        words = {**context, "given": _json_type(given), "value": _shown(given)}
+        words = {**context, "given": _json_type(given), "value": _shown(given) if kind == "literal_error" else ""}
         yield f"{path}: {_WORDS[kind].format_map(words) if kind in _WORDS else details['msg']}"
 
 

@@ -1,6 +1,6 @@
-"""How to reach the API server, read once for both who talk to it: our own client, and Kopf's watches.
+"""How to reach the API server, for both who talk to it: our own client, and Kopf at its start.
 
-Called by `app`. As with controller-runtime: the file in KUBECONFIG, else the service account of the pod, else
+As with controller-runtime: the file in KUBECONFIG, else the service account of the pod, else
 ~/.kube/config.
 """
 
@@ -41,6 +41,8 @@ async def configuration() -> Configuration:
             "run in a pod with a service account, or name a file in KUBECONFIG"
         ) from error
     found.proxy = found.proxy or _proxy_of_environment(found.host)
+    # Each watch keeps a connection, and there may be many namespaces. What else is asked is bounded by the workers.
+    found.connection_pool_maxsize = 0
     # Else aiohttp looks for proxies and a .netrc at each request, in a thread: half of what a small request costs.
     found.client_session_kwargs = {"trust_env": False}
     return found

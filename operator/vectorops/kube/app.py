@@ -1,7 +1,8 @@
-"""`vectorops run`: one operator, from reading how to reach the cluster to the end of its process. Called by `cli`.
+"""`vectorops run`: one operator, from reading how to reach the cluster to the end of its process.
 
-Kopf watches; its handlers only hand over what they saw. Its change handlers, daemons, indexes and finalizers are not
-used: they keep copies of the whole spec in annotations or in memory, and give up where we may not.
+Kopf is the frame: signals, the order of the start and of the end. Its handlers of resources are not used: change
+handlers, daemons and indexes keep copies of the whole spec in annotations or in memory, and give up where we may not;
+why its watch is not: see `watch`.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import kopf
 from kubernetes.aio.client import ApiClient
 
 from vectorops import logs, metrics
-from vectorops.api.meta import GROUP, VERSION, Resource
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Transient
 from vectorops.kube import access, permissions, preflight
-from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
+from vectorops.kube.calls import FORBIDDEN, Calls, Refused
 from vectorops.kube.cluster import KubeCluster
 from vectorops.kube.controller import Controller
 from vectorops.kube.election import Election, LeadershipLost
 from vectorops.kube.health import Endpoints, Vitals
 from vectorops.kube.listing import Listing
 from vectorops.kube.preflight import CannotStart
+from vectorops.kube.watch import Watch
 from vectorops.qdrant.connect import connect
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
@@ -41,9 +42,9 @@ from vectorops.settings import LogFormat, Settings
 logger = logging.getLogger(__name__)
 
 OUTAGE_BACKOFFS: Final = (1, 1, 2, 3, 5, 8, 13, 21, *(30,) * 20)
-"""Seconds between Kopf's tries to reach the API server: eleven minutes. A crash loop would notice its return later."""
-PAGE_ITEMS: Final = 100
-"""Kopf parses a page in one go, and each PointSet may have 200 KiB."""
+"""Seconds between Kopf's tries to reach the API server when it starts: eleven minutes. A crash loop would notice its
+return later.
+"""
 
 
 def run(settings: Settings) -> int:
@@ -59,7 +60,7 @@ def run(settings: Settings) -> int:
         logger.info("stopped")
         return 0
     except Exception:
-        # Kopf ends the whole operator when a watch cannot go on; the kubelet starts it anew.
+        # The kubelet starts it again.
         logger.exception("the operator failed")
         return 1
     logger.info("stopped")
@@ -73,7 +74,7 @@ async def _run(settings: Settings) -> None:
         operator = await Operator.prepare(settings, client)
         try:
             await operator.start()
-            await operator.watch()
+            await operator.stay()
         finally:
             await operator.stop()
     finally:
@@ -90,17 +91,18 @@ class Operator:
         identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._election = _election(settings, client, identity)
         admit = self._election.require if self._election is not None else None
-        cluster = KubeCluster(Calls(client, admit=admit), instance=identity)
+        cluster = KubeCluster(Calls(client, admit=admit, renew=self._renew), instance=identity)
         databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
         self._embedders = Embedders(settings.embedders)
         context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint
         )
+        self._cluster = cluster
         self._listing = Listing(cluster, self._controller, settings.namespaces, settings.resync_seconds)
         self._endpoints = Endpoints(self._vitals, self._controller.measure)
         metrics.RESYNC_INTERVAL_SECONDS.set(settings.resync_seconds)
-        self._relisting: asyncio.Task[None] | None = None
+        self._hearing: list[asyncio.Task[None]] = []
         self._holding: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -135,18 +137,20 @@ class Operator:
         metrics.LEADER.set(1)
         await self._listing.first()
         # Made before Kopf starts, which at its end cancels all younger tasks.
-        self._relisting = asyncio.create_task(self._listing.repeat(), name="listing")
-        self._relisting.add_done_callback(_must_not_end)
+        self._hearing = [asyncio.create_task(self._listing.repeat(), name="listing")]
+        for (kind, namespace), version in self._listing.versions.items():
+            watch = Watch(self._cluster, self._listing, self._controller, kind, namespace)
+            self._hearing.append(asyncio.create_task(watch.run(version), name=f"watch of {kind}"))
+        for task in self._hearing:
+            task.add_done_callback(_must_not_end)
 
-    async def watch(self) -> None:
-        """Hands over what Kopf sees, until a signal."""
+    async def stay(self) -> None:
+        """Until a signal."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         kopf.on.startup(registry=registry)(self._began)
         # Here and not after Kopf's end: what still runs then is given 5 seconds, and cancelled.
         kopf.on.cleanup(registry=registry)(self._ending)
-        for plural in PLURALS.values():
-            kopf.on.event(GROUP, VERSION, plural, registry=registry)(self._saw)
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),
@@ -160,8 +164,8 @@ class Operator:
             return
         self._stopped = True
         self._endpoints.ready = None
-        if self._relisting is not None:
-            self._relisting.cancel()
+        for task in self._hearing:
+            task.cancel()
         logger.info("stopping")
         await self._controller.stop(drain_seconds=self._settings.drain_seconds)
         await self._embedders.close()
@@ -184,11 +188,15 @@ class Operator:
         self._holding = asyncio.create_task(election.hold(), name="lease")
         self._holding.add_done_callback(_end_without_lease)
 
+    async def _renew(self) -> None:
+        """Reads the token again: it may have been rotated in a file, or come from a plugin."""
+        try:
+            self._client.configuration.api_key = (await access.configuration()).api_key
+        except access.NoAccess as error:
+            logger.warning("the token is refused, and cannot be read again: %s", error)
+
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
-        """Kopf asks again when a token is refused; ours is the same one."""
-        found = await access.configuration()
-        self._client.configuration.api_key = found.api_key
-        return access.for_kopf(found)
+        return access.for_kopf(await access.configuration())
 
     async def _began(self, **_: Any) -> None:
         self._endpoints.ready = "ok"
@@ -196,14 +204,6 @@ class Operator:
 
     async def _ending(self, **_: Any) -> None:
         await self.stop()
-
-    async def _saw(self, event: kopf.RawEvent, **_: Any) -> None:
-        """One watch event. The type is None for what Kopf listed: at its start and after each gap."""
-        resource = Resource.from_object(dict(event["object"]))
-        if event["type"] == "DELETED":
-            self._controller.gone(resource.ref)
-        else:
-            self._controller.seen(resource)
 
     def _vitals(self) -> Vitals:
         return Vitals(
@@ -213,38 +213,17 @@ class Operator:
         )
 
 
-class NothingStored(kopf.DiffBaseStorage):
-    """Kopf prepares to compare each object with an earlier one even when no handler wants it; this makes that cheap."""
-
-    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> Any:  # noqa: ARG002 - Kopf's signature
-        """What is compared: the generation alone, not a deep copy of the whole body."""
-        return {"spec": {"generation": body["metadata"].get("generation")}}
-
-    def fetch(self, *, body: kopf.Body) -> Any:  # noqa: ARG002
-        """What was stored: nothing, ever."""
-        return None
-
-    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
-        """Kopf writes nothing to our objects."""
-
-
 def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf, reduced to list and watch."""
+    """Kopf, reduced to a frame."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
-    # We find missing CRDs ourselves, and need no right to watch CRDs and namespaces.
+    # There is nothing for it to look for, and no right to.
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.posting.loggers = False
-    settings.persistence.finalizer = f"{GROUP}/kopf"
-    settings.persistence.diffbase_storage = NothingStored()
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
-    settings.watching.chunk_size = PAGE_ITEMS
-    settings.watching.server_timeout = 600
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = OUTAGE_BACKOFFS
-    settings.queueing.idle_timeout = 1.0
     return settings
 
 
@@ -297,4 +276,4 @@ def _end_without_lease(task: asyncio.Task[None]) -> None:
 def _must_not_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         # /healthz says so when the last LIST has become old.
-        logger.error("listing failed for good", exc_info=error)
+        logger.error("%s failed for good", task.get_name(), exc_info=error)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import orjson
 
-from vectorops.api.meta import API_VERSION, FINALIZER, JsonObject, Ref, Resource
+from vectorops import metrics
+from vectorops.api.meta import API_VERSION, FINALIZER, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 from vectorops.kube.calls import (
@@ -23,22 +25,50 @@ from vectorops.kube.calls import (
     FIELD_MANAGER,
     FORBIDDEN,
     MERGE_PATCH,
+    METADATA,
     NOT_FOUND,
+    TABLE,
     Calls,
     Refused,
     core_path,
+    parse,
     resource_path,
 )
+from vectorops.kube.outlines import column_names, is_complete, outline
 from vectorops.reconcilers.base import Namespace, Secret
 from vectorops.reconcilers.references import refers
 
 logger = logging.getLogger(__name__)
 
-PAGE_ITEMS: Final = 250
+PAGE_ITEMS: Final = 50
+"""Each may have 256 KiB of annotations, and as much of managed fields."""
+WATCH_SECONDS: Final = 600
+"""After which the API server ends a watch, and we begin another."""
 NOTE_BYTES: Final = 1024
 """The longest text that an Event may carry."""
 TRIES: Final = 3
 REPORTING_CONTROLLER: Final = "vectorops.dev/operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list. version: of the whole list, the same for each page; a watch can begin there."""
+
+    resources: Sequence[Resource]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a watch.
+
+    version: where a later watch can go on. resources: as they are now, or as they were if they are gone; none: only the
+    version moved.
+    """
+
+    version: str
+    resources: Sequence[Resource]
+    gone: bool = False
 
 
 class KubeCluster:
@@ -58,24 +88,70 @@ class KubeCluster:
             return None
 
     async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        """All objects of a kind that need `refers_to`."""
-        return [found async for found in self.pages(kind, refers_to.namespace) if refers(found, refers_to)]
+        """All objects of a kind that need `refers_to`, as outlines."""
+        return [
+            found
+            async for page in self.pages(kind, refers_to.namespace)
+            for found in page.resources
+            if refers(found, refers_to)
+        ]
 
-    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Resource]:
-        """All objects of a kind, of one namespace or of all, fetched page by page.
+    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Page]:
+        """All objects of a kind, of one namespace or of all, page by page, as outlines.
 
         Raises Refused: 404 when there is no such kind, 403 when we may not, 410 when we took so long that the
         API server forgot where we were: then the caller begins again.
         """
         query: dict[str, str | int] = {"limit": PAGE_ITEMS}
         while True:
-            page = await self._calls.call("GET", resource_path(kind, namespace), query=query)
-            for item in page["items"]:
-                yield Resource.from_object({**item, "kind": kind})
-            position = page["metadata"].get("continue")
+            table = await self._calls.call("GET", resource_path(kind, namespace), query=query, accept=TABLE)
+            yield Page(await self._outlines(kind, column_names(table), table), table["metadata"]["resourceVersion"])
+            position = table["metadata"].get("continue")
             if not position:
                 return
             query["continue"] = position
+
+    async def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[Event]:
+        """What changes after the version `since`, until the API server ends the watch, as it does now and then.
+
+        Raises as `pages` does: 410 when that version is too old, and all must be listed again.
+        """
+        query: dict[str, str | int] = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": WATCH_SECONDS,
+        }
+        columns: list[str] = []
+        async for line in self._calls.lines(resource_path(kind, namespace), query=query, accept=TABLE):
+            try:
+                event = parse(line)
+                content: JsonObject = event["object"]
+                version = content["metadata"].get("resourceVersion", since)
+            except (Transient, KeyError, TypeError, AttributeError) as error:
+                _skip(kind, "a line of its watch", error)
+                continue
+            if event["type"] == "ERROR":
+                raise Refused(int(content.get("code", 0)), f"the watch of {kind} ended: {content.get('message')}")
+            columns = column_names(content) or columns
+            # Those of a bookmark are empty.
+            found = await self._outlines(kind, columns, content) if event["type"] != "BOOKMARK" else []
+            yield Event(version, found, gone=event["type"] == "DELETED")
+
+    async def _outlines(self, kind: str, columns: Sequence[str], table: JsonObject) -> Sequence[Resource]:
+        """The objects of a table. One that cannot be read is left out, and does no harm to the others."""
+        found = []
+        for row in table["rows"]:
+            try:
+                resource: Resource | None = outline(kind, columns, row)
+            except (KeyError, TypeError, ValueError) as error:
+                _skip(kind, _name_of(row), error)
+                continue
+            if resource is not None and not is_complete(kind, columns):
+                resource = await self.get(resource.ref)
+            if resource is not None:
+                found.append(resource)
+        return found
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         """A Secret, or None."""
@@ -119,11 +195,12 @@ class KubeCluster:
         }
         path = resource_path(resource.kind, resource.meta.namespace, resource.meta.name)
         try:
-            return Resource.from_object(await self._patch(path, {"metadata": metadata}))
+            answer = await self._patch(path, {"metadata": metadata})
         except Refused as error:
             if error.status == NOT_FOUND and not present:
                 return resource
             raise
+        return replace(resource, meta=ObjectMeta.model_validate(answer["metadata"]))
 
     async def write_status(self, resource: Resource, status: JsonObject) -> None:
         """Replaces the status if the object is still the one that was read, or gone.
@@ -188,8 +265,14 @@ class KubeCluster:
         await self._patch(path, {"metadata": {"resourceVersion": current.meta.resource_version}, "status": patch})
 
     async def _patch(self, path: str, body: JsonObject) -> JsonObject:
+        """The answer has the metadata only: the rest is as it was, or as we wrote it."""
         return await self._calls.call(
-            "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=body, content_type=MERGE_PATCH
+            "PATCH",
+            path,
+            query={"fieldManager": FIELD_MANAGER},
+            body=body,
+            content_type=MERGE_PATCH,
+            accept=METADATA,
         )
 
 
@@ -205,6 +288,17 @@ def merge_patch(old: JsonObject, new: JsonObject) -> JsonObject:
         elif key not in old or not _same(before, value):
             patch[key] = value
     return patch
+
+
+def _skip(kind: str, what: str, error: Exception) -> None:
+    metrics.UNREADABLE.labels(kind).inc()
+    # Not its text, which may quote the content.
+    logger.error("cannot be read, and is left out", extra={"resource": f"{kind} {what}", "error": type(error).__name__})
+
+
+def _name_of(row: JsonObject) -> str:
+    metadata = (row.get("object") or {}).get("metadata") or {}
+    return f"{metadata.get('namespace')}/{metadata.get('name')}"
 
 
 def cut(text: str, size_bytes: int) -> str:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 KINDS: Final = tuple(PLURALS)
 """Each kind refers to the one before it."""
 QDRANT_PORT: Final = 6333
+CONTESTED_SECONDS: Final = 2.0
 
 
 class Controller:
@@ -63,7 +64,7 @@ class Controller:
 
     def gone(self, ref: Ref) -> None:
         """An object is no more: those who waited for that, or hang on it, look again."""
-        woken, connection = self._references.woken_by(ref, gone=True), self._references.connection(ref)
+        woken, connection = self._references.woken_by(ref), self._references.connection(ref)
         self._marks.pop(ref, None)
         self._references.remove(ref)
         self._forget(ref)
@@ -130,8 +131,11 @@ class Controller:
             self._forget(ref)
         else:
             self._tally.put(ref, verdict.status, success=verdict.error is None)
+            if self._references.looked_at(ref, verdict.status):
+                # Whoever held its ids may have given them up while it was looked at, and woke nobody then.
+                self._queue.add_after(ref, CONTESTED_SECONDS, Lane.CHANGE)
         if verdict.told:
-            self._wake(self._references.woken_by(ref, gone=verdict.status is None), by=ref)
+            self._wake(self._references.woken_by(ref), by=ref)
 
     def _forget(self, ref: Ref) -> None:
         """Told once, by whoever is first: the run that let go of it, or the event that it is no more."""

@@ -1,8 +1,7 @@
-"""Our own LISTs of all resources: what watch events leave open.
+"""LISTs of all resources: what there is when a watch begins, and what watch events leave open.
 
-At the start they say what there is, before anything is decided, and refuse to run where a CRD has gone: Kopf would stay
-up, look healthy and do nothing. Later, every `resync_seconds`, they find what vanished while a
-watch was broken (Kopf tells nobody) and have every resource compared with Qdrant again. Called by `app`.
+At the start they say what there is, before anything is decided, and refuse to run where a CRD has gone. Later they find
+what vanished while a watch was broken, and every `resync_seconds` they have every resource compared with Qdrant again.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from vectorops import metrics
 from vectorops.api.meta import Ref, Resource
 from vectorops.errors import Transient
 from vectorops.kube.calls import EXPIRED, NOT_FOUND, PLURALS, Refused
+from vectorops.kube.cluster import Page
 from vectorops.kube.preflight import CannotStart, not_installed
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ RETRY_SECONDS: Final = 30.0
 class Pages(Protocol):
     """`KubeCluster`, as far as it is needed here."""
 
-    def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Resource]: ...
+    def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Page]: ...
 
 
 class Audience(Protocol):
@@ -49,6 +49,7 @@ class Listing:
     """Lists all kinds in the given namespaces (none: all) and tells the audience.
 
     last_success: `time.monotonic()` of the end of the last complete round; for health.
+    versions: where watches can begin after the first round, by kind and namespace (None: all).
     """
 
     cluster: Pages
@@ -56,6 +57,7 @@ class Listing:
     namespaces: Sequence[str]
     interval_seconds: float
     last_success: float = 0.0
+    versions: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
     async def first(self) -> None:
         """The round at the start. Raises CannotStart."""
@@ -84,28 +86,31 @@ class Listing:
             self._succeeded()
             pause = self.interval_seconds
 
-    async def _round(self, kind: str) -> None:
+    async def scope(self, kind: str, namespace: str | None) -> str:
+        """Lists one kind in one namespace, or in all. Returns the version that a watch can go on from."""
         # Only what was known before can have vanished: what is seen while we list may be younger than our list.
-        before = self.audience.known(kind)
-        listed: set[Ref] = set()
-        for namespace in self.namespaces or (None,):
-            listed |= await self._scope(kind, namespace)
-        for ref in before - listed:
-            self.audience.gone(ref)
-
-    async def _scope(self, kind: str, namespace: str | None) -> set[Ref]:
+        before = {ref for ref in self.audience.known(kind) if namespace in (None, ref.namespace)}
         while True:
             listed: set[Ref] = set()
+            version = ""
             try:
-                async for resource in self.cluster.pages(kind, namespace):
-                    listed.add(resource.ref)
-                    self.audience.seen(resource)
+                async for page in self.cluster.pages(kind, namespace):
+                    version = page.version
+                    for resource in page.resources:
+                        listed.add(resource.ref)
+                        self.audience.seen(resource)
             except Refused as error:
                 if error.status != EXPIRED:
                     raise
                 # Half a list proves nothing about what is not in it.
                 continue
-            return listed
+            for ref in before - listed:
+                self.audience.gone(ref)
+            return version
+
+    async def _round(self, kind: str) -> None:
+        for namespace in self.namespaces or (None,):
+            self.versions[kind, namespace] = await self.scope(kind, namespace)
 
     def _succeeded(self) -> None:
         self.last_success = time.monotonic()

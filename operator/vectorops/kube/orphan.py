@@ -84,7 +84,12 @@ async def _delete_crds(calls: Calls, tell: Tell) -> None:
 
 async def _all(cluster: KubeCluster, kind: str, namespaces: Sequence[str]) -> list[Resource]:
     try:
-        return [found for namespace in namespaces or (None,) async for found in cluster.pages(kind, namespace)]
+        return [
+            found
+            for namespace in namespaces or (None,)
+            async for page in cluster.pages(kind, namespace)
+            for found in page.resources
+        ]
     except Refused as error:
         if error.status != NOT_FOUND:
             raise

@@ -16,6 +16,8 @@ from typing import Final, cast
 
 import yaml
 
+from vectorops.api.nesting import READ_LEVELS, is_deeper
+
 WORDS: Final[dict[str, bool | None]] = {
     spelling: value
     for words, value in (
@@ -38,8 +40,8 @@ NOT_JSON: Final = frozenset(sign + word for sign in ("", "+", "-") for word in (
 YAML_TAG: Final = "tag:yaml.org,2002:"
 CORE_TAGS: Final = frozenset(YAML_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq"))
 
-DEEPEST: Final = 100
-"""Mappings and sequences within each other. A manifest has ten, a payload hardly more."""
+TOO_DEEP: Final = f"nested more than {READ_LEVELS} levels deep"
+"""Of a whole file, whatever kind of object it holds; for free JSON in our kinds `api.nesting.LEVELS` is the limit."""
 SHOWN: Final = 60
 """Characters of a key or tag that a message shows."""
 
@@ -119,7 +121,7 @@ class _EventReader:
         """The document that just began, unless it is empty."""
         self._anchors.clear()
         event = self._next()
-        value = self._value(event, DEEPEST)
+        value = self._value(event, READ_LEVELS)
         if value is not None:
             yield Document(value, _line(event))
 
@@ -135,7 +137,7 @@ class _EventReader:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if not deeper:
-            raise Unreadable(_line(event), "nested too deeply")
+            raise Unreadable(_line(event), TOO_DEEP)
         if event.tag is not None and event.tag not in CORE_TAGS:
             raise Unreadable(_line(event), f"the tag {_shown(event.tag)} is not supported")
         before = self._values_left
@@ -272,17 +274,10 @@ def _json_documents(text: str) -> Iterator[Document]:
         except _NotStrict as error:
             raise Unreadable(line, f"in the object that begins here, {error}") from None
         except RecursionError:
-            raise Unreadable(line, "nested too deeply") from None
-        if _is_deeper(value, DEEPEST):
-            raise Unreadable(line, "nested too deeply")
+            raise Unreadable(line, TOO_DEEP) from None
+        if is_deeper(value, READ_LEVELS):
+            raise Unreadable(line, TOO_DEEP)
         yield Document(value, line)
-
-
-def _is_deeper(value: object, than: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inside = value.values() if isinstance(value, dict) else value
-    return not than or any(_is_deeper(item, than - 1) for item in inside)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -122,8 +122,10 @@ class Runner:
             progress.due = asyncio.get_running_loop().time() + _wait_seconds(verdict, progress.tries)
         if progress.settled and not before:
             self._settled(ref)
+        if resource is not None:
+            self._references.looked_at(ref, resource.status)
         if verdict.told:
-            for woken in self._references.woken_by(ref, gone=resource is None) & self._progress.keys():
+            for woken in self._references.woken_by(ref) & self._progress.keys():
                 self._progress[woken].due = 0.0
         if resource is None:
             # Nobody wakes what is gone: two of them would go on waking each other.

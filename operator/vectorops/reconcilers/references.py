@@ -5,7 +5,7 @@ What must be right (may this connection be deleted?) is asked of the API server 
 
 from __future__ import annotations
 
-from vectorops.api.meta import Ref, Resource
+from vectorops.api.meta import JsonObject, Ref, Resource
 
 POINTS_AT = {
     "QdrantCollection": ("connectionRef", "QdrantConnection"),
@@ -39,10 +39,11 @@ class References:
     def __init__(self) -> None:
         self._target: dict[Ref, Ref] = {}
         self._referrers: dict[Ref, set[Ref]] = {}
+        self._contested: set[Ref] = set()
 
     def update(self, resource: Resource) -> None:
         """Learns of a new or changed resource."""
-        self.remove(resource.ref)
+        self._detach(resource.ref)
         pointed_at = target(resource)
         if pointed_at is not None:
             self._target[resource.ref] = pointed_at
@@ -50,6 +51,19 @@ class References:
 
     def remove(self, ref: Ref) -> None:
         """Learns that a resource is gone."""
+        self._contested.discard(ref)
+        self._detach(ref)
+
+    def looked_at(self, ref: Ref, status: JsonObject) -> bool:
+        """Learns how a look at a resource ended. Returns whether others hold some of its ids, and did not before."""
+        before = ref in self._contested
+        if not (status.get("points") or {}).get("conflicts"):
+            self._contested.discard(ref)
+            return False
+        self._contested.add(ref)
+        return not before
+
+    def _detach(self, ref: Ref) -> None:
         pointed_at = self._target.pop(ref, None)
         if pointed_at is not None:
             referrers = self._referrers[pointed_at]
@@ -64,18 +78,17 @@ class References:
             current = self._target.get(current)
         return current
 
-    def woken_by(self, ref: Ref, *, gone: bool = False) -> set[Ref]:
+    def woken_by(self, ref: Ref) -> set[Ref]:
         """Whose next look may find something new after `ref` changed or went.
 
-        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. When a PointSet is
-        gone, also its siblings: they may want the ids that it held.
+        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. Of the siblings of a
+        PointSet those that found ids of theirs held by others: it may have given them up.
         """
         woken = self._hanging_on(ref)
         pointed_at = self._target.get(ref)
         if pointed_at is not None:
             woken.add(pointed_at)
-            if gone and ref.kind == "PointSet":
-                woken |= self._referrers[pointed_at] - {ref}
+            woken |= self._referrers[pointed_at] & self._contested - {ref}
         return woken
 
     def _hanging_on(self, ref: Ref) -> set[Ref]:

@@ -9,6 +9,7 @@ from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 from vectorops.kube.calls import Refused
+from vectorops.kube.cluster import Page
 from vectorops.kube.listing import Listing
 from vectorops.kube.preflight import CannotStart
 
@@ -16,17 +17,18 @@ ZOO, CATS = Ref("QdrantCollection", "team", "zoo"), Ref("PointSet", "team", "cat
 
 
 class Lists:
-    """The API server. failures: raised one by one, after the first object of a page was given."""
+    """The API server, with one object on a page. failures: raised one by one, after the first page was given."""
 
     def __init__(self, *refs: Ref) -> None:
         self.refs = set(refs)
         self.failures: list[Transient] = []
         self.asked: list[tuple[str, str | None]] = []
 
-    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Resource]:
+    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Page]:
         self.asked.append((kind, namespace))
         for ref in [ref for ref in self.refs if ref.kind == kind]:
-            yield Resource.from_object({"kind": kind, "metadata": {"name": ref.name, "namespace": ref.namespace}})
+            object_ = {"kind": kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
+            yield Page([Resource.from_object(object_)], version="7")
             if self.failures:
                 raise self.failures.pop(0)
         if self.failures:

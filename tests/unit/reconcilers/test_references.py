@@ -24,9 +24,29 @@ def test_a_collection_wakes_its_sets_and_its_connection_which_may_wait_to_be_del
     assert known().woken_by(COLLECTION) == {CONNECTION, LIONS, BIRDS}
 
 
-def test_a_set_that_is_gone_wakes_its_siblings_because_they_may_want_the_ids_that_it_held() -> None:
-    assert known().woken_by(LIONS, gone=True) == {COLLECTION, BIRDS}
-    assert known().woken_by(LIONS) == {COLLECTION}
+def test_a_set_wakes_those_of_its_siblings_that_want_ids_of_others_and_no_more() -> None:
+    """Else the end of one of 300 sets would have all the others looked at."""
+    references = known()
+    assert references.woken_by(LIONS) == {COLLECTION}
+
+    assert references.looked_at(BIRDS, {"points": {"conflicts": 1}})
+    assert references.woken_by(LIONS) == {COLLECTION, BIRDS}
+    assert references.woken_by(BIRDS) == {COLLECTION}
+
+    references.looked_at(BIRDS, {"points": {"conflicts": 0}})
+    assert references.woken_by(LIONS) == {COLLECTION}
+
+
+def test_that_a_set_wants_ids_of_others_is_new_once_and_outlives_a_change_of_its_spec() -> None:
+    references = known()
+    assert references.looked_at(BIRDS, {"points": {"conflicts": 1}})
+    assert not references.looked_at(BIRDS, {"points": {"conflicts": 2}})
+
+    references.update(_resource(BIRDS, collectionRef={"name": "animals"}))
+    assert references.woken_by(LIONS) == {COLLECTION, BIRDS}
+
+    references.remove(BIRDS)
+    assert references.woken_by(LIONS) == {COLLECTION}
 
 
 def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_they_came() -> None:
