@@ -37,6 +37,11 @@ TWICE = "this id is declared more than once, with different content, or beside o
 LARGEST = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0, "uint8": 255.0}
 """Largest component that a datatype holds. Qdrant clamps uint8 and overflows float16 without a word."""
 
+LONGEST_SQUARED = 0.99 * LARGEST["float32"]
+"""Of a vector that Qdrant normalizes: it adds the squares up as float32, and stores zeros when the sum overflows. A
+little less than what float32 holds, because its sum is rounded at each step.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -202,8 +207,6 @@ def _values(point: Point, schema: PointSchema) -> Mapping[str, VectorValue]:
     given = _given(point)
     if point.vector is not None and UNNAMED not in schema:
         raise BadPoint(f"vector: the collection has no unnamed vector, but {_names(schema)}; use `vectors`")
-    if not given and schema:
-        raise BadPoint(f"no vector is given; the collection has {_names(schema)}")
     return given
 
 
@@ -254,13 +257,16 @@ def _check_components(where: str, numbers: NDArray[np.float32], expected: Vector
 
 
 def check_range(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
-    """Can the datatype hold all components? numbers: any shape but empty rows. Raises BadPoint."""
+    """Can the datatype hold all components, and their length? numbers: any shape. Raises BadPoint."""
     # After rounding: 1e39 is finite as JSON, and infinite as the float32 that Qdrant would store.
     bad = np.flatnonzero(~np.isfinite(numbers))
     if bad.size:
         raise BadPoint(f"{where}[{bad[0]}]: not a finite float32 number")
-    lowest = 0.0 if expected.datatype == "uint8" else -LARGEST[expected.datatype]
-    bad = np.flatnonzero((numbers < lowest) | (numbers > LARGEST[expected.datatype]))
+    if expected.is_normalized and np.any(np.sum(np.square(numbers, dtype=np.float64), axis=-1) > LONGEST_SQUARED):
+        raise BadPoint(f"{where}: too long to be normalized: its squared length overflows float32; scale it down")
+    largest = LARGEST["float32"] if expected.is_normalized else LARGEST.get(expected.datatype, LARGEST["float32"])
+    lowest = 0.0 if expected.datatype == "uint8" else -largest
+    bad = np.flatnonzero((numbers < lowest) | (numbers > largest))
     if bad.size:
         raise BadPoint(f"{where}[{bad[0]}]: outside the range of datatype {expected.datatype}")
 

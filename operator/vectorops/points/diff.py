@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vectorops.points.declared import Declaration, Declared
-from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector
+from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector, unpredicted
 from vectorops.points.schema import PointSchema, VectorSchema
 from vectorops.qdrant.database import PayloadChange, PointId, StoredPoint
 from vectorops.qdrant.ledger import ABSENT, UNKNOWN, Entries, Entry, Ledger
@@ -23,11 +23,18 @@ from vectorops.vectors import Sparse, VectorData
 
 TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3, "uint8": 1.0}
 """Largest difference of a component that storing alone explains, relative to the largest one (uint8: absolute).
-Cosine vectors come back normalized, float16 and uint8 rounded.
+Cosine vectors come back normalized, float16 and uint8 rounded. Of other datatypes, which newer servers have, nothing
+is known: that the vector is there is compared.
 """
+
+SMALLEST_STEP: Final = {"float32": 1e-34, "float16": 2.0**-24, "uint8": 0.0}
+"""Between two numbers of a datatype near zero: rounding explains so much, however small the components are."""
 
 FLOAT_TOLERANCE: Final = 1e-12
 """Of a float in a payload, relative: Qdrant's own reading of JSON is off by up to three units in the last place."""
+
+ROUGHLY: Final = 1e-6
+"""The same where it is asked whose point this is: should another version read floats less exactly, it stays ours."""
 
 Stored = Mapping[PointId, StoredPoint]
 
@@ -122,7 +129,7 @@ def _is_content(
 ) -> bool:
     """numeric: names of vectors whose fingerprint in `target` is that of numbers, and not of a text."""
     if declared is not None and entry_of(declared, names) == target:
-        return is_as_declared(found, declared, schema)
+        return is_what_we_insert(found, declared, schema)
     if payload_fingerprint(found) != target.payload:
         return False
     known = {name: value for name, value in zip(names, target.vectors, strict=True) if value != ABSENT}
@@ -133,15 +140,40 @@ def _is_content(
     )
 
 
-def is_as_declared(found: StoredPoint, declared: Declared, schema: PointSchema) -> bool:
-    """Is what is stored all that would be stored for this point, and nothing else? Of a vector whose text was not
+def is_what_we_insert(found: StoredPoint, declared: Declared, schema: PointSchema) -> bool:
+    """Can what stands under an id that was free be what we inserted there?
+
+    Payload and names of vectors decide, and the numbers that Qdrant keeps as they are. How it keeps the others is a
+    prediction of ours, which may fail: it must not make our own point another writer's. Of a vector whose text was not
     embedded, only that it is there can be told.
     """
     wanted = declared.data
     return (
-        _same_json(wanted.payload, found.payload)
+        _same_json(wanted.payload, found.payload, ROUGHLY)
         and declared.vectors.keys() == found.vectors.keys()
-        and all(_same(vector, found.vectors[name], schema[name]) for name, vector in wanted.vectors.items())
+        and all(
+            _same(vector, found.vectors[name], schema[name])
+            for name, vector in wanted.vectors.items()
+            if schema[name].stores_exactly
+        )
+    )
+
+
+def entry_read_back(
+    target: Entry, declared: Declared, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
+) -> Entry:
+    """What the ledger says of a point that was just written. found: the same point, read after that.
+
+    Where the numbers are not as predicted, writing them again would not change them: they are not compared any more.
+    """
+    if not is_what_we_insert(found, declared, schema):
+        # Somebody else has changed it since.
+        return target
+    numbers = {name: vector for name, vector in declared.data.vectors.items() if name not in declared.texts}
+    odd = {name for name, vector in numbers.items() if not _same(vector, found.vectors[name], schema[name])}
+    return Entry(
+        target.payload if _same_json(declared.data.payload, found.payload) else unpredicted(target.payload),
+        tuple(unpredicted(known) if name in odd else known for name, known in zip(names, target.vectors, strict=True)),
     )
 
 
@@ -190,32 +222,41 @@ def _vanished(declaration: Declaration, entries: Entries) -> list[PointId]:
 def _checked(
     entry: Entry, declared: Declared, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
 ) -> Entry:
-    """The entry, with UNKNOWN wherever the stored point is visibly not what we wrote."""
+    """The entry, with UNKNOWN wherever the stored point is visibly not what we wrote. Numbers that Qdrant does not give
+    back as predicted count as what we wrote.
+    """
     if entry.dying:
         return Entry(UNKNOWN, (UNKNOWN,) * len(names))
     return Entry(
-        entry.payload if _payload_stands(entry.payload, declared, found) else UNKNOWN,
+        _checked_payload(entry.payload, declared, found),
         tuple(
-            known if _vector_stands(known, name, declared, found, schema) else UNKNOWN
+            _checked_vector(known, name, declared, found, schema)
             for name, known in zip(names, entry.vectors, strict=True)
         ),
     )
 
 
-def _payload_stands(known: int, declared: Declared, found: StoredPoint) -> bool:
+def _checked_payload(known: int, declared: Declared, found: StoredPoint) -> int:
     if payload_fingerprint(found) == known:
-        return True
-    return declared.payload == known and _same_json(declared.data.payload, found.payload)
+        return known
+    if declared.payload == known:
+        return known if _same_json(declared.data.payload, found.payload) else UNKNOWN
+    if known == unpredicted(declared.payload) and _same_json(declared.data.payload, found.payload, ROUGHLY):
+        return declared.payload
+    return UNKNOWN
 
 
-def _vector_stands(known: int, name: str, declared: Declared, found: StoredPoint, schema: PointSchema) -> bool:
+def _checked_vector(known: int, name: str, declared: Declared, found: StoredPoint, schema: PointSchema) -> int:
     if (known == ABSENT) != (name not in found.vectors):
-        return False
-    if known == ABSENT or declared.vectors.get(name) != known or name not in declared.data.vectors:
+        return UNKNOWN
+    wanted = declared.vectors.get(name)
+    if known != ABSENT and wanted is not None and known == unpredicted(wanted):
+        return wanted
+    if known == ABSENT or wanted != known or name not in declared.data.vectors:
         # Nothing to compare the numbers with; if they are to change, they are written anyway. Those of a text are known
         # only while it is being written.
-        return True
-    return _same(declared.data.vectors[name], found.vectors[name], schema[name])
+        return known
+    return known if _same(declared.data.vectors[name], found.vectors[name], schema[name]) else UNKNOWN
 
 
 def _change(
@@ -225,12 +266,13 @@ def _change(
     if checked == wanted:
         return None
     differing = [name for name, is_, to_be in zip(names, checked.vectors, wanted.vectors, strict=True) if is_ != to_be]
+    before, now = (entry.payload, *entry.vectors), (checked.payload, *checked.vectors)
     return Change(
         declared,
         vectors=tuple(name for name in differing if name in declared.vectors),
         gone=tuple(name for name in differing if name not in declared.vectors),
         payload=_payload_change(declared, found) if checked.payload != wanted.payload else None,
-        drifted=checked != entry,
+        drifted=any(is_ == UNKNOWN != was for was, is_ in zip(before, now, strict=True)),
     )
 
 
@@ -241,17 +283,21 @@ def _payload_change(declared: Declared, found: StoredPoint) -> PayloadChange:
     return PayloadChange(declared.data.id, put, tuple(key for key in stored if key not in wanted))
 
 
-def _same_json(declared: Any, stored: Any) -> bool:
+def _same_json(declared: Any, stored: Any, tolerance: float = FLOAT_TOLERANCE) -> bool:
     """Is it the same JSON, but for the last digits of floats? Qdrant reads every ninth of them a bit off."""
     match declared, stored:
         case (bool(), _) | (_, bool()):
             return declared is stored
         case (float(), int() | float()) | (int(), float()):
-            return math.isclose(declared, stored, rel_tol=FLOAT_TOLERANCE)
+            return math.isclose(declared, stored, rel_tol=tolerance)
         case dict(), dict():
-            return declared.keys() == stored.keys() and all(_same_json(declared[key], stored[key]) for key in declared)
+            return declared.keys() == stored.keys() and all(
+                _same_json(declared[key], stored[key], tolerance) for key in declared
+            )
         case (list() | tuple(), list()):
-            return len(declared) == len(stored) and all(map(_same_json, declared, stored))
+            return len(declared) == len(stored) and all(
+                _same_json(one, other, tolerance) for one, other in zip(declared, stored, strict=True)
+            )
     return bool(declared == stored)
 
 
@@ -270,16 +316,16 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
         if not (isinstance(declared, Sparse) and isinstance(found, Sparse)):
             return False
         same_places = np.array_equal(declared.indices, found.indices)
-        return same_places and _close(declared.values, found.values, schema.datatype)
+        return same_places and bool(_close(declared.values, found.values, schema.datatype))
     if declared.shape != found.shape:
         return False
-    if _close(declared, found, schema.datatype):
-        # For Cosine too: a server keeps uint8 as it is, and a folder that is opened anew all that was inserted.
-        return True
-    if schema.distance != "Cosine":
-        return False
-    # A folder normalizes even uint8.
-    return _close(_normalized(declared), found, "float32" if schema.datatype == "uint8" else schema.datatype)
+    # For Cosine too: a server keeps uint8 as it is, and a folder that is opened anew all that was inserted.
+    close = _close(declared, found, schema.datatype)
+    if schema.distance == "Cosine":
+        # Row by row: a server leaves rows alone whose squared length is below 1.2e-7. A folder normalizes even uint8.
+        datatype = "float32" if schema.datatype == "uint8" else schema.datatype
+        close = close | _close(_normalized(declared), found, datatype)
+    return bool(np.all(close))
 
 
 def _normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -288,9 +334,11 @@ def _normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return normal
 
 
-def _close(expected: NDArray[np.float32], found: NDArray[np.float32], datatype: str) -> bool:
-    if not expected.size:
-        return True
-    scale = 1.0 if datatype == "uint8" else max(float(np.max(np.abs(expected))), 1e-30)
-    largest = float(np.max(np.abs(expected.astype(np.float64) - found.astype(np.float64))))
-    return largest <= TOLERANCE.get(datatype, TOLERANCE["float16"]) * scale
+def _close(expected: NDArray[np.float32], found: NDArray[np.float32], datatype: str) -> NDArray[np.bool_]:
+    """For each row (one vector is one row) whether storing alone explains the difference."""
+    distance = np.max(np.abs(expected.astype(np.float64) - found.astype(np.float64)), axis=-1, initial=0.0)
+    if datatype not in TOLERANCE:
+        return np.ones_like(distance, dtype=bool)
+    scale = 1.0 if datatype == "uint8" else np.max(np.abs(expected), axis=-1, initial=0.0)
+    close: NDArray[np.bool_] = np.asarray(distance <= TOLERANCE[datatype] * scale + SMALLEST_STEP[datatype])
+    return close

@@ -118,7 +118,7 @@ def _checked(where: str, vector: VectorData | Unusable, expected: VectorSchema) 
         )
     if expected.kind == "multivector" and not len(numbers):
         raise BadPoint(f"{where}: the embedder gives no rows for this text")
-    check_range(where, numbers.ravel(), expected)
+    check_range(where, numbers, expected)
     return vector
 
 

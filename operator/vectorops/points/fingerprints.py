@@ -54,6 +54,14 @@ def fingerprint_text(text: str, identity: str) -> int:
         raise NotCanonical("not valid Unicode text") from None
 
 
+def unpredicted(fingerprint: int) -> int:
+    """What the ledger keeps instead of a fingerprint while Qdrant gives back other numbers than were expected of it.
+
+    The content is still known by it, and a change of the declaration is still noticed; the numbers are not compared.
+    """
+    return _hash(b"unpredicted\0", fingerprint.to_bytes(8, "little"))
+
+
 def canonical_json(value: Any) -> bytes:
     """One spelling for each JSON value: keys sorted, no spaces, shortest numbers, whole floats as integers (the API
     server turns 1.0 into 1), -0.0 as 0. Raises NotCanonical for NaN, infinities, integers beyond 64 bits and lone

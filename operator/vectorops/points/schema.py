@@ -27,6 +27,11 @@ class VectorSchema:
         """Are the numbers read back those that were written, bit for bit? Cosine vectors are normalized."""
         return self.datatype == "float32" and (self.kind == "sparse" or self.distance != "Cosine")
 
+    @property
+    def is_normalized(self) -> bool:
+        """Does a server scale each row to the length 1 before it rounds it to the datatype? uint8 it keeps as it is."""
+        return self.kind != "sparse" and self.distance == "Cosine" and self.datatype != "uint8"
+
 
 PointSchema = Mapping[str, VectorSchema]
 """Vectors by name, `UNNAMED` for the unnamed one."""

@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 from vectorops import metrics
 from vectorops.errors import Rejected
 from vectorops.points.declared import Declared, Failure
-from vectorops.points.diff import Change, blurred, entry_of, is_as_declared
+from vectorops.points.diff import Change, blurred, entry_of, entry_read_back, is_what_we_insert
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
-from vectorops.qdrant.ledger import Ledger, LedgerStore
+from vectorops.qdrant.ledger import Entries, Ledger, LedgerStore
 
 Item = TypeVar("Item")
 
@@ -43,8 +43,8 @@ async def write(
     slot = await store.open(ledger, targets, new & targets.keys(), _texts(declared))
     rejected = await _insert(database, collection, inserts)
     rejected += await _update(database, collection, changes)
-    stolen = await _stolen(database, collection, schema, inserts, new)
-    entries = {**ledger.entries, **targets}
+    stolen, read_back = await _read_back(database, collection, schema, ledger.names, declared, new)
+    entries = {**ledger.entries, **targets, **read_back}
     for id in {*(failure.id for failure in rejected if failure.id is not None), *stolen}:
         if id in ledger.entries:
             entries[id] = blurred(ledger.entries[id], targets[id])
@@ -116,12 +116,24 @@ async def _accepted(
     return []
 
 
-async def _stolen(
-    database: Database, collection: str, schema: PointSchema, inserted: Sequence[Declared], new: Set[PointId]
-) -> list[PointId]:
-    """New ids under which somebody else's point stands: it came between our look and our insert, which left it
-    alone. What texts were embedded to is known now, and compared as well.
+async def _read_back(
+    database: Database,
+    collection: str,
+    schema: PointSchema,
+    names: tuple[str, ...],
+    written: Sequence[Declared],
+    new: Set[PointId],
+) -> tuple[list[PointId], Entries]:
+    """What became of what was written: new ids under which somebody else's point stands, and what is known of the
+    others that are there.
+
+    A point of somebody else's came between our look and our insert, which left it alone.
     """
-    wanted = {point.data.id: point for point in inserted if point.data.id in new}
+    wanted = {point.data.id: point for point in written}
     stored = await database.points(collection, list(wanted), payload=True, vectors=True)
-    return [id for id, point in stored.items() if not is_as_declared(point, wanted[id], schema)]
+    stolen = [id for id, found in stored.items() if id in new and not is_what_we_insert(found, wanted[id], schema)]
+    known = {
+        id: entry_read_back(entry_of(wanted[id], names), wanted[id], found, names, schema)
+        for id, found in stored.items()
+    }
+    return stolen, known

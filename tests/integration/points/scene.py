@@ -234,6 +234,10 @@ class Scene:
         await self.database.upsert(self.collection, [PointData(id, vectors, payload)])
         return (await self.stored())[id]
 
+    async def stranger_without_vectors(self, id: PointId) -> None:
+        """Another program writes a point of which only the payload counts."""
+        await self.database.upsert(self.collection, [PointData(id, {}, {"by": "stranger"})])
+
     async def stored(self) -> dict[PointId, Frozen]:
         """All points, bit for bit."""
         ids = [point.id for point in await self.database.scroll(self.collection)]

@@ -12,7 +12,7 @@ from vectorops.errors import Terminal, Transient
 from vectorops.points.identity import point_id
 from vectorops.points.ledgers import aligned
 from vectorops.points.sync import sync
-from vectorops.qdrant.database import PayloadChange, PointData
+from vectorops.qdrant.database import PayloadChange, PointData, PointId, StoredPoint
 
 PLAIN = [point(1, text=[1, 0, 0], image=[1, 1], a=1), point(2, text=[0, 1, 0], b="two")]
 SERVER = pytest.mark.parametrize("database", ["rest", "grpc"], indirect=True)
@@ -490,6 +490,96 @@ async def test_every_datatype_and_distance_is_unchanged_at_the_second_look(scene
 
     assert (first.written, first.failures, dict(first.conflicts)) == (30, (), {})
     assert (second.unchanged, watched.calls) == (30, [])
+
+
+async def test_short_rows_tiny_numbers_and_long_vectors_are_stored_or_refused_and_never_anothers(scene):
+    """Rows shorter than 3.5e-4 are not normalized, float16 has a smallest step, and a length may overflow float32."""
+    scene.collection += "-odd"
+    tokens = {"size": 4, "distance": "Cosine", "multivector_config": {"comparator": "max_sim"}}
+    half = {"size": 4, "distance": "Cosine", "datatype": "float16"}
+    await scene.make({"tokens": tokens, "half": half, "long": {"size": 4, "distance": "Cosine"}})
+    points: list[Any] = [
+        {"id": 1, "vectors": {"tokens": {"rows": [[0.0001, 0.0002, 0, 0], [3, 4, 0, 0]]}}},
+        {"id": 2, "vectors": {"tokens": {"rows": [[0, 0, 0, 0], [3, 4, 0, 0]]}}},
+        {"id": 3, "vectors": {"half": {"values": [1e-8] * 4}}},
+        {"id": 4, "vectors": {"half": {"values": [1e5, 1e-3, 0, 0]}}},
+        {"id": 5, "vectors": {"long": {"values": [1e18, 2e18, 0, 0]}}},
+    ]
+    too_long = {"id": 6, "vectors": {"long": {"values": [1e20, 2e20, 0, 0]}}}
+    await scene.stranger_without_vectors(9)
+
+    first = await scene.sync(*points, too_long)
+    watched = Watched(scene.database)
+    second = await scene.sync(*points, too_long, database=watched)
+    await scene.remove_all()
+
+    assert (first.written, dict(first.conflicts), len(first.failures)) == (5, {}, 1)
+    assert first.failures[0].reason.startswith("vectors.long.values: too long to be normalized")
+    assert (second.unchanged, watched.calls) == (5, [])
+    assert set(await scene.stored()) == {9}
+
+
+class Otherwise:
+    """A Qdrant that gives back other numbers than any we know: half of what was stored, where it may normalize."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def points(self, name: str, ids: Any, **options: Any) -> dict[PointId, StoredPoint]:
+        found = await self._database.points(name, ids, **options)
+        return {id: StoredPoint(id, one.payload, self._halved(one.vectors)) for id, one in found.items()}
+
+    def _halved(self, vectors: Any) -> Any:
+        return {name: vector / 2 if name == "cos" else vector for name, vector in vectors.items()}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_vector_that_comes_back_as_nobody_expected_is_ours_and_is_written_once(scene, killed):
+    scene.collection += "-otherwise"
+    await scene.make({"cos": {"size": 2, "distance": "Cosine"}, **VECTORS})
+    otherwise = Otherwise(scene.database)
+    first, changed, other = (
+        {"id": 1, "vectors": {"cos": {"values": values}}, "payload": payload}
+        for values, payload in (([3, 4], {"a": 1}), ([4, 3], {"a": 1}), ([4, 3], {"a": 2}))
+    )
+    if killed:
+        recorded = Watched(otherwise)
+        await scene.sync({"id": 2, "vectors": {}}, database=recorded)
+        insert = len(recorded.calls) - 1
+        await scene.clear()
+        with pytest.raises(Killed):
+            await scene.sync(first, database=Watched(otherwise, at=insert, instead=killed_after))
+
+    for declared in (first, changed, other):
+        told = await scene.sync(declared, database=otherwise)
+        if killed:
+            # What was known before the kill is not: it is written once more, and then left alone.
+            await scene.sync(declared, database=otherwise)
+        watched = Watched(otherwise)
+        again = await scene.sync(declared, database=watched)
+        assert (dict(told.conflicts), again.unchanged, watched.calls) == ({}, 1, [])
+    expected = (await scene.expected(other))[1]
+    assert (await scene.stored())[1][0] == expected[0]
+    await scene.remove_all(database=otherwise)
+    assert await scene.stored() == {}
+
+
+@pytest.mark.parametrize("vectors", [VECTORS, {"size": 3, "distance": "Dot"}], ids=["named", "unnamed"])
+async def test_a_point_may_have_a_payload_only_and_its_vector_comes_later_and_goes_again(scene, vectors):
+    scene.collection += "-payload"
+    await scene.make(vectors)
+    vector = {"vector": {"values": [1, 2, 3]}} if "size" in vectors else {"vectors": {"text": {"values": [1, 2, 3]}}}
+    bare, whole = {"id": 1, "payload": {"title": "pending"}}, {"id": 1, "payload": {"title": "done"}, **vector}
+
+    for declared in (bare, whole, bare):
+        told = await scene.sync(declared)
+        watched = Watched(scene.database)
+        again = await scene.sync(declared, database=watched)
+        assert (told.written, again.unchanged, watched.calls) == (1, 1, [])
+        assert await scene.stored() == await scene.expected(declared)
 
 
 async def test_peers_11_any_payload_is_unchanged_at_the_second_look(scene):

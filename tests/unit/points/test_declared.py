@@ -64,7 +64,8 @@ def only_failure(point, schema=SCHEMA, **options):
         ),
         ({"terms": {"sparse": {"indices": [1], "values": [1e39]}}}, "vectors.terms.sparse.values[0]: not a finite"),
         ({"nope": {"values": [1, 2]}}, "vectors.nope: the collection has no vector of this name, but 'bytes'"),
-        ({}, "no vector is given; the collection has 'bytes'"),
+        ({"text": {"values": [1e20, 2e20]}}, "vectors.text.values: too long to be normalized: its squared length"),
+        ({"rows": {"rows": [[1, 2], [1e20, 0]]}}, "vectors.rows.rows[1]: too long to be normalized"),
     ],
 )
 def test_a_bad_vector_is_refused_with_its_place(vectors, reason):
@@ -99,6 +100,26 @@ def test_the_unnamed_vector_and_named_ones_are_not_mixed_up():
     assert only_failure({"id": 1, "vector": {"values": [1]}}, unnamed).reason.startswith("vector.values: 1 comp")
 
 
+def test_what_is_normalized_first_may_be_longer_than_its_datatype_holds():
+    schema = {"text": VectorSchema("dense", 2, "Cosine", "float16")}
+
+    assert 1 in declared({"id": 1, "vectors": {"text": {"values": [1e5, 1e18]}}}, schema=schema).points
+
+
+def test_a_datatype_of_a_newer_server_is_taken():
+    schema = {"text": VectorSchema("dense", 2, "Dot", "turbo4")}
+
+    assert 1 in declared({"id": 1, "vectors": {"text": {"values": [-1, 1e30]}}}, schema=schema).points
+
+
+@pytest.mark.parametrize("point", [{"id": 1}, {"id": 1, "vectors": {}}, {"id": 1, "payload": {"a": 1}}])
+@pytest.mark.parametrize("schema", [SCHEMA, {UNNAMED: VectorSchema("dense", 2)}])
+def test_a_point_may_have_no_vector_yet(point, schema):
+    found = declared(point, schema=schema).points[1]
+
+    assert (found.data.vectors, found.vectors) == ({}, {})
+
+
 def test_a_collection_without_vectors_takes_points_without_vectors():
     assert declared({"id": 1, "payload": {"a": 1}}, schema={}).points[1].data.vectors == {}
     assert "no vectors at all" in only_failure({"id": 1, "vectors": GOOD}, {}).reason
@@ -126,7 +147,7 @@ def test_the_id_is_stored_as_it_was_declared():
 
 
 def test_a_point_that_cannot_be_written_protects_its_id_and_no_more():
-    found = declared({"id": 1, "vectors": {}}, {"id": 2, "vectors": GOOD})
+    found = declared({"id": 1, "vectors": {"nope": {"values": [1]}}}, {"id": 2, "vectors": GOOD})
 
     assert (found.points.keys(), found.protected, found.complete) == ({2}, {1}, True)
     assert found.total == 2
@@ -256,7 +277,10 @@ def test_the_vectors_that_are_given_as_text_are_told():
 
 
 def test_a_long_or_odd_id_is_shown_shortened():
-    shown = [only_failure({"id": id, "vectors": {}}).shown_id for id in ("x" * 200, {"b": 1, "a": [2]})]
+    shown = [
+        only_failure({"id": id, "vectors": {"nope": {"values": [1]}}}).shown_id
+        for id in ("x" * 200, {"b": 1, "a": [2]})
+    ]
 
     assert shown == ["x" * 79 + "…", '{"a":[2],"b":1}']
     assert only_failure({"id": "\ud800", "vectors": GOOD}).shown_id == "?"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorops.points.declared import Declaration, Declared
-from vectorops.points.diff import Stored, blurred, diff, entry_of, recover
-from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
+from vectorops.points.diff import Stored, blurred, diff, entry_of, entry_read_back, is_what_we_insert, recover
+from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector, unpredicted
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PointData, StoredPoint
 from vectorops.qdrant.ledger import ABSENT, TOMBSTONE, UNKNOWN, Entry, Ledger, Slot
@@ -257,6 +257,102 @@ class TestRecover:
 
     def test_blurring_keeps_what_is_the_same_before_and_after(self):
         assert blurred(Entry(20, (21, ABSENT)), Entry(20, (22, ABSENT))) == Entry(20, (UNKNOWN, ABSENT))
+
+
+class TestPredictions:
+    """How numbers come back is a prediction. Where it fails, nobody can tell: no conflict, no endless write."""
+
+    DECLARED = point(1, {"k": 1.5}, a=[1, 2], b=[3])
+    FOUND = StoredPoint(1, {"k": 1.5}, {"a": np.float32([1, 2]), "b": np.float32([0.25])})
+    """`b` is Cosine, and should have come back as 1."""
+
+    def test_numbers_that_no_server_should_give_back_do_not_make_it_anothers_point(self):
+        assert is_what_we_insert(self.FOUND, self.DECLARED, SCHEMA)
+        pending = Slot(6, {1: entry(self.DECLARED)}, frozenset({1}))
+        after = recover(ledger({}, pending), declaration(self.DECLARED), {1: self.FOUND}, SCHEMA)
+        assert after.entries == {1: entry(self.DECLARED)}
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            StoredPoint(1, {"k": 2.5}, dict(FOUND.vectors)),
+            StoredPoint(1, {"k": 1.5, "by": "x"}, dict(FOUND.vectors)),
+            StoredPoint(1, {"k": 1.5}, {"a": np.float32([1, 2])}),
+            StoredPoint(1, {"k": 1.5}, {**FOUND.vectors, "a": np.float32([1, 3])}),
+        ],
+    )
+    def test_payload_names_and_what_is_stored_exactly_tell_another_writers_point(self, foreign):
+        assert not is_what_we_insert(foreign, self.DECLARED, SCHEMA)
+
+    def test_what_was_read_back_otherwise_is_not_compared_any_more(self):
+        known = entry_read_back(entry(self.DECLARED), self.DECLARED, self.FOUND, NAMES, SCHEMA)
+
+        assert known == Entry(
+            self.DECLARED.payload, (self.DECLARED.vectors["a"], unpredicted(self.DECLARED.vectors["b"]))
+        )
+        again = diff(declaration(self.DECLARED), ledger({1: known}), {1: self.FOUND}, SCHEMA)
+        assert (again.empty, again.unchanged) == (True, 1)
+
+    def test_it_is_written_when_the_declaration_changes_and_when_it_is_gone(self):
+        known = entry_read_back(entry(self.DECLARED), self.DECLARED, self.FOUND, NAMES, SCHEMA)
+        gone = StoredPoint(1, {"k": 1.5}, {"a": self.FOUND.vectors["a"]})
+
+        (changed,) = diff(
+            declaration(point(1, {"k": 1.5}, a=[1, 2], b=[4])), ledger({1: known}), {1: self.FOUND}, SCHEMA
+        ).change
+        (missing,) = diff(declaration(self.DECLARED), ledger({1: known}), {1: gone}, SCHEMA).change
+
+        assert (changed.vectors, changed.drifted, changed.payload) == (("b",), False, None)
+        assert (missing.vectors, missing.drifted) == (("b",), True)
+
+    def test_a_float_of_a_payload_may_come_back_less_exact(self):
+        found = StoredPoint(1, {"k": 1.5 * (1 + 1e-9)}, dict(stored(self.DECLARED).vectors))
+
+        known = entry_read_back(entry(self.DECLARED), self.DECLARED, found, NAMES, SCHEMA)
+
+        assert is_what_we_insert(found, self.DECLARED, SCHEMA)
+        assert diff(declaration(self.DECLARED), ledger({1: known}), {1: found}, SCHEMA).unchanged == 1
+        other = StoredPoint(1, {"k": 1.6}, dict(found.vectors))
+        assert diff(declaration(self.DECLARED), ledger({1: known}), {1: other}, SCHEMA).change[0].payload.put == {
+            "k": 1.5
+        }
+
+    @pytest.mark.parametrize(
+        ("kind", "declared", "found"),
+        [
+            # As Qdrant 1.16.3 stores them.
+            (VectorSchema("dense", 2), [1e-4, 2e-4], [1e-4, 2e-4]),
+            (VectorSchema("multivector", 2), [[1e-4, 2e-4], [3, 4]], [[1e-4, 2e-4], [0.6, 0.8]]),
+            (VectorSchema("multivector", 2), [[0, 0], [3, 4]], [[0, 0], [0.6, 0.8]]),
+            (VectorSchema("dense", 2, "Cosine", "float16"), [1e-8, 1e-8], [0, 0]),
+            (VectorSchema("dense", 2, "Dot", "float16"), [2.9e-8, 9e-8], [0, 1.1920929e-07]),
+            (VectorSchema("dense", 2, "Dot", "uint8"), [2.5, 254.9], [2, 254]),
+            (VectorSchema("dense", 2, "Dot", "turbo4"), [1, 2], [1.3, 1.8]),
+        ],
+    )
+    def test_what_datatypes_and_distances_make_of_numbers_is_no_drift(self, kind, declared, found):
+        schema = {"a": kind, "b": SCHEMA["b"]}
+        one = point(1, a=declared)
+        there = StoredPoint(1, {}, {"a": np.float32(found)})
+
+        assert diff(declaration(one), ledger({1: entry(one)}), {1: there}, schema).unchanged == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "declared", "found"),
+        [
+            (VectorSchema("multivector", 2), [[1e-4, 2e-4], [3, 4]], [[1e-4, 2e-4], [0.8, 0.6]]),
+            (VectorSchema("multivector", 2), [[1e-4, 2e-4], [3, 4]], [[2e-4, 2e-4], [0.6, 0.8]]),
+            (VectorSchema("dense", 2, "Dot", "float16"), [1e-6, 0], [2e-6, 0]),
+            (VectorSchema("dense", 2, "Dot", "turbo4"), [1, 2], [[1, 2]]),
+        ],
+    )
+    def test_other_numbers_are_drift(self, kind, declared, found):
+        schema = {"a": kind, "b": SCHEMA["b"]}
+        one = point(1, a=declared)
+        there = StoredPoint(1, {}, {"a": np.float32(found)})
+
+        (change,) = diff(declaration(one), ledger({1: entry(one)}), {1: there}, schema).change
+        assert (change.vectors, change.drifted) == (("a",), True)
 
 
 # ---- any state at all ----
