@@ -4,7 +4,7 @@ import pytest
 from qdrant_client import models
 
 from integration.conftest import StartOperator
-from integration.team import Team, message, reason, unique
+from integration.team import APPROVE_PLAN, Team, message, plan_hash, reason, unique
 from integration.world import (
     MARK,
     Stored,
@@ -196,6 +196,80 @@ async def test_nothing_is_written_into_a_users_collection_but_points(
     await team.look_again("PointSet", name)
 
     assert config_of(qdrant, name) == was
+
+
+async def test_what_stands_in_a_users_collection_that_was_made_again_is_left_alone_until_somebody_says_otherwise(
+    team: Team, stored: Stored
+) -> None:
+    """The set would overwrite what the user put under its ids, and delete it."""
+    name = unique("again")
+    await make_by_hand(stored, name)
+    await team.collection(name, managedBy="User")
+    declared = [point(id, 0, 1, 0, payload={"n": id}) for id in (1, 2, 3)]
+    await team.points(name, name, declared)
+
+    # One point that was changed by hand is put right.
+    await put_by_hand(stored, name, 2)
+    assert is_ready(await team.look_again("PointSet", name))
+    assert (await stored.payloads(name))[2] == {"n": 2}
+
+    await stored.client.delete_collection(name)
+    await make_by_hand(stored, name)
+    foreign = await put_by_hand(stored, name, 1, 2, 99)
+    told = await team.look_again("PointSet", name)
+    fewer = await team.points(name, name, declared[1:])
+    assert reason(told) == reason(fewer) == "CollectionReplaced"
+    assert "1 gone and 2 changed" in message(told)
+    assert is_ready(await team.look_again("QdrantCollection", name))
+    assert await stored.points(name) == foreign
+
+    await team.annotate("PointSet", name, {APPROVE_PLAN: plan_hash(told)})
+    approved = await team.wait("PointSet", name, "PointConflicts")
+    assert "plan" not in approved["status"]
+    assert sorted(await stored.points(name)) == [1, 2, 3, 99]
+    await team.delete("PointSet", name)
+    assert await stored.points(name) == foreign
+
+
+@pytest.mark.parametrize("goes", ["deleted", "taken over"])
+async def test_a_set_goes_from_a_users_collection_that_was_made_again_without_what_stands_there(
+    team: Team, stored: Stored, goes: str
+) -> None:
+    name = unique("again")
+    await make_by_hand(stored, name)
+    await team.collection(name, managedBy="User")
+    await team.points(name, name, [point(id, 0, 1, 0) for id in (1, 2, 3)])
+    await stored.client.delete_collection(name)
+    await make_by_hand(stored, name)
+    foreign = await put_by_hand(stored, name, 1, 2, 99)
+
+    if goes == "taken over":
+        await team.collection(name, managedBy="System")
+        assert reason(await team.look_again("PointSet", name)) == "CollectionReplaced"
+        assert await stored.points(name) == foreign
+    await team.delete("PointSet", name)
+
+    assert await stored.points(name) == foreign
+
+
+async def test_a_set_does_not_follow_an_alias_to_another_collection(team: Team, stored: Stored) -> None:
+    """Whoever moves the alias would have the set overwrite what stands there under its ids."""
+    name, other = unique("moved"), unique("other")
+    await make_by_hand(stored, name)
+    await team.collection(name, managedBy="User")
+    await team.points(name, name, [point(id, 0, 1, 0) for id in (1, 2)])
+    await make_by_hand(stored, other)
+    foreign = await put_by_hand(stored, other, 1, 2)
+
+    await stored.client.delete_collection(name)
+    alias = models.CreateAlias(collection_name=other, alias_name=name)
+    await stored.client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    told = [await team.look_again(kind, name) for kind in ("QdrantCollection", "PointSet")]
+
+    assert [reason(one) for one in told] == ["AliasTaken", "AliasTaken"]
+    assert message(told[0]) == message(told[1])
+    await team.delete("PointSet", name)
+    assert await stored.points(other) == foreign
 
 
 async def test_a_set_that_is_deleted_while_its_collection_changes_hands_leaves_no_points(

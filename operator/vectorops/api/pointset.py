@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from vectorops.api.collection import PlanStatus
 from vectorops.api.meta import Conditions, FreeJson, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
 from vectorops.api.nesting import LEVELS, bounded
 from vectorops.api.rules import Rule, UpdateRule
@@ -155,6 +156,12 @@ class PointSetStatus(Model):
     failures: list[PointFailure] = Field(
         default_factory=list, description="The first ten points that failed or conflict."
     )
+    plan: PlanStatus | None = Field(
+        default=None, description="What is done about a collection that was replaced, once it is approved."
+    )
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
+    )
+    last_handled_approve_plan: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/approve-plan."
     )

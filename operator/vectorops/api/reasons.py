@@ -72,6 +72,10 @@ class Reason(StrEnum):
     # The points.
     POINT_CONFLICTS = "PointConflicts", "Other writers hold some of the declared ids; their points are left alone."
     POINTS_FAILED = "PointsFailed", "Some points could not be written: `status.failures` says which, and why."
+    COLLECTION_REPLACED = (
+        "CollectionReplaced",
+        "In a collection of its user's, many points of the set are gone or changed at once: nothing is written.",
+    )
     LEDGER_DAMAGED = "LedgerDamaged", "The record of the set's points is incomplete: nothing is deleted."
     LEDGER_LOST = (
         "LedgerLost",

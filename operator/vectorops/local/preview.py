@@ -37,6 +37,7 @@ from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, is_sharded_by_key, observe
 from vectorops.qdrant.database import ShardKeyName
 from vectorops.qdrant.marks import Mark
+from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.collection import NO_SHARD_KEY, approval_of, claim, is_reported, wanted_of
 from vectorops.reconcilers.dependencies import Access, physical_name, require_access, require_collection
@@ -206,10 +207,14 @@ class _Preview:
         if into.described is None or spec.shard_key in into.empty_keys:
             return preview_points.all_new(resource.ref, declaration)
         incarnation = into.mark.incarnation if into.mark else UNMANAGED
-        store = ledger_store(self._context, into.access, resource, into.name, incarnation)
+        store = ledger_store(self._context, into.access, resource, into.name, incarnation, into.described)
         store = store.for_shard_key(spec.shard_key or "")
+
+        async def approval(digest: str) -> Approval:
+            return await approvals.approval(self._context, resource, digest, into.access.database, into.name)
+
         to = replace(sync_target(store.key, into.described, collection, into.mark), schema=into.schema)
-        return await preview_points.compared(resource.ref, declaration, store, to)
+        return await preview_points.compared(resource.ref, declaration, store, to, approval)
 
     async def _embedders(self, collection: Resource, spec: PointSetSpec, into: _Collection) -> dict[str, str]:
         """The identity of each vector's embedder: the locked one, or the one that would be locked first."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from vectorops.api.meta import Ref
+from vectorops.api.reasons import Reason
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
 from vectorops.points.sync import Target, look
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import LedgerStore
+from vectorops.reconcilers.approvals import Approval
 
 SHOWN_IDS: Final = 5
 
@@ -21,9 +24,28 @@ def all_new(ref: Ref, declaration: Declaration) -> ResourcePlan:
     return _planned(ref, declaration, Diff(insert=tuple(declaration.points.values())))
 
 
-async def compared(ref: Ref, declaration: Declaration, store: LedgerStore, target: Target) -> ResourcePlan:
-    """For a collection that is there: declared points against what is remembered and what is stored."""
-    view = await look(store, target, declaration)
+async def compared(
+    ref: Ref,
+    declaration: Declaration,
+    store: LedgerStore,
+    target: Target,
+    approval: Callable[[str], Awaitable[Approval]],
+) -> ResourcePlan:
+    """For a collection that is there: declared points against what is remembered and what is stored.
+
+    approval: of what a digest stands for.
+    """
+
+    async def approves(digest: str) -> bool:
+        return (await approval(digest)).given
+
+    view = await look(store, replace(target, approves=approves), declaration)
+    if view.replaced is not None and not view.bound:
+        how = (await approval(view.replaced.digest)).how
+        problem = (
+            f"{Reason.COLLECTION_REPLACED.value}: {view.replaced.found}; held back: {how}, or put back what was there"
+        )
+        return planned(ref, [Change("hold", step) for step in view.replaced.steps(declaration)], problem=problem)
     remarks = []
     if view.ledger is None and view.ours.rebuilt:
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")

@@ -259,6 +259,57 @@ def _checked_vector(known: int, name: str, declared: Declared, found: StoredPoin
     return known if _same(declared.data.vectors[name], found.vectors[name], schema[name]) else UNKNOWN
 
 
+def parts_as_written(
+    entry: Entry, declared: Declared | None, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
+) -> list[bool | None]:
+    """Of the payload, and of each vector, whether it certainly is, or certainly is not, what we wrote last; None: it
+    cannot be told. declared: as it is declared now, which tells more where it did not change.
+    """
+    payload = _payload_as_written(entry.payload, declared, found)
+    vectors = (
+        _vector_as_written(known, name, declared, found, schema)
+        for name, known in zip(names, entry.vectors, strict=True)
+    )
+    return [payload, *vectors]
+
+
+def _payload_as_written(known: int, declared: Declared | None, found: StoredPoint) -> bool | None:
+    if known == UNKNOWN:
+        return None
+    if payload_fingerprint(found) == known:
+        return True
+    if declared is not None and known in (declared.payload, unpredicted(declared.payload)):
+        return _same_json(declared.data.payload, found.payload, ROUGHLY)
+    # Floats may come back a bit off, and then the fingerprint is another one.
+    return None if _has_float(found.payload) else False
+
+
+def _vector_as_written(
+    known: int, name: str, declared: Declared | None, found: StoredPoint, schema: PointSchema
+) -> bool | None:
+    if known == UNKNOWN:
+        return None
+    if (known == ABSENT) != (name not in found.vectors):
+        return False
+    if known == ABSENT:
+        return None
+    if declared is not None and declared.vectors.get(name) == known and name in declared.data.vectors:
+        return _same(declared.data.vectors[name], found.vectors[name], schema[name])
+    # The fingerprint may be that of a text.
+    return True if fingerprint_vector(found.vectors[name]) == known else None
+
+
+def _has_float(value: Any) -> bool:
+    match value:
+        case float():
+            return True
+        case dict():
+            return any(map(_has_float, value.values()))
+        case list():
+            return any(map(_has_float, value))
+    return False
+
+
 def _change(
     declared: Declared, entry: Entry, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
 ) -> Change | None:

@@ -8,7 +8,7 @@ it does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -20,10 +20,19 @@ from vectorops.points.declared import Declaration, Failure
 from vectorops.points.diff import Diff, Stored, diff, recover
 from vectorops.points.embedding import Embed, Write, embedded
 from vectorops.points.ledgers import aligned, first, held_by_others, require_shard_key
+from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import PointSchema
 from vectorops.points.window import BAD_CONTENT, Written, write
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, ensure_ledger_collection, owners
+
+Approves = Callable[[str], Awaitable[bool]]
+"""Did a person agree to what this digest stands for? See `reconcilers.approvals`."""
+
+
+async def nobody(_digest: str) -> bool:
+    """Nothing is approved."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Target:
     registered: does its metadata say that this set has a ledger? None: it is the user's, and carries nothing of ours.
     previous: keys under which the set may have kept its ledger before the collection changed hands.
     replication_factor: of the collection; the ledger must not be easier to lose.
+    marked: does a mark tell this physical collection from the next? approves: should it be another one by now.
     """
 
     collection: str
@@ -41,6 +51,8 @@ class Target:
     registration: JsonObject
     previous: tuple[LedgerKey, ...] = ()
     replication_factor: int = 1
+    marked: bool = True
+    approves: Approves = nobody
 
     def expects(self, ledger: Ledger | None) -> bool:
         """Is the ledger, or that there is none, what the collection's metadata says? Else there is something to put
@@ -56,6 +68,8 @@ class Synced:
     """How the points fared. conflicts: id to the set that owns it, "" if it is none of ours.
 
     rebuilt: the ledger was lost once; points that left the set before that may still be stored.
+    replaced: the collection seems to be another one by now: nothing was written or deleted. bound: it was, and with a
+    person's approval the set has begun again in it.
     """
 
     written: int = 0
@@ -64,6 +78,8 @@ class Synced:
     failures: tuple[Failure, ...] = ()
     conflicts: Mapping[PointId, str] = field(default_factory=dict)
     rebuilt: bool = False
+    replaced: Replaced | None = None
+    bound: bool = False
 
 
 async def sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None = None) -> Synced:
@@ -77,20 +93,26 @@ async def sync(store: LedgerStore, target: Target, declaration: Declaration, emb
 
 async def _sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None) -> Synced:
     view = await look(store, target, declaration)
-    if view.nothing_to_write:
+    if view.replaced is None and view.nothing_to_write:
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
-    view = await _make_ours(store, target, declaration, view)
+    if view.replaced is None or view.bound:
+        view = await _make_ours(store, target, declaration, view)
+    if view.replaced is not None and not view.bound:
+        return Synced(failures=declaration.failures, replaced=view.replaced)
     done = await _write(store, target, view.ours, view.diff, embed)
     deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
     written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
     conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
     failures = (*declaration.failures, *done.failures)
-    return await _told(store, conflicting, Synced(written, deleted, view.diff.unchanged, failures))
+    bound = view.bound
+    return await _told(store, conflicting, Synced(written, deleted, view.diff.unchanged, failures, bound=bound))
 
 
-async def remove_points(store: LedgerStore, collection: str) -> int:
+async def remove_points(store: LedgerStore, collection: str, *, marked: bool = True) -> int:
     """Deletes all points that the set owns. Returns how many were deleted; safe to repeat.
 
+    marked: does a mark tell that this is the collection that the ledger is about? If not, and it seems to be another
+    one, what is no longer as it was written stays.
     The ledger stays, to be removed once nothing says any more that it must exist.
     """
     with _collection_may_go():
@@ -101,16 +123,19 @@ async def remove_points(store: LedgerStore, collection: str) -> int:
         if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
             # The points went with their shard key.
             return 0
-        return await _delete_owned(store, collection, await store.take(ledger))
+        return await _delete_owned(store, collection, await store.take(ledger), marked)
 
 
-async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger) -> int:
+async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bool) -> int:
     pending = set(ledger.pending.entries) if ledger.pending else set()
     stored = await store.database.points(
         collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
     )
     # Nothing is declared any more, so what an open window was to create is ours only if it looks like that.
-    ledger = await _recorded(store, ledger, recover(ledger, Declaration({}), stored, {}))
+    ours = recover(ledger, Declaration({}), stored, {})
+    if not marked and (found := replacement(collection, store.created_at, ours, Declaration({}), stored, {})):
+        ours = replace(ours, entries=found.kept(ours.entries))
+    ledger = await _recorded(store, ledger, ours)
     owned = [id for id in ledger.entries if id in stored]
     return await _delete(store, collection, ledger, owned, [id for id in ledger.entries if id not in stored])
 
@@ -131,6 +156,8 @@ class View:
     """What was found: the ledger as stored, the same as it should be before anything is written, and what differs.
 
     registered: does the collection say what is so, that there is a ledger or none?
+    replaced: what speaks against the collection being the one that the ledger is about. bound: a person agreed to
+    begin again in it, and what differs is that.
     """
 
     ledger: Ledger | None
@@ -138,6 +165,8 @@ class View:
     stored: Stored
     diff: Diff
     registered: bool
+    replaced: Replaced | None = None
+    bound: bool = False
 
     @property
     def nothing_to_write(self) -> bool:
@@ -173,7 +202,24 @@ async def _compared(
     if drifted and (theirs := drifted & await held_by_others(store)):
         ours = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in theirs})
         found = diff(declaration, ours, stored, target.schema)
-    return View(ledger, ours, stored, found, target.expects(ledger))
+    view = View(ledger, ours, stored, found, target.expects(ledger))
+    if await _was_marked(store, target, ledger, known):
+        return view
+    another = replacement(target.collection, store.created_at, ours, declaration, stored, target.schema)
+    if another is None or not await target.approves(another.digest):
+        return replace(view, replaced=another)
+    ours = replace(ours, entries=another.kept(ours.entries))
+    return replace(view, ours=ours, diff=diff(declaration, ours, stored, target.schema), replaced=another, bound=True)
+
+
+async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None, known: Ledger) -> bool:
+    """Did a mark tell the physical collection from the next since the ledger was begun? Not if it is inherited from the
+    time when the collection was its user's.
+    """
+    if ledger is not None or not known.entries:
+        return target.marked
+    former = [key for key in target.previous if key.incarnation != store.key.incarnation]
+    return target.marked and not any([await replace(store, key=key).read() is not None for key in former])
 
 
 async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: View) -> View:
@@ -199,7 +245,8 @@ async def _make_ours(store: LedgerStore, target: Target, declaration: Declaratio
 
 async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
     """Writes down what was found out about the ledger, if anything was."""
-    if (ledger.names, ledger.deletion_policy) != (ours.names, ours.deletion_policy):
+    to_be = (ours.names, ours.deletion_policy, store.created_at)
+    if (ledger.names, ledger.deletion_policy, ledger.created_at) != to_be:
         return await store.restate(ours)
     if ledger.pending is None and ledger.entries == ours.entries:
         return ledger

@@ -107,12 +107,7 @@ async def observe(database: Database, name: str, aliases: Iterable[str] = ()) ->
     UnknownMark.
     """
     holders = await database.aliases()
-    if name in holders:
-        raise Terminal(
-            Reason.ALIAS_TAKEN,
-            f"{name!r} is an alias of collection {holders[name]!r}, so no collection can have this name; "
-            "delete the alias, or choose another collectionName",
-        )
+    require_no_alias(name, holders)
     if set(aliases) - holders.keys():
         holders = {**{other: other for other in await database.collection_names()}, **holders}
     found = await database.collection(name)
@@ -123,6 +118,16 @@ async def observe(database: Database, name: str, aliases: Iterable[str] = ()) ->
     if not collection.is_sharded_by_key:
         return collection
     return replace(collection, shard_keys=await database.shard_keys(name))
+
+
+def require_no_alias(name: str, holders: Mapping[str, str]) -> None:
+    """Can a collection have this name? holders: aliases, to what they lead to. Raises Terminal AliasTaken."""
+    if name in holders:
+        raise Terminal(
+            Reason.ALIAS_TAKEN,
+            f"{name!r} is an alias of collection {holders[name]!r}, so no collection can have this name; "
+            "delete the alias, or choose another collectionName",
+        )
 
 
 def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> Observed:

@@ -75,6 +75,7 @@ class Ledger:
     rebuilt: the ledger was lost once, and made again from what the source had.
     deletion_policy: what becomes of the points when the set goes; for whoever finds the ledger without its resource.
     shard_key: that all points are kept under; "" for none.
+    created_at: when the collection was created, for one without a mark, and if Qdrant tells (1.20); else "".
     """
 
     names: tuple[str, ...]
@@ -85,6 +86,7 @@ class Ledger:
     rebuilt: bool = False
     deletion_policy: str = "Delete"
     shard_key: str = ""
+    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class LedgerStore:
     """Reads and writes the ledger of one PointSet.
 
     database: of the points, too; see `for_shard_key`. writer: our token; writes of anybody else's token have no effect.
-    deletion_policy, shard_key: to be remembered in it; "" for no shard key.
+    deletion_policy, created_at, shard_key: to be remembered in it, see `Ledger`.
     """
 
     database: Database
@@ -128,6 +130,7 @@ class LedgerStore:
     key: LedgerKey
     writer: str
     deletion_policy: str = "Delete"
+    created_at: str = ""
     shard_key: str = ""
 
     def for_shard_key(self, shard_key: str) -> LedgerStore:
@@ -170,7 +173,7 @@ class LedgerStore:
         """Makes the records, the head last: without it there is no ledger. What is there already, from a try that
         was killed or from another writer, is not overwritten before the token is ours.
         """
-        head = _head(names, rebuilt, self.deletion_policy)
+        head = _head(names, rebuilt, self.deletion_policy, self.created_at)
         base = _base(entries, names, 0)
         slot = {"kind": "slot", "sequence": 0, "state": "free", "new": "", **_pack({}, len(names))}
         await self.database.upsert(self.ledger_collection, [self._record(base), self._record(slot)], insert_only=True)
@@ -231,7 +234,7 @@ class LedgerStore:
 
         ledger: aligned, and without an open window; what the slot holds counts no more.
         """
-        head = _head(ledger.names, ledger.rebuilt, self.deletion_policy)
+        head = _head(ledger.names, ledger.rebuilt, self.deletion_policy, self.created_at)
         # Both in one request. Should only the base be written after all, its width tells (see `_unpack`).
         records = [self._record(_base(ledger.entries, ledger.names, ledger.through)), self._record(head)]
         await self._write(records, older=_beyond(ledger.through))
@@ -384,11 +387,12 @@ def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
         rebuilt=bool(head.get("rebuilt")),
         deletion_policy=head["deletion_policy"],
         shard_key=head.get("shard_key", ""),
+        created_at=head.get("created_at") or "",
     )
 
 
-def _head(names: tuple[str, ...], rebuilt: bool, deletion_policy: str) -> JsonObject:
-    return {
+def _head(names: tuple[str, ...], rebuilt: bool, deletion_policy: str, created_at: str = "") -> JsonObject:
+    head: JsonObject = {
         "kind": "head",
         "generation": 0,
         "bits": 0,
@@ -397,6 +401,8 @@ def _head(names: tuple[str, ...], rebuilt: bool, deletion_policy: str) -> JsonOb
         "rebuilt": rebuilt,
         "deletion_policy": deletion_policy,
     }
+    # Only where it is known: a ledger that was written before it was told keeps its bytes.
+    return {**head, "created_at": created_at} if created_at else head
 
 
 def _base(entries: Entries, names: tuple[str, ...], through: int) -> JsonObject:

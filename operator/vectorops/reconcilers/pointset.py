@@ -9,20 +9,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from vectorops.api.collection import QdrantCollectionSpec
-from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.collection import PlanStatus, QdrantCollectionSpec
+from vectorops.api.meta import APPROVE_PLAN, JsonObject, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
 from vectorops.embedders.base import Embedded
 from vectorops.errors import Terminal, Waiting
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
+from vectorops.points.replaced import Replaced, created_at
 from vectorops.points.schema import schema_of
 from vectorops.points.sync import Synced, Target, remove_points, sync
-from vectorops.qdrant.collections import is_sharded_by_key
+from vectorops.qdrant.collections import is_sharded_by_key, require_no_alias
 from vectorops.qdrant.database import ShardKeyName
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
+from vectorops.reconcilers import approvals
+from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import (
@@ -62,6 +65,9 @@ class PointSetReconciler:
         found = await access.database.collection(name)
         if found is None:
             raise _not_ready(collection, "there is no such collection in Qdrant yet")
+        if _is_users(collection):
+            # Qdrant would lead us through an alias, into one collection today and into another one tomorrow.
+            require_no_alias(name, await access.database.aliases())
         mark = _owned(context, collection, found, name)
         incarnation = mark.incarnation if mark else UNMANAGED
         is_sharded = is_sharded_by_key(found["config"]["params"])
@@ -86,8 +92,18 @@ class PointSetReconciler:
         async def embed(vector: str, texts: Sequence[str]) -> Embedded:
             return await while_unchanged(context.cluster, resource, embedding.embed(vector, texts))
 
-        store = ledger_store(context, access, resource, name, incarnation).for_shard_key(spec.shard_key or "")
-        synced = await sync(store, sync_target(store.key, found, collection, mark), declaration, embed)
+        async def approval(digest: str) -> Approval:
+            return await approvals.approval(context, resource, digest, access.database, name)
+
+        async def approves(digest: str) -> bool:
+            return (await approval(digest)).given
+
+        store = ledger_store(context, access, resource, name, incarnation, found).for_shard_key(spec.shard_key or "")
+        to = replace(sync_target(store.key, found, collection, mark), approves=approves)
+        synced = await sync(store, to, declaration, embed)
+        if synced.replaced is not None:
+            held_back = await approval(synced.replaced.digest)
+            return Outcome(_replaced(resource, where, declaration, synced.replaced, held_back), resource=resource)
         # Of a pass that changed nothing nobody wants to read each ten minutes.
         logger.log(
             logging.INFO if synced.written or synced.deleted else logging.DEBUG,
@@ -183,6 +199,7 @@ def sync_target(ledger_key: LedgerKey, found: JsonObject, collection: Resource, 
         registration={key: ledger_key.incarnation},
         previous=former_keys(ledger_key, mark),
         replication_factor=found["config"]["params"].get("replication_factor") or 1,
+        marked=ledger_key.incarnation != UNMANAGED,
     )
 
 
@@ -196,12 +213,17 @@ def former_keys(key: LedgerKey, mark: Mark | None) -> tuple[LedgerKey, ...]:
 
 
 def ledger_store(
-    context: Context, access: Access, resource: Resource, collection: str, incarnation: str
+    context: Context, access: Access, resource: Resource, collection: str, incarnation: str, found: JsonObject | None
 ) -> LedgerStore:
-    """The ledger of a set in one physical collection."""
-    key = LedgerKey(context.installation, resource.ref, collection, incarnation)
-    policy = _deletion_policy(resource)
-    return LedgerStore(access.database, access.ledger_collection, key, context.writer, deletion_policy=policy)
+    """The ledger of a set in one physical collection. found: the collection as Qdrant describes it, if it is there."""
+    return LedgerStore(
+        access.database,
+        access.ledger_collection,
+        LedgerKey(context.installation, resource.ref, collection, incarnation),
+        context.writer,
+        deletion_policy=_deletion_policy(resource),
+        created_at=created_at(found) if found is not None and incarnation == UNMANAGED else "",
+    )
 
 
 async def _remembered(context: Context, resource: Resource) -> PointSetTarget | None:
@@ -223,8 +245,10 @@ async def _remembered(context: Context, resource: Resource) -> PointSetTarget | 
 
 async def _clean_up(context: Context, resource: Resource, where: PointSetTarget) -> None:
     access = await cleanup_access(context, resource.meta.namespace, where.connection)
-    store = ledger_store(context, access, resource, where.collection, where.incarnation)
-    found = await access.database.collection(where.collection)
+    # A name that is an alias by now leads to another collection; the one that held the points is gone.
+    is_alias = where.collection in await access.database.aliases()
+    found = None if is_alias else await access.database.collection(where.collection)
+    store = ledger_store(context, access, resource, where.collection, where.incarnation, found)
     mark = mark_of(found, where.collection) if found else None
     # Killed, or deleted, before the first pass after the collection changed hands, it has its former ledger still.
     stores = [store, *(replace(store, key=key) for key in former_keys(store.key, mark))]
@@ -238,7 +262,9 @@ async def _clean_up(context: Context, resource: Resource, where: PointSetTarget)
             await each.remove()
         return
     if _deletion_policy(resource) == "Delete":
-        deleted = sum([await remove_points(each, where.collection) for each in stores])
+        deleted = sum(
+            [await remove_points(each, where.collection, marked=each.key.incarnation != UNMANAGED) for each in stores]
+        )
         logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
     # Before the ledger goes: one that is registered and gone counts as lost, and a set of the same name that is made
     # later would take back whatever then stands under its ids.
@@ -259,6 +285,30 @@ def _progressing(resource: Resource, where: JsonObject) -> Outcome:
     return Outcome(status, requeue_after=0.0, resource=resource)
 
 
+def _replaced(
+    resource: Resource, where: JsonObject, declaration: Declaration, found: Replaced, held_back: Approval
+) -> JsonObject:
+    """The status while nobody has said that the collection is to be written into."""
+    message = (
+        f"{found.found}: it seems to be another collection by now, so nothing is written or deleted. Put back what "
+        f"was there, or, to begin again in it as status.plan says, {held_back.how}"
+    )
+    steps = found.steps(declaration)
+    return {
+        **without_conditions(resource.status),
+        "target": where,
+        "plan": PlanStatus(hash=held_back.hash, nonce=held_back.nonce, steps=steps, destructive=False).dump(),
+        "lastHandledApprovePlan": _handled(resource),
+        "conditions": conditions(False, Reason.COLLECTION_REPLACED, message, stalled=True),
+    }
+
+
+def _handled(resource: Resource, *, now: bool = False) -> str | None:
+    """The approval that was carried out, for as long as its annotation is there. now: it has just been."""
+    asked = resource.meta.annotations.get(APPROVE_PLAN)
+    return asked if now or resource.status.get("lastHandledApprovePlan") == asked else None
+
+
 def _status(resource: Resource, where: JsonObject, declaration: Declaration, synced: Synced) -> JsonObject:
     conflicts = [
         PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner))
@@ -277,6 +327,8 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
         "target": where,
         "points": counts.dump(),
         "failures": shown or None,
+        "plan": None,
+        "lastHandledApprovePlan": _handled(resource, now=synced.bound),
         "conditions": _told(counts, shown, declaration.complete, synced.rebuilt),
     }
 
