@@ -7,7 +7,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from vectorops.api.meta import CollectionName, Conditions, LocalRef, Model, ObservedGeneration, SecretKeyRef, Whole
-from vectorops.api.rules import Rule
+from vectorops.api.rules import Rule, UpdateRule
+
+LEDGER_COLLECTION = "vectorops-ledger"
+"""Default of `QdrantConnectionSpec.ledger_collection_name`."""
 
 
 class ConnectionTLS(Model):
@@ -65,7 +68,8 @@ class QdrantConnectionSpec(Model):
     )
     ledger_collection_name: CollectionName | None = Field(
         default=None,
-        description="Collection in which the operator remembers which points it owns. Default: vectorops-ledger.",
+        description="Collection in which the operator remembers which points it owns. Immutable. "
+        f"Default: {LEDGER_COLLECTION}.",
     )
     suspend: bool | None = Field(
         default=None,
@@ -77,6 +81,17 @@ class QdrantConnectionSpec(Model):
             "tls needs a url that starts with https://",
             lambda spec: spec.tls is None or spec.url.startswith("https://"),
             field="tls",
+        ),
+    )
+    update_rules: ClassVar[tuple[UpdateRule, ...]] = (
+        UpdateRule(
+            f"(has(self.ledgerCollectionName) ? self.ledgerCollectionName : '{LEDGER_COLLECTION}') == "
+            f"(has(oldSelf.ledgerCollectionName) ? oldSelf.ledgerCollectionName : '{LEDGER_COLLECTION}')",
+            "ledgerCollectionName is immutable",
+            lambda old, new: (
+                (old.ledger_collection_name or LEDGER_COLLECTION) == (new.ledger_collection_name or LEDGER_COLLECTION)
+            ),
+            field="ledgerCollectionName",
         ),
     )
 

@@ -23,10 +23,12 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from vectorops.api.meta import JsonObject
+from vectorops.api.reasons import Reason
 from vectorops.collections.locks import change_of_model, locks_of, relocked
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, Version, parse_version, rule_for
 from vectorops.embedders.base import Resolved
+from vectorops.errors import Terminal
 from vectorops.qdrant.collections import DATATYPE, Observed, Path, is_sharded_by_key, leaves, same, shown
 from vectorops.qdrant.database import UNNAMED, ShardKeyName
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
@@ -169,17 +171,30 @@ class LastApplied:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> LastApplied:
-        """As kept in the mark. Nothing that is missing matters."""
+        """As kept in the mark. Nothing that is missing matters. Raises Terminal UnknownMark if somebody damaged it."""
+        texts = [stored.get(key, "") for key in ("spec", "server")]
+        names = [stored.get(key, []) for key in ("indexes", "aliases", "shard_keys", "metadata")]
+        paths = [stored.get(key, []) for key in ("resets", "settled")]
+        approved = stored.get("approved", 0)
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and all(map(_is_list_of_texts, names))
+            and all(isinstance(some, list) and all(map(_is_list_of_texts, some)) for some in paths)
+            and type(approved) is int
+        ):
+            raise Terminal(
+                Reason.UNKNOWN_MARK, "`last_applied` in the ownership mark of the collection is damaged; mend the mark"
+            )
         return cls(
-            spec=stored.get("spec", ""),
-            indexes=frozenset(stored.get("indexes", ())),
-            aliases=frozenset(stored.get("aliases", ())),
-            shard_keys=frozenset(stored.get("shard_keys", ())),
-            metadata=frozenset(stored.get("metadata", ())),
-            resets=frozenset(map(tuple, stored.get("resets", ()))),
-            approved=stored.get("approved", 0),
-            server=stored.get("server", ""),
-            settled=frozenset(map(tuple, stored.get("settled", ()))),
+            spec=texts[0],
+            indexes=frozenset(names[0]),
+            aliases=frozenset(names[1]),
+            shard_keys=frozenset(names[2]),
+            metadata=frozenset(names[3]),
+            resets=frozenset(map(tuple, paths[0])),
+            approved=approved,
+            server=texts[1],
+            settled=frozenset(map(tuple, paths[1])),
         )
 
     def to_json(self) -> JsonObject:
@@ -772,6 +787,10 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any], path: Path = ()) -
 
 
 # ---------------------------------------------------------------------------------------------------------------- words
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _vector_words(name: str) -> str:

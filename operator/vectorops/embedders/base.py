@@ -94,12 +94,22 @@ class Resolved:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Resolved | None:
-        """From the mark; None if it was written by a version that knew less, or more."""
+        """From the mark; None if it was written by a version that knew less, or more, or if somebody damaged it."""
         known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
         try:
-            return cls(**({"size": None} | known))
+            found = cls(**({"size": None} | known))
         except TypeError:
             return None
+        return found if found._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Is each field of the type that it is declared with?"""
+        texts = (self.provider, self.model, self.kind, self.revision, self.document_prompt, self.query_prompt)
+        return (
+            all(isinstance(text, str) for text in (*texts, self.base_url, self.distance or "", self.modifier or ""))
+            and all(number is None or type(number) is int for number in (self.size, self.dimensions))
+            and all(isinstance(value, Mapping) for value in (self.declared, self.sources))
+        )
 
 
 def digest_of(api_key: str | None) -> str:

@@ -136,6 +136,8 @@ class Controller:
                 self._queue.add_after(ref, CONTESTED_SECONDS, Lane.CHANGE)
         if verdict.told:
             self._wake(self._references.woken_by(ref), by=ref)
+        elif verdict.gave_up:
+            self._wake(self._references.contesting(ref), by=ref)
 
     def _forget(self, ref: Ref) -> None:
         """Told once, by whoever is first: the run that let go of it, or the event that it is no more."""

@@ -36,15 +36,23 @@ from vectorops.points.declared import declare, vectors_of_texts
 from vectorops.points.schema import PointSchema, schema_of
 from vectorops.qdrant.collections import Observed, is_sharded_by_key, observe
 from vectorops.qdrant.database import ShardKeyName
+from vectorops.qdrant.ledger import require_ledger_collection
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
-from vectorops.reconcilers.collection import NO_SHARD_KEY, approval_of, claim, is_reported, wanted_of
-from vectorops.reconcilers.dependencies import Access, physical_name, require_access, require_collection
+from vectorops.reconcilers.collection import (
+    NO_SHARD_KEY,
+    approval_of,
+    claim,
+    is_reported,
+    require_users_own,
+    wanted_of,
+)
+from vectorops.reconcilers.dependencies import UNMANAGED, Access, physical_name, require_access, require_collection
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
-from vectorops.reconcilers.pointset import UNMANAGED, check_shard_key, ledger_store, sync_target
+from vectorops.reconcilers.pointset import check_shard_key, given_up_by, ledger_store, sync_target
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -136,7 +144,7 @@ class _Preview:
         version = access.database.info.version
         if spec.managed_by == "User":
             return await self._users_own(resource, access, wanted, found)
-        mark = await claim(self._context, resource, spec, found, mismatches(wanted, found, version=version))
+        mark = await claim(self._context, resource, spec, access, found, mismatches(wanted, found, version=version))
         todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied)
         approval = await approval_of(self._context, resource, spec, todo, access.database)
         await self._keep(resource.ref, access, todo, mark, approved=approval.given)
@@ -147,6 +155,7 @@ class _Preview:
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
         """A collection that its user manages: nothing is ever changed, but for a mark from before."""
+        await require_users_own(self._context, resource, access.database, found)
         if not found.exists:
             raise Waiting(Reason.COLLECTION_NOT_FOUND, f"there is no collection {wanted.name!r}, and managedBy is User")
         differing = differences(wanted, found, version=access.database.info.version)
@@ -209,12 +218,14 @@ class _Preview:
         incarnation = into.mark.incarnation if into.mark else UNMANAGED
         store = ledger_store(self._context, into.access, resource, into.name, incarnation, into.described)
         store = store.for_shard_key(spec.shard_key or "")
+        await require_ledger_collection(into.access.database, into.access.ledger_collection, change=False)
 
         async def approval(digest: str) -> Approval:
             return await approvals.approval(self._context, resource, digest, into.access.database, into.name)
 
-        to = replace(sync_target(store.key, into.described, collection, into.mark), schema=into.schema)
-        return await preview_points.compared(resource.ref, declaration, store, to, approval)
+        to = replace(sync_target(store, into.described, collection, into.mark), schema=into.schema)
+        given_up = given_up_by(self._context, resource)
+        return await preview_points.compared(resource.ref, declaration, store, to, given_up, approval)
 
     async def _embedders(self, collection: Resource, spec: PointSetSpec, into: _Collection) -> dict[str, str]:
         """The identity of each vector's embedder: the locked one, or the one that would be locked first."""

@@ -11,7 +11,7 @@ from vectorops.api.reasons import Reason
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
-from vectorops.points.sync import Target, look
+from vectorops.points.sync import GivenUp, Target, look
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import LedgerStore
 from vectorops.reconcilers.approvals import Approval
@@ -29,6 +29,7 @@ async def compared(
     declaration: Declaration,
     store: LedgerStore,
     target: Target,
+    given_up: GivenUp,
     approval: Callable[[str], Awaitable[Approval]],
 ) -> ResourcePlan:
     """For a collection that is there: declared points against what is remembered and what is stored.
@@ -39,7 +40,7 @@ async def compared(
     async def approves(digest: str) -> bool:
         return (await approval(digest)).given
 
-    view = await look(store, replace(target, approves=approves), declaration)
+    view = await look(store, replace(target, approves=approves), declaration, given_up)
     if view.replaced is not None and not view.bound:
         how = (await approval(view.replaced.digest)).how
         problem = (
@@ -51,11 +52,17 @@ async def compared(
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
     ledger_only = view.ledger is not None and view.diff.empty and not view.nothing_to_write
-    return _planned(ref, declaration, view.diff, ledger_only=ledger_only, remarks=remarks)
+    return _planned(ref, declaration, view.diff, ledger_only=ledger_only, remarks=remarks, withheld=view.withheld)
 
 
 def _planned(
-    ref: Ref, declaration: Declaration, found: Diff, *, ledger_only: bool = False, remarks: Sequence[str] = ()
+    ref: Ref,
+    declaration: Declaration,
+    found: Diff,
+    *,
+    ledger_only: bool = False,
+    remarks: Sequence[str] = (),
+    withheld: str = "",
 ) -> ResourcePlan:
     def shown(ids: Collection[PointId]) -> list[str]:
         return [declaration.points[id].shown_id if id in declaration.points else str(id) for id in ids]
@@ -73,7 +80,7 @@ def _planned(
         ref,
         changes,
         remarks=[*remarks, *([_counted([], "as declared", found.unchanged)] if found.unchanged else [])],
-        problem=_problem(declaration, conflicts),
+        problem=_problem(declaration, conflicts, withheld),
         points={
             "new": new,
             "changed": changed,
@@ -85,7 +92,7 @@ def _planned(
     )
 
 
-def _problem(declaration: Declaration, conflicts: Sequence[str]) -> str | None:
+def _problem(declaration: Declaration, conflicts: Sequence[str], withheld: str) -> str | None:
     words = []
     if declaration.failures:
         first = declaration.failures[0]
@@ -96,6 +103,8 @@ def _problem(declaration: Declaration, conflicts: Sequence[str]) -> str | None:
         words.append(f"{_counted(conflicts, 'held by another writer')}, left alone")
     if not declaration.complete:
         words.append("nothing is deleted while an id cannot be told")
+    if withheld:
+        words.append(withheld)
     return "; ".join(words) or None
 
 

@@ -16,7 +16,7 @@ from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import first_day
 from vectorops.local.session import Session
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.ledger import FORMAT
+from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
 from vectorops.qdrant.marks import Mark, mark_of
 from vectorops.reconcilers.dependencies import Access, cleanup_access
 
@@ -111,13 +111,23 @@ async def _marks(database: Database) -> list[Mark]:
 async def _ledger_heads(access: Access) -> list[JsonObject]:
     where = {"must": [{"key": "kind", "match": {"value": "head"}}]}
     try:
-        records = await access.database.scroll(access.ledger_collection, where, payload=True)
-    except Rejected as error:
-        if error.status != 404:
-            raise
+        if not await require_ledger_collection(access.database, access.ledger_collection, change=False):
+            return []
+    except Terminal:
+        # What somebody else keeps under that name says nothing of ours.
         return []
-    # Of a newer format: whoever wrote it, this version cannot tell what it says.
-    return [record.payload for record in records if record.payload.get("format") == FORMAT]
+    records = await access.database.scroll(access.ledger_collection, where, payload=True)
+    # Of a newer format, or damaged: whoever wrote it, this version cannot tell what it says.
+    return [record.payload for record in records if _is_head(record.payload)]
+
+
+def _is_head(head: JsonObject) -> bool:
+    texts = [head.get(key) for key in ("owner", "collection", "incarnation")]
+    return (
+        (head.get("format"), head.get("bits")) == (FORMAT, 0)
+        and all(isinstance(text, str) for text in texts)
+        and str(head["owner"]).count("/") > 1
+    )
 
 
 def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _Left:

@@ -124,9 +124,11 @@ class Runner:
             self._settled(ref)
         if resource is not None:
             self._references.looked_at(ref, resource.status)
+        woken = self._references.contesting(ref) if verdict.gave_up else set()
         if verdict.told:
-            for woken in self._references.woken_by(ref) & self._progress.keys():
-                self._progress[woken].due = 0.0
+            woken |= self._references.woken_by(ref)
+        for other in woken & self._progress.keys():
+            self._progress[other].due = 0.0
         if resource is None:
             # Nobody wakes what is gone: two of them would go on waking each other.
             del self._progress[ref]

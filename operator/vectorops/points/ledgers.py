@@ -5,16 +5,31 @@ Nothing is written here: a set with nothing to do leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.points.declared import Declaration
-from vectorops.points.diff import recover
+from vectorops.points.diff import payload_fingerprint, recover
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import UNKNOWN, Entries, Entry, Ledger, LedgerKey, LedgerStore, align, owners
+from vectorops.qdrant.ledger import (
+    FIRST_HASH,
+    UNKNOWN,
+    Entries,
+    Entry,
+    Ledger,
+    LedgerKey,
+    LedgerStore,
+    Others,
+    align,
+    others,
+)
+
+SAMPLED_LEDGERS: Final = 8
+SAMPLED_POINTS: Final = 32
 
 
 async def first(
@@ -28,15 +43,19 @@ async def first(
     """What a set that has no ledger begins with; nothing is written.
 
     lost: the collection says that there was one. What the source still has is taken back into ownership (unless
-    another set owns it) and written again; what it no longer has cannot be known, and is left where it is.
+    another set owns it) and written again; what it no longer has cannot be known, and is left where it is. Raises
+    Terminal LedgerDamaged if another set's record cannot be read.
     previous: keys under which the same set may have kept it before; the first that is there is inherited. It is left
     to be removed when the collection says that the new one exists: killed before, we inherit again.
     """
     names = tuple(sorted(schema))
     if lost:
-        unknown = Entry(UNKNOWN, (UNKNOWN,) * len(names))
         stored = await store.database.points(store.key.collection, sorted(declaration.points, key=str))
-        return Ledger(names, dict.fromkeys(stored.keys() - await held_by_others(store), unknown), rebuilt=True)
+        asked = await ask_others(store, stored, previous)
+        if asked.unreadable:
+            raise Terminal(Reason.LEDGER_DAMAGED, f"the ledger of this set is lost, and {may_hold_any(asked)}")
+        theirs = asked.held
+        return Ledger(names, dict.fromkeys(stored.keys() - theirs.keys(), unknown(names)), rebuilt=True)
     inherited = await _inheritance(store, previous)
     if inherited is None:
         return Ledger(names, {})
@@ -78,9 +97,42 @@ def aligned(ledger: Ledger, names: tuple[str, ...]) -> Ledger:
     return replace(ledger, names=names, entries=renamed(ledger.entries), pending=pending)
 
 
-async def held_by_others(store: LedgerStore) -> set[PointId]:
-    """Points of the collection that other sets own."""
-    held = await owners(
-        store.database, store.ledger_collection, store.key.collection, store.key.incarnation, store.shard_key
+def unknown(names: Sequence[str]) -> Entry:
+    """The entry of a point that is ours, and of which nothing is known."""
+    return Entry(UNKNOWN, (UNKNOWN,) * len(names))
+
+
+async def ask_others(store: LedgerStore, ids: Collection[PointId], former: Sequence[LedgerKey] = ()) -> Others:
+    """What other sets have to do with these points of the collection. former: see `others`."""
+    if not ids:
+        return Others()
+    return await others(
+        store.database, store.ledger_collection, store.key, ids, former=former, shard_key=store.shard_key
     )
-    return {id for owner, ids in held.items() if owner != store.key.owner for id in ids}
+
+
+def may_hold_any(asked: Others) -> str:
+    """For people: why points that leave the set are not deleted."""
+    more = f" and {len(asked.unreadable) - 1} more" if len(asked.unreadable) > 1 else ""
+    return (
+        f"in the collection of the ledgers, {asked.unreadable[0]}{more} cannot be read and may hold any point, so no "
+        "point is deleted: upgrade VectorOps if a newer version wrote it, else mend or delete it (docs/operations.md)"
+    )
+
+
+async def holds_what_ledgers_say(stores: Sequence[LedgerStore]) -> bool:
+    """Is a collection the one that these ledgers speak of? Most points that they name stand in it with the payloads
+    that were written. Looks at a few points of a few ledgers; those that cannot be read say nothing.
+    """
+    looked = found = 0
+    for store in stores[:SAMPLED_LEDGERS]:
+        try:
+            ledger = await store.read()
+        except Terminal:
+            continue
+        known = {id: entry for id, entry in ledger.entries.items() if entry.payload >= FIRST_HASH} if ledger else {}
+        ids = sorted(known, key=str)[:SAMPLED_POINTS]
+        stored = await store.database.points(store.key.collection, ids, payload=True)
+        looked += len(ids)
+        found += sum(payload_fingerprint(point) == known[id].payload for id, point in stored.items())
+    return found * 2 > looked

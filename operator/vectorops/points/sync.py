@@ -8,23 +8,34 @@ it does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from vectorops import metrics
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected, Transient
+from vectorops.errors import Rejected, Terminal, Transient
 from vectorops.points.declared import Declaration, Failure
 from vectorops.points.diff import Diff, Stored, diff, recover
 from vectorops.points.embedding import Embed, Write, embedded
-from vectorops.points.ledgers import aligned, first, held_by_others, require_shard_key
+from vectorops.points.ledgers import aligned, ask_others, first, may_hold_any, require_shard_key, unknown
 from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import PointSchema
 from vectorops.points.window import BAD_CONTENT, Written, write
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, ensure_ledger_collection, owners
+from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, Others, ensure_ledger_collection
+
+GivenUp = Callable[[str, Collection[PointId]], Awaitable[Set[PointId]]]
+"""Those of the ids that their holder (`installation/namespace/name`) no longer declares, so that they may pass to the
+set that does without being deleted in between.
+"""
+
+
+async def nothing_given_up(_owner: str, _ids: Collection[PointId]) -> Set[PointId]:
+    """Whoever holds a point is taken to declare it."""
+    return frozenset()
+
 
 Approves = Callable[[str], Awaitable[bool]]
 """Did a person agree to what this digest stands for? See `reconcilers.approvals`."""
@@ -41,6 +52,7 @@ class Target:
 
     registered: does its metadata say that this set has a ledger? None: it is the user's, and carries nothing of ours.
     previous: keys under which the set may have kept its ledger before the collection changed hands.
+    elsewhere: other collections in which the ledger may be, should `ledgerCollectionName` have been changed.
     replication_factor: of the collection; the ledger must not be easier to lose.
     marked: does a mark tell this physical collection from the next? approves: should it be another one by now.
     """
@@ -50,6 +62,7 @@ class Target:
     registered: bool | None
     registration: JsonObject
     previous: tuple[LedgerKey, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     replication_factor: int = 1
     marked: bool = True
     approves: Approves = nobody
@@ -70,6 +83,8 @@ class Synced:
     rebuilt: the ledger was lost once; points that left the set before that may still be stored.
     replaced: the collection seems to be another one by now: nothing was written or deleted. bound: it was, and with a
     person's approval the set has begun again in it.
+    gave_up: are there ids that the set held before, and no longer does? Another set may wait for them.
+    withheld: why points that left the set are not deleted, "" if nothing is in the way.
     """
 
     written: int = 0
@@ -80,23 +95,34 @@ class Synced:
     rebuilt: bool = False
     replaced: Replaced | None = None
     bound: bool = False
+    gave_up: bool = False
+    withheld: str = ""
 
 
-async def sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None = None) -> Synced:
+async def sync(
+    store: LedgerStore,
+    target: Target,
+    declaration: Declaration,
+    embed: Embed | None = None,
+    given_up: GivenUp = nothing_given_up,
+) -> Synced:
     """One pass. Raises what `Database` and `embed` raise; then the pass is unfinished, and the next one goes on.
 
     embed: of the embedders that the points were declared with; None if there are none.
     """
     with _collection_may_go():
-        return await _sync(store, target, declaration, embed)
+        return await _sync(store, target, declaration, embed, given_up)
 
 
-async def _sync(store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None) -> Synced:
-    view = await look(store, target, declaration)
+async def _sync(
+    store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None, given_up: GivenUp
+) -> Synced:
+    view = await look(store, target, declaration, given_up)
     if view.replaced is None and view.nothing_to_write:
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
+    held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
     if view.replaced is None or view.bound:
-        view = await _make_ours(store, target, declaration, view)
+        view = await _make_ours(store, target, declaration, view, given_up)
     if view.replaced is not None and not view.bound:
         return Synced(failures=declaration.failures, replaced=view.replaced)
     done = await _write(store, target, view.ours, view.diff, embed)
@@ -104,8 +130,9 @@ async def _sync(store: LedgerStore, target: Target, declaration: Declaration, em
     written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
     conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
     failures = (*declaration.failures, *done.failures)
-    bound = view.bound
-    return await _told(store, conflicting, Synced(written, deleted, view.diff.unchanged, failures, bound=bound))
+    gave_up = bool(held_before - done.ledger.entries.keys() or view.diff.delete or view.diff.forget)
+    synced = Synced(written, deleted, view.diff.unchanged, failures, bound=view.bound, gave_up=gave_up)
+    return await _told(store, conflicting, synced)
 
 
 async def remove_points(store: LedgerStore, collection: str, *, marked: bool = True) -> int:
@@ -113,7 +140,8 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
 
     marked: does a mark tell that this is the collection that the ledger is about? If not, and it seems to be another
     one, what is no longer as it was written stays.
-    The ledger stays, to be removed once nothing says any more that it must exist.
+    The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal LedgerDamaged if
+    another set's record cannot be read.
     """
     with _collection_may_go():
         ledger = await store.read()
@@ -135,6 +163,9 @@ async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger, mar
     ours = recover(ledger, Declaration({}), stored, {})
     if not marked and (found := replacement(collection, store.created_at, ours, Declaration({}), stored, {})):
         ours = replace(ours, entries=found.kept(ours.entries))
+    asked = await ask_others(store, ours.entries.keys() & stored.keys())
+    if asked.unreadable:
+        raise Terminal(Reason.LEDGER_DAMAGED, may_hold_any(asked))
     ledger = await _recorded(store, ledger, ours)
     owned = [id for id in ledger.entries if id in stored]
     return await _delete(store, collection, ledger, owned, [id for id in ledger.entries if id not in stored])
@@ -158,6 +189,9 @@ class View:
     registered: does the collection say what is so, that there is a ledger or none?
     replaced: what speaks against the collection being the one that the ledger is about. bound: a person agreed to
     begin again in it, and what differs is that.
+    taken: points that pass to this set from one that no longer declares them. asked: what other sets have to do with
+    points that are to be changed or deleted, or are in conflict; such a set may be too damaged to tell, and then
+    nothing is deleted.
     """
 
     ledger: Ledger | None
@@ -167,6 +201,9 @@ class View:
     registered: bool
     replaced: Replaced | None = None
     bound: bool = False
+    taken: frozenset[PointId] = frozenset()
+    asked: Others = field(default_factory=Others)
+    withheld: str = ""
 
     @property
     def nothing_to_write(self) -> bool:
@@ -175,20 +212,46 @@ class View:
         return self.registered and self.ledger == self.ours and self.diff.empty
 
 
-async def look(store: LedgerStore, target: Target, declaration: Declaration) -> View:
-    """What a pass would find, and do; writes nothing."""
+async def look(
+    store: LedgerStore, target: Target, declaration: Declaration, given_up: GivenUp = nothing_given_up
+) -> View:
+    """What a pass would find, and do; writes nothing.
+
+    Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged.
+    """
     ledger = await store.read()
     if ledger is not None:
         require_shard_key(store, ledger)
     known = ledger
     if known is None:
+        if target.registered is not False:
+            await _require_not_elsewhere(store, target.elsewhere)
         lost = target.registered is True
         known = await first(store, target.schema, declaration, lost=lost, previous=target.previous)
-    return await _compared(store, target, declaration, ledger, known)
+    return await _compared(store, target, declaration, ledger, known, given_up)
+
+
+async def _require_not_elsewhere(store: LedgerStore, names: Iterable[str]) -> None:
+    """A ledger that is in another collection is not lost: to make a second one would leave two that contradict each
+    other.
+    """
+    for name in names:
+        if await replace(store, ledger_collection=name).exists():
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"the ledger of this set is in collection {name!r}, and not in {store.ledger_collection!r}: "
+                "ledgerCollectionName of the QdrantConnection cannot be changed. Put it back; nothing is written "
+                "until then",
+            )
 
 
 async def _compared(
-    store: LedgerStore, target: Target, declaration: Declaration, ledger: Ledger | None, known: Ledger
+    store: LedgerStore,
+    target: Target,
+    declaration: Declaration,
+    ledger: Ledger | None,
+    known: Ledger,
+    given_up: GivenUp,
 ) -> View:
     names = tuple(sorted(target.schema))
     ids = {*declaration.points, *known.entries, *(known.pending.entries if known.pending else ())}
@@ -196,20 +259,30 @@ async def _compared(
     ours = recover(aligned(known, names), declaration, stored, target.schema)
     ours = replace(ours, deletion_policy=store.deletion_policy)
     found = diff(declaration, ours, stored, target.schema)
-    drifted = {change.declared.data.id for change in found.change if change.drifted}
-    # Somebody deleted our point, and another set made its own of that id before we came: it is theirs now. Without
-    # asking, the two sets would overwrite each other for ever.
-    if drifted and (theirs := drifted & await held_by_others(store)):
-        ours = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in theirs})
+    # Before any change: our ledger may be older than what it speaks of, and two sets that both take a point for theirs
+    # would overwrite each other for ever.
+    changed = {change.declared.data.id for change in found.change}
+    asked = await ask_others(store, {*changed, *found.delete, *found.conflicts}, target.previous)
+    free = await _free(asked, given_up)
+    theirs = asked.held.keys() - free
+    lost = (theirs & {*changed, *found.delete}) | (asked.moving.keys() & changed)
+    taken = free & set(found.conflicts)
+    if lost or taken:
+        entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
+        ours = replace(ours, entries=entries | dict.fromkeys(taken, unknown(names)))
         found = diff(declaration, ours, stored, target.schema)
-    view = View(ledger, ours, stored, found, target.expects(ledger))
-    if await _was_marked(store, target, ledger, known):
-        return view
-    another = replacement(target.collection, store.created_at, ours, declaration, stored, target.schema)
-    if another is None or not await target.approves(another.digest):
-        return replace(view, replaced=another)
-    ours = replace(ours, entries=another.kept(ours.entries))
-    return replace(view, ours=ours, diff=diff(declaration, ours, stored, target.schema), replaced=another, bound=True)
+    view = View(ledger, ours, stored, found, target.expects(ledger), taken=taken, asked=asked)
+    if not await _was_marked(store, target, ledger, known):
+        another = replacement(target.collection, store.created_at, ours, declaration, stored, target.schema)
+        if another is not None and not await target.approves(another.digest):
+            return replace(view, replaced=another)
+        if another is not None:
+            ours = replace(ours, entries=another.kept(ours.entries))
+            found = diff(declaration, ours, stored, target.schema)
+            view = replace(view, ours=ours, diff=found, replaced=another, bound=True)
+    if asked.unreadable and found.delete:
+        view = replace(view, diff=replace(found, delete=()), withheld=may_hold_any(asked))
+    return view
 
 
 async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None, known: Ledger) -> bool:
@@ -222,7 +295,18 @@ async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None,
     return target.marked and not any([await replace(store, key=key).read() is not None for key in former])
 
 
-async def _make_ours(store: LedgerStore, target: Target, declaration: Declaration, view: View) -> View:
+async def _free(asked: Others, given_up: GivenUp) -> frozenset[PointId]:
+    """Points that other sets hold and no longer declare, and have nothing under way with."""
+    by_owner: dict[str, set[PointId]] = {}
+    for id, owner in asked.held.items():
+        if id not in asked.moving:
+            by_owner.setdefault(owner, set()).add(id)
+    return frozenset([id for owner, ids in by_owner.items() for id in await given_up(owner, ids)])
+
+
+async def _make_ours(
+    store: LedgerStore, target: Target, declaration: Declaration, view: View, given_up: GivenUp
+) -> View:
     """Makes us the writer of a ledger without an open window, and looks again if somebody else was."""
     ledger = view.ledger
     if ledger is None:
@@ -233,14 +317,23 @@ async def _make_ours(store: LedgerStore, target: Target, declaration: Declaratio
     elif ledger.token != store.writer:
         ledger = await store.take(ledger)
     if ledger is not view.ledger:
-        view = await _compared(store, target, declaration, ledger, ledger)
+        taken = view.taken
+        view = await _compared(store, target, declaration, ledger, ledger, given_up)
+        view = replace(view, taken=view.taken | taken)
     if target.registered is not True:
         for key in target.previous:
             await replace(store, key=key).remove()
     if target.registered is False:
         await store.remove_others()
         await store.database.update_collection(target.collection, {"metadata": target.registration})
-    return replace(view, ours=await _recorded(store, ledger, view.ours))
+    ours = await _recorded(store, ledger, view.ours)
+    # Asked after our ledger says that we hold them. So if their former holder deletes one at the same time, one of us
+    # sees what the other is about, and the point is not lost.
+    if view.taken & (await ask_others(store, view.taken)).moving.keys():
+        raise Transient(
+            Reason.PROGRESSING, "another set is just deleting a point that this one is to take over; looking again"
+        )
+    return replace(view, ours=ours)
 
 
 async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
@@ -296,7 +389,7 @@ async def _delete(
     slot = await store.open(ledger, tombstones, ())
     # Asked after our window tells what we are deleting. So if another set claims one of the ids as well and deletes it
     # at the same time, one of us sees the other's claim gone, and the point is not left behind.
-    theirs = await held_by_others(store)
+    theirs = (await ask_others(store, ids)).held
     mine = [id for id in ids if id not in theirs]
     await store.database.delete_points(collection, mine)
     still_there = await store.database.points(collection, mine)
@@ -316,10 +409,13 @@ async def _told(store: LedgerStore, view: View, synced: Synced) -> Synced:
         ("conflicting", len(conflicts)),
     ):
         metrics.POINT_OUTCOMES.labels(outcome).inc(count)
-    if not conflicts:
-        return replace(synced, rebuilt=view.ours.rebuilt)
-    held = await owners(
-        store.database, store.ledger_collection, store.key.collection, store.key.incarnation, store.shard_key
+    asked = view.asked
+    if not asked.held.keys() >= set(conflicts):
+        asked = await ask_others(store, conflicts)
+    holders = {**asked.moving, **asked.held}
+    return replace(
+        synced,
+        rebuilt=view.ours.rebuilt,
+        withheld=view.withheld,
+        conflicts={id: holders.get(id, "") for id in conflicts},
     )
-    by_id = {id: owner for owner, ids in held.items() for id in ids}
-    return replace(synced, rebuilt=view.ours.rebuilt, conflicts={id: by_id.get(id, "") for id in conflicts})

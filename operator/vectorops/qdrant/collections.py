@@ -24,7 +24,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.qdrant.database import UNNAMED, Database, ShardKeyName, ShardsOfKey
-from vectorops.qdrant.marks import Mark, mark_of
+from vectorops.qdrant.marks import Mark, has_metadata, mark_of
 
 Path = tuple[str, ...]
 """Where a value stands in a configuration: ("vectors", "text", "hnsw_config", "m"). Names of vectors may hold dots."""
@@ -69,7 +69,8 @@ class Observed:
         canonical path, in canonical form.
     aliases: those of this collection. holders: every name that is taken, to the collection that it leads to.
     shard_keys: of `sharding_method: custom`. distributed: is the server? Only then there can be shard keys.
-    metadata: verbatim, our mark included. points: Qdrant's approximate count, for people.
+    metadata: verbatim, our mark included. had_metadata: was there ever any, so that a mark may have been removed?
+    points: Qdrant's approximate count, for people.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Observed:
     shard_keys: Mapping[ShardKeyName, ShardsOfKey] = field(default_factory=dict)
     distributed: bool = False
     metadata: JsonObject = field(default_factory=dict)
+    had_metadata: bool = False
     mark: Mark | None = None
     points: int = 0
 
@@ -152,6 +154,7 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         },
         holders=holders,
         metadata=dict(config.get("metadata") or {}),
+        had_metadata=has_metadata(collection),
         mark=mark_of(collection, name),
         points=collection.get("points_count") or 0,
     )

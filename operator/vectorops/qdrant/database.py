@@ -176,8 +176,18 @@ class Database(Protocol):
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """Missing ids are not an error."""
 
-    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
-        """All points that match a filter, vectors left out. For small results."""
+    async def scroll(
+        self,
+        name: str,
+        where: JsonObject | None = None,
+        *,
+        payload: bool | Sequence[str] = False,
+        limit: int | None = None,
+    ) -> list[StoredPoint]:
+        """All points that match a filter, or the first `limit` of them, vectors left out. For small results.
+
+        payload: whole, not at all, or these top-level keys of it.
+        """
 
     async def count(self, name: str) -> int:
         """How many points there are, exactly: a collection's own `points_count` may count one twice while Qdrant

@@ -219,17 +219,25 @@ class Embedded:
         with self._errors(writes=True):
             await self._client().delete(name, models.PointIdsList(points=_ids(ids)))
 
-    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
+    async def scroll(
+        self,
+        name: str,
+        where: JsonObject | None = None,
+        *,
+        payload: bool | Sequence[str] = False,
+        limit: int | None = None,
+    ) -> list[StoredPoint]:
         found: list[StoredPoint] = []
+        wanted = payload if isinstance(payload, bool) else list(payload)
         offset: Any = None
         while True:
             with self._errors(writes=False):
                 records, offset = await self._client().scroll(
-                    name, _filter(where), limit=SCROLL_PAGE, offset=offset, with_payload=payload, with_vectors=False
+                    name, _filter(where), limit=SCROLL_PAGE, offset=offset, with_payload=wanted, with_vectors=False
                 )
             found += map(_stored, records)
-            if offset is None:
-                return found
+            if offset is None or (limit is not None and len(found) >= limit):
+                return found[:limit]
 
     async def count(self, name: str) -> int:
         with self._errors(writes=False):

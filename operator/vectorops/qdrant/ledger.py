@@ -11,9 +11,9 @@ tells what is). A slot whose sequence is above the base's `through` was left ope
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -21,11 +21,13 @@ from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal, Transient
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
+from vectorops.qdrant.marks import LEDGER_METADATA, is_ledger
 
 FORMAT: Final = 1
 NAMESPACE: Final = UUID("3c1b8c52-7a55-5d0e-8e0f-0d6f3b1c9a77")
@@ -35,6 +37,8 @@ ABSENT: Final = 0
 UNKNOWN: Final = 1
 TOMBSTONE: Final = 2
 """Fingerprints with a meaning of their own: no such vector; owned, content not known; being deleted."""
+FIRST_HASH: Final = 16
+"""Smaller ones are no hashes."""
 
 
 class Entry(NamedTuple):
@@ -51,8 +55,33 @@ class Entry(NamedTuple):
 
 Entries = Mapping[PointId, Entry]
 
-UNREADABLE: Final = (KeyError, TypeError, ValueError)
+UNREADABLE: Final = (KeyError, TypeError, ValueError, OverflowError)
 """What reading a record raises that somebody else has changed."""
+
+KINDS: Final = ("head", "base", "slot")
+FIELDS_OF_ALL: Final = ("format", "key", "owner", "collection", "incarnation", "token", "kind")
+
+HASH_BITS: Final = 32
+NO_HASH: Final = -1
+"""Stands in `hashes` of every record, so that one that lists no id differs from one that was written before there were
+hashes, and may list any.
+"""
+
+INDEXES: Final[Mapping[str, JsonObject]] = {
+    "owner": {"type": "keyword"},
+    "hashes": {"type": "integer", "lookup": True, "range": False},
+}
+"""Payload indexes of a collection of ledgers: each search has one of these among its conditions, and what it leaves is
+little. (One for every field would make the collection six times slower to create.)
+"""
+
+LEDGERS_AT_ONCE: Final = 8
+"""Ledgers of other sets that are held in memory together: of the largest inline sets some 2 MB."""
+IDS_AT_ONCE: Final = 2048
+"""Ids that one request asks about."""
+
+SAMPLE: Final = 100
+"""Records of an unmarked collection that are looked at one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +137,12 @@ class LedgerKey:
 
     def record_id(self, kind: str) -> UUID:
         """uuid5 of format, key, kind, part, generation and number; the last three are 0 while bits is 0."""
-        return uuid5(NAMESPACE, f"{FORMAT}|{self}|{kind}|0|0|0")
+        return record_id(str(self), kind)
+
+
+def record_id(key: str, kind: str) -> UUID:
+    """See `LedgerKey.record_id`. key: as a string."""
+    return uuid5(NAMESPACE, f"{FORMAT}|{key}|{kind}|0|0|0")
 
 
 def align(entry: Entry, old: tuple[str, ...], new: tuple[str, ...]) -> Entry:
@@ -149,7 +183,7 @@ class LedgerStore:
         head, base, slot = await self._records()
         if head is None:
             return None
-        if head.get("format") != FORMAT:
+        if head.get("format") != FORMAT or head.get("bits") != 0:
             raise Terminal(
                 Reason.LEDGER_DAMAGED, "the ledger was written by a newer version of VectorOps; upgrade this one"
             )
@@ -160,6 +194,10 @@ class LedgerStore:
         except UNREADABLE:
             # Without its origin: that would quote content.
             raise self._damaged("cannot be read") from None
+
+    async def exists(self) -> bool:
+        """Is there a ledger, readable or not?"""
+        return (await self._records())[0] is not None
 
     def _damaged(self, what: str) -> Terminal:
         return Terminal(
@@ -311,11 +349,11 @@ class LedgerStore:
 
 async def ensure_ledger_collection(database: Database, name: str, *, replication_factor: int) -> None:
     """The collection for ledgers, made if there is none. Strict mode is off in it: a default one would refuse its
-    records.
+    records. Raises what `require_ledger_collection` raises.
     """
-    if await database.collection(name) is not None:
+    if await require_ledger_collection(database, name):
         return
-    body: JsonObject = {"vectors": {}, "strict_mode_config": {"enabled": False}}
+    body: JsonObject = {"vectors": {}, "strict_mode_config": {"enabled": False}, "metadata": LEDGER_METADATA}
     if replication_factor > 1:
         body["replication_factor"] = replication_factor
     try:
@@ -324,46 +362,233 @@ async def ensure_ledger_collection(database: Database, name: str, *, replication
         # Another set made it at the same moment.
         if await database.collection(name) is None:
             raise
+    await require_ledger_collection(database, name)
 
 
-async def owners(
-    database: Database, ledger_collection: str, collection: str, incarnation: str, shard_key: str = ""
-) -> dict[str, set[PointId]]:
-    """Which sets own which points of one physical collection, as `installation/namespace/name`. For telling
-    conflicts apart.
+async def require_ledger_collection(database: Database, name: str, *, change: bool = True) -> bool:
+    """May ledgers be kept in this collection? False: there is none yet.
 
-    shard_key: the one that the points are kept under, "" for none: the same id under another key is another point.
+    One that holds nothing but our records, from before collections of ledgers were marked, gets its mark here; one
+    that lacks payload indexes gets them. change: False only looks.
+    Raises Terminal OwnedByAnother, UnknownMark or NotAdopted if it is anything else: nothing is written into it.
     """
-    where = {
-        "must": [
-            {"key": "kind", "match": {"any": ["base", "slot"]}},
-            {"key": "collection", "match": {"value": collection}},
-            {"key": "incarnation", "match": {"value": incarnation}},
-            *([{"key": "shard_key", "match": {"value": shard_key}}] if shard_key else []),
+    found = await database.collection(name)
+    if found is None:
+        return False
+    marked = is_ledger(found, name)
+    if not marked:
+        await _require_only_records(database, name, found)
+    if not change:
+        return True
+    for path in INDEXES.keys() - (found.get("payload_schema") or {}).keys():
+        await database.create_index(name, path, INDEXES[path])
+    if not marked:
+        await database.update_collection(name, {"metadata": LEDGER_METADATA})
+    return True
+
+
+async def _require_only_records(database: Database, name: str, found: JsonObject) -> None:
+    """Is an unmarked collection one that an earlier version made for ledgers? Raises Terminal NotAdopted if not."""
+    params = found["config"]["params"]
+    stranger = ""
+    if params.get("vectors") or params.get("sparse_vectors"):
+        stranger = "it has vectors"
+    else:
+        of_no_kind: JsonObject = {"must_not": [{"key": "kind", "match": {"any": list(KINDS)}}]}
+        some = await database.scroll(name, of_no_kind, limit=1)
+        some += [
+            record
+            for record in await database.scroll(name, payload=FIELDS_OF_ALL, limit=SAMPLE)
+            if not _is_record(record.payload)
         ]
+        if some:
+            stranger = f"point {some[0].id} is no record of a ledger"
+    if stranger:
+        raise Terminal(
+            Reason.NOT_ADOPTED,
+            f"collection {name!r} was there first, and cannot be used for ledgers: {stranger}. Nothing is written into "
+            "it. Name another one, or none, in ledgerCollectionName of a QdrantConnection (docs/operations.md)",
+        )
+
+
+def _is_record(payload: JsonObject) -> bool:
+    return all(isinstance(payload.get(name), int if name == "format" else str) for name in FIELDS_OF_ALL)
+
+
+async def ledgers_of(database: Database, ledger_collection: str, collection: str, owners: str) -> list[LedgerKey]:
+    """The ledgers of all incarnations of a collection, of sets whose owner begins with `owners`. For rare questions."""
+    where: JsonObject = {
+        "must": [{"key": "kind", "match": {"value": "head"}}, {"key": "collection", "match": {"value": collection}}]
     }
     try:
-        records = await database.scroll(ledger_collection, where, payload=True)
+        heads = await database.scroll(ledger_collection, where, payload=("key", "owner", "incarnation"))
     except Rejected as error:
         if error.status != 404:
             raise
-        return {}
-    by_kind = {(record.payload["owner"], record.payload["kind"]): record.payload for record in records}
-    held = {}
-    for owner in sorted({owner for owner, _ in by_kind}):
-        # Another set's ledger that cannot be read is that set's trouble: it says so itself.
-        with suppress(*UNREADABLE):
-            held[owner] = _claimed(by_kind[owner, "base"], by_kind[owner, "slot"])
-    return held
+        return []
+    keys = []
+    for head in heads:
+        owner, incarnation = head.payload.get("owner"), head.payload.get("incarnation")
+        if isinstance(owner, str) and isinstance(incarnation, str) and owner.startswith(owners):
+            installation, namespace, name = owner.rsplit("/", 2)
+            keys.append(LedgerKey(installation, Ref("PointSet", namespace, name), collection, incarnation))
+    return keys
 
 
-def _claimed(base: JsonObject, slot: JsonObject) -> set[PointId]:
-    """What a set owns, with the window that it has open; without what it is deleting."""
+async def holds_records(database: Database, name: str) -> bool:
+    """Does an unmarked collection look like one that ledgers are kept in? Then it can be nobody's target."""
+    ours = {"must": [{"key": "kind", "match": {"any": list(KINDS)}}]}
+    found = await database.scroll(name, ours, payload=FIELDS_OF_ALL, limit=SAMPLE)
+    return bool(found) and all(_is_record(record.payload) for record in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What other sets have to do with some points.
+
+    held: by id, which set owns it, as `installation/namespace/name`. moving: those that another set has in a window
+    that it has open, or is deleting; owned by it (in `held`) or not. unreadable: records, with their owners, that this
+    version cannot read: those sets may hold any point.
+    """
+
+    held: Mapping[PointId, str] = field(default_factory=dict)
+    moving: Mapping[PointId, str] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+
+
+async def others(
+    database: Database,
+    ledger_collection: str,
+    key: LedgerKey,
+    ids: Collection[PointId],
+    *,
+    former: Sequence[LedgerKey] = (),
+    shard_key: str = "",
+) -> Others:
+    """Which sets beside that of `key` have to do with these points of its physical collection.
+
+    former: keys under which the same set kept its ledger before; what they hold is not another's.
+    shard_key: the one that the points are kept under, "" for none: the same id under another key is another point.
+    Costs one small request, and reading the ledgers of those that may hold one of the ids: by the hashes in their
+    records, or all of it for a ledger that was last written before there were hashes.
+    """
+    held: dict[PointId, str] = {}
+    moving: dict[PointId, str] = {}
+    unreadable: dict[str, None] = {}
+    asked = list(ids)
+    for start in range(0, len(asked), IDS_AT_ONCE):
+        some = frozenset(asked[start : start + IDS_AT_ONCE])
+        keys, bad = await _candidates(database, ledger_collection, key, some, former, shard_key)
+        unreadable |= dict.fromkeys(bad)
+        for first in range(0, len(keys), LEDGERS_AT_ONCE):
+            owners = {each: keys[each] for each in list(keys)[first : first + LEDGERS_AT_ONCE]}
+            records = [id for each in owners for id in _ids_of(each)]
+            stored = await database.points(ledger_collection, records, payload=True)
+            payloads = {id: record.payload for id, record in stored.items()}
+            # Unpacking is work of the processor's: elsewhere, or leases and probes wait for it.
+            found = await asyncio.to_thread(_read_page, owners, payloads, some)
+            held |= found.held
+            moving |= found.moving
+            unreadable |= dict.fromkeys(found.unreadable)
+    return Others(held, moving, tuple(unreadable))
+
+
+async def _candidates(
+    database: Database,
+    ledger_collection: str,
+    key: LedgerKey,
+    ids: frozenset[PointId],
+    former: Sequence[LedgerKey],
+    shard_key: str,
+) -> tuple[dict[str, str], list[str]]:
+    """Ledgers of other sets that may speak of one of the ids, as key to owner; and records that nobody can read."""
+    same_shard_key: JsonObject = {
+        "should": [{"key": "shard_key", "match": {"value": shard_key}}, {"is_empty": {"key": "shard_key"}}]
+    }
+    where: JsonObject = {
+        "must": [
+            {"key": "collection", "match": {"value": key.collection}},
+            {"key": "incarnation", "match": {"value": key.incarnation}},
+            *([same_shard_key] if shard_key else []),
+            {
+                "should": [
+                    {"key": "hashes", "match": {"any": sorted({hash_of(id) for id in ids})}},
+                    {"is_empty": {"key": "hashes"}},
+                ]
+            },
+        ],
+        "must_not": [
+            {"key": "key", "match": {"any": [str(key), *map(str, former)]}},
+            {"key": "kind", "match": {"value": "head"}},
+        ],
+    }
+    try:
+        records = await database.scroll(ledger_collection, where, payload=("key", "owner"))
+    except Rejected as error:
+        if error.status != 404:
+            raise
+        return {}, []
+    keys: dict[str, str] = {}
+    bad = []
+    for record in records:
+        named, owner = record.payload.get("key"), record.payload.get("owner")
+        if named == f"{owner}/{key.collection}/{key.incarnation}" and record.id in _ids_of(named):
+            keys[named] = str(owner)
+        else:
+            bad.append(_unreadable(record.id, owner))
+    return keys, bad
+
+
+def _ids_of(key: str) -> tuple[UUID, UUID]:
+    """Where the base and the slot of a ledger are."""
+    return record_id(key, "base"), record_id(key, "slot")
+
+
+def _unreadable(id: PointId, owner: object) -> str:
+    return f"record {id} of {owner}" if isinstance(owner, str) else f"record {id} of an unknown set"
+
+
+def _read_page(owners: Mapping[str, str], records: Mapping[PointId, JsonObject], ids: frozenset[PointId]) -> Others:
+    """What some ledgers say of these ids. owners: by key. records: base and slot of all, by id."""
+    held: dict[PointId, str] = {}
+    moving: dict[PointId, str] = {}
+    unreadable = []
+    for key, owner in owners.items():
+        base, slot = map(records.get, _ids_of(key))
+        if base is None and slot is None:
+            # Removed since it was found.
+            continue
+        try:
+            if base is None or slot is None or not base["format"] == slot["format"] == FORMAT:
+                raise KeyError
+            claimed, in_flight = _claims(base, slot, ids)
+        except UNREADABLE:
+            unreadable.append(_unreadable(_ids_of(key)[0], owner))
+            continue
+        held |= dict.fromkeys(claimed, owner)
+        moving |= dict.fromkeys(in_flight, owner)
+    return Others(held, moving, tuple(unreadable))
+
+
+def _claims(base: JsonObject, slot: JsonObject, ids: frozenset[PointId]) -> tuple[set[PointId], set[PointId]]:
+    """Which of the ids a set owns, with the window that it has open and without what it is deleting; and which are in
+    that window, or being deleted.
+    """
     width = base["width"]
-    entries = _unpack(base, width)
+    entries = _unpack(base, width, only=ids)
+    moving: set[PointId] = set()
     if slot["sequence"] > base["through"]:
-        entries |= _unpack(slot, width)
-    return {id for id, entry in entries.items() if not entry.dying}
+        window = _unpack(slot, width, only=ids)
+        moving |= window.keys()
+        entries |= window
+    dying = {id for id, entry in entries.items() if entry.dying}
+    return entries.keys() - dying, moving | dying
+
+
+def hash_of(id: PointId) -> int:
+    """The first 32 bits of XXH3-64 of an id (8 bytes little-endian, or the 16 of a UUID), as kept in the records."""
+    raw = id.to_bytes(8, "little") if isinstance(id, int) else id.bytes
+    return xxh3_64_intdigest(raw) >> (64 - HASH_BITS)
 
 
 def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:
@@ -400,6 +625,7 @@ def _head(names: tuple[str, ...], rebuilt: bool, deletion_policy: str, created_a
         "vectors": list(names),
         "rebuilt": rebuilt,
         "deletion_policy": deletion_policy,
+        "hashes": [NO_HASH],
     }
     # Only where it is known: a ledger that was written before it was told keeps its bytes.
     return {**head, "created_at": created_at} if created_at else head
@@ -415,7 +641,9 @@ def _beyond(through: int) -> JsonObject:
 
 
 def _pack(entries: Entries, width: int) -> JsonObject:
-    """Entries as two base64 strings: rows of little-endian (id, payload, one for each vector), sorted by id."""
+    """Entries as two base64 strings: rows of little-endian (id, payload, one for each vector), sorted by id. Beside
+    them the hashes of the ids, for `others`.
+    """
     numbers = sorted(id for id in entries if isinstance(id, int))
     uuids = sorted(id for id in entries if isinstance(id, UUID))
     u64 = np.zeros((len(numbers), 2 + width), dtype="<u8")
@@ -427,19 +655,31 @@ def _pack(entries: Entries, width: int) -> JsonObject:
         entry = entries[uuid]
         high, low = np.frombuffer(uuid.bytes, dtype="<u8")
         u128[row] = (high, low, entry.payload, *entry.vectors)
-    return {"u64": _text(u64), "uuid": _text(u128), "width": width}
+    hashes = [NO_HASH, *sorted({hash_of(id) for id in entries})]
+    return {"u64": _text(u64), "uuid": _text(u128), "width": width, "hashes": hashes}
 
 
-def _unpack(record: Mapping[str, Any], width: int) -> dict[PointId, Entry]:
-    # A record written for other vector names, left by somebody who was killed in `LedgerStore.restate`.
+def _unpack(record: Mapping[str, Any], width: int, *, only: frozenset[PointId] | None = None) -> dict[PointId, Entry]:
+    """The entries of a record; only: of these ids."""
+    # A record written for other vector names, left by somebody who was killed meanwhile: see `LedgerStore.restate`.
     stored = record.get("width", width)
     entries: dict[PointId, Entry] = {}
-    for row in _rows(record["u64"], 2 + stored).tolist():
+    numbers = _rows(record["u64"], 2 + stored)
+    uuids = _rows(record["uuid"], 3 + stored)
+    if only is not None:
+        numbers = numbers[np.isin(numbers[:, 0], _column(id for id in only if isinstance(id, int)))]
+        firsts = _column(int.from_bytes(id.bytes[:8], "little") for id in only if isinstance(id, UUID))
+        uuids = uuids[np.isin(uuids[:, 0], firsts)]
+    for row in numbers.tolist():
         entries[row[0]] = _fitted(Entry(row[1], tuple(row[2:])), width)
-    raw = _rows(record["uuid"], 3 + stored)
-    for ids, row in zip(raw[:, :2], raw[:, 2:].tolist(), strict=True):
+    for ids, row in zip(uuids[:, :2], uuids[:, 2:].tolist(), strict=True):
         entries[UUID(bytes=ids.tobytes())] = _fitted(Entry(row[0], tuple(row[1:])), width)
-    return entries
+    # Two UUIDs may have their first half in common.
+    return entries if only is None else {id: entry for id, entry in entries.items() if id in only}
+
+
+def _column(numbers: Iterable[int]) -> NDArray[np.uint64]:
+    return np.fromiter(numbers, dtype="<u8")
 
 
 def _fitted(entry: Entry, width: int) -> Entry:
@@ -451,7 +691,7 @@ def _text(rows: NDArray[np.uint64]) -> str:
 
 
 def _rows(text: str, width: int) -> NDArray[np.uint64]:
-    return np.frombuffer(base64.b64decode(text), dtype="<u8").reshape(-1, width)
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8").reshape(-1, width)
 
 
 def _pack_flags(new: Iterable[PointId], entries: Entries) -> str:

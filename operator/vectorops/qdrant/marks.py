@@ -4,7 +4,8 @@ It is found by installation + namespace + name, never by UID, so a rebuilt clust
 collection, because a snapshot restored under another name carries a copy. Beside the mark stand the registrations
 of ledgers, one key for each PointSet: Qdrant merges metadata by top-level key, so nobody overwrites another's.
 
-Used by `collections` (writes marks), `reconcilers.pointset` and `local.prune` (read them).
+A collection of ledgers carries a mark of its own kind. It names nobody, since all installations share the collection.
+Versions that do not know this kind take it for a mark that they cannot read, and leave the collection alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Final
+from functools import cache
+from typing import Any, Final, get_origin, get_type_hints
 
 from vectorops.api.meta import GROUP, JsonObject, Ref
 from vectorops.api.reasons import Reason
@@ -21,6 +23,11 @@ from vectorops.errors import Terminal
 FORMAT: Final = 1
 MARK_KEY: Final = f"{GROUP}/mark"
 REGISTRATION_PREFIX: Final = f"{GROUP}/ledger/"
+LEDGER_KEY: Final = f"{GROUP}/ledger-collection"
+"""Key in the metadata of a managed collection: where the ledgers of its sets are, if not in the default collection."""
+LEDGER_KIND: Final = "Ledger"
+LEDGER_METADATA: Final[JsonObject] = {MARK_KEY: {"format": FORMAT, "kind": LEDGER_KIND}}
+"""The mark of a collection of ledgers, as it goes into the body of a create or PATCH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +89,62 @@ def mark_of(collection: Mapping[str, object], name: str) -> Mark | None:
     """The mark of a collection, None if it has none that speaks of it.
 
     collection: `result` of GET /collections/{name}; name: the physical name, not an alias.
-    Raises Terminal UnknownMark if it was written in a format that this version does not know: it must not be
-    overwritten.
+    Raises Terminal UnknownMark if it is damaged, or was written in a format that this version does not know: it must
+    not be overwritten. OwnedByAnother if ledgers are kept in the collection.
     """
-    raw = _metadata(collection).get(MARK_KEY)
+    raw = _readable(collection, name)
     if raw is None:
         return None
-    if not isinstance(raw, Mapping) or raw.get("format") != FORMAT:
+    if raw.get("kind") == LEDGER_KIND:
         raise Terminal(
-            Reason.UNKNOWN_MARK,
-            f"collection {name!r} carries an ownership mark that this version of VectorOps cannot read; "
-            f"upgrade it, or remove the key {MARK_KEY!r} from the collection's metadata",
+            Reason.OWNED_BY_ANOTHER,
+            f"VectorOps keeps ledgers in collection {name!r}, so nothing else may be in it: choose another collection",
         )
     known = {key: value for key, value in raw.items() if key in Mark.__dataclass_fields__}
     try:
         mark = Mark(**known)
     except TypeError:
-        raise Terminal(Reason.UNKNOWN_MARK, f"the ownership mark of collection {name!r} is incomplete") from None
+        mark = None
+    if mark is None or not all(type(getattr(mark, name)) is kind for name, kind in _types().items()):
+        raise Terminal(
+            Reason.UNKNOWN_MARK,
+            f"the ownership mark of collection {name!r} is damaged; "
+            f"mend it, or remove the key {MARK_KEY!r} from the collection's metadata",
+        )
     return mark if mark.collection == name else None
+
+
+def is_ledger(collection: Mapping[str, object], name: str) -> bool:
+    """Does the collection carry the mark of one that ledgers are kept in?
+
+    False: it carries no mark. Raises Terminal OwnedByAnother if it is marked as anything else, UnknownMark.
+    """
+    raw = _readable(collection, name)
+    if raw is None or raw.get("kind") == LEDGER_KIND:
+        return raw is not None
+    raise Terminal(
+        Reason.OWNED_BY_ANOTHER, f"collection {name!r} is managed as a collection of points, so no ledger can be in it"
+    )
+
+
+def _readable(collection: Mapping[str, object], name: str) -> Mapping[str, Any] | None:
+    """The stored mark, of whatever kind; None if there is none. Raises Terminal UnknownMark."""
+    raw = _metadata(collection).get(MARK_KEY)
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping) or type(raw.get("format")) is not int or raw["format"] != FORMAT:
+        raise Terminal(
+            Reason.UNKNOWN_MARK,
+            f"collection {name!r} carries an ownership mark that this version of VectorOps cannot read; "
+            f"upgrade it, or remove the key {MARK_KEY!r} from the collection's metadata",
+        )
+    return raw
+
+
+@cache
+def _types() -> Mapping[str, type]:
+    """What each field of a mark is, as it comes out of JSON."""
+    return {name: get_origin(kind) or kind for name, kind in get_type_hints(Mark).items()}
 
 
 def registration_key(installation: str, point_set: Ref) -> str:
@@ -123,3 +168,17 @@ def _metadata(collection: Mapping[str, object]) -> Mapping[str, object]:
     config = collection.get("config")
     metadata = config.get("metadata") if isinstance(config, Mapping) else None
     return metadata if isinstance(metadata, Mapping) else {}
+
+
+def has_metadata(collection: Mapping[str, object]) -> bool:
+    """Did the collection ever have metadata? Qdrant keeps an empty object where all keys were removed (seen on
+    1.16.3).
+    """
+    config = collection.get("config")
+    return isinstance(config, Mapping) and config.get("metadata") is not None
+
+
+def ledger_collection_of(collection: Mapping[str, object]) -> str:
+    """Where the metadata says that the ledgers of this collection are; "" if it says nothing."""
+    named = _metadata(collection).get(LEDGER_KEY)
+    return named if isinstance(named, str) else ""

@@ -198,8 +198,20 @@ class Server:
         path = f"{_path(name)}/points/delete"
         await self._write_all("delete_points", "POST", path, map(_id_bytes, ids), tail=self._shards(name))
 
-    async def scroll(self, name: str, where: JsonObject | None = None, *, payload: bool = False) -> list[StoredPoint]:
-        return [point async for point in self._scrolled(name, where, payload=payload)]
+    async def scroll(
+        self,
+        name: str,
+        where: JsonObject | None = None,
+        *,
+        payload: bool | Sequence[str] = False,
+        limit: int | None = None,
+    ) -> list[StoredPoint]:
+        found: list[StoredPoint] = []
+        async for point in self._scrolled(name, where, payload, SCROLL_PAGE if limit is None else limit):
+            found.append(point)
+            if len(found) == limit:
+                break
+        return found
 
     async def count(self, name: str) -> int:
         body = wire.dumps({"exact": True})
@@ -215,10 +227,12 @@ class Server:
         """What the body of a request about points says of the shards that it is for."""
         return {"shard_key": self._shard_keys[name]} if name in self._shard_keys else {}
 
-    async def _scrolled(self, name: str, where: JsonObject | None, *, payload: bool) -> AsyncIterator[StoredPoint]:
+    async def _scrolled(
+        self, name: str, where: JsonObject | None, payload: bool | Sequence[str], limit: int
+    ) -> AsyncIterator[StoredPoint]:
         request: JsonObject = {
-            "limit": SCROLL_PAGE,
-            "with_payload": payload,
+            "limit": min(limit, SCROLL_PAGE),
+            "with_payload": payload if isinstance(payload, bool) else list(payload),
             "with_vector": False,
             **self._shards(name),
         }

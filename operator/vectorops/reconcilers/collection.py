@@ -15,14 +15,24 @@ from vectorops.collections.apply import apply
 from vectorops.collections.plan import Plan, differences, mismatches, plan
 from vectorops.collections.resolve import Desired, desired, schema_status
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.points.ledgers import holds_what_ledgers_say
 from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.database import Database
+from vectorops.qdrant.ledger import LedgerStore, ledgers_of
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of, new_incarnation
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize, has_left
-from vectorops.reconcilers.dependencies import cleanup_access, physical_name, require_access
+from vectorops.reconcilers.dependencies import (
+    UNMANAGED,
+    Access,
+    cleanup_access,
+    physical_name,
+    require_access,
+    require_no_ledger,
+    require_no_owner,
+)
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -42,15 +52,17 @@ class CollectionReconciler:
         spec = parse(QdrantCollectionSpec, resource)
         if spec.suspend:
             return Outcome(suspended(resource))
-        database = (await require_access(context, resource)).database
+        access = await require_access(context, resource)
+        database = access.database
         found = await observe(database, physical_name(resource), spec.aliases or ())
         wanted = await wanted_of(context, resource, spec, found)
         version = database.info.version
         if spec.managed_by == "User":
+            await require_users_own(context, resource, database, found)
             await _disown(context, resource, database, found)
             return _compared(resource, wanted, found, version)
 
-        mark = await claim(context, resource, spec, found, mismatches(wanted, found, version=version))
+        mark = await claim(context, resource, spec, access, found, mismatches(wanted, found, version=version))
         resource = await context.cluster.set_finalizer(resource, True)
         todo = plan(wanted, found, version=version, last_applied=mark.last_applied)
         approval = await approval_of(context, resource, spec, todo, database)
@@ -115,8 +127,20 @@ async def wanted_of(context: Context, resource: Resource, spec: QdrantCollection
     return wanted
 
 
+async def require_users_own(context: Context, resource: Resource, database: Database, found: Observed) -> None:
+    """A collection with managedBy User must be nobody else's. Raises Terminal OwnedByAnother."""
+    require_no_owner(context, resource, found.mark)
+    if found.exists and found.mark is None:
+        await require_no_ledger(database, found.name, has_vectors=bool(found.vectors or found.sparse_vectors))
+
+
 async def claim(
-    context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed, in_the_way: list[str]
+    context: Context,
+    resource: Resource,
+    spec: QdrantCollectionSpec,
+    access: Access,
+    found: Observed,
+    in_the_way: list[str],
 ) -> Mark:
     """The mark that the collection has, or is to get, if it is ours or may become so.
 
@@ -136,7 +160,10 @@ async def claim(
     mark = found.mark
     if not found.exists:
         return ours
-    if incarnation := _wiped(resource, found):
+    if found.mark is None:
+        has_vectors = bool(found.vectors or found.sparse_vectors)
+        await require_no_ledger(access.database, found.name, has_vectors=has_vectors)
+    if incarnation := await _wiped(context, resource, access, found):
         return replace(ours, incarnation=incarnation)
     if mark is not None and mark.belongs_to(context.installation, resource.ref):
         # The UID only informs: a rebuilt cluster has others, and must find everything as it was.
@@ -162,15 +189,26 @@ async def claim(
     return replace(ours, incarnation=mark.incarnation, embedders=mark.embedders) if mark is not None else ours
 
 
-def _wiped(resource: Resource, found: Observed) -> str:
+async def _wiped(context: Context, resource: Resource, access: Access, found: Observed) -> str:
     """The incarnation of a collection of ours whose mark somebody removed; "" if it is not known to be one.
 
-    The name alone proves nothing: it may be another collection by now. What the sets entered in the metadata is still
-    there, and tells the incarnation that our status tells.
+    The name alone proves nothing: it may be another collection by now. What the sets entered in the metadata tells the
+    incarnation that our status tells. Where that was removed as well, the collection once had metadata, and holds what
+    the ledger of its sets says.
     """
-    incarnation: str = (resource.status.get("collection") or {}).get("incarnation", "")
+    if MARK_KEY in found.metadata:
+        return ""
+    incarnation: str = (resource.status.get("collection") or {}).get("incarnation") or ""
     entered = [value for key, value in found.metadata.items() if key.startswith(REGISTRATION_PREFIX)]
-    return incarnation if MARK_KEY not in found.metadata and incarnation in entered else ""
+    if entered or not found.had_metadata:
+        return incarnation if incarnation in entered else ""
+    owners = f"{context.installation}/{resource.meta.namespace}/"
+    keys = await ledgers_of(access.database, access.ledger_collection, found.name, owners)
+    remembered = [key for key in keys if key.incarnation == (incarnation or key.incarnation) != UNMANAGED]
+    if len({key.incarnation for key in remembered}) != 1:
+        return ""
+    stores = [LedgerStore(access.database, access.ledger_collection, key, context.writer) for key in remembered]
+    return remembered[0].incarnation if await holds_what_ledgers_say(stores) else ""
 
 
 async def _require_take_over(context: Context, resource: Resource, mark: Mark) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.database import Database
+from vectorops.qdrant.ledger import holds_records
+from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Cluster, Context
 from vectorops.reconcilers.references import target
 
-LEDGER_COLLECTION: Final = "vectorops-ledger"
-"""Default of QdrantConnection.spec.ledgerCollectionName."""
+UNMANAGED: Final = "unmanaged"
+"""Incarnation of a collection that its user manages: it carries no mark of ours, so one cannot be told from the
+next.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,12 @@ async def require_access(context: Context, collection: Resource) -> Access:
         # Opened just now, as after a restart of ours: what can be changed in place depends on the server's version.
         await database.check()
     access = _access(connection, database)
-    if access.ledger_collection in {physical_name(collection), *(collection.spec.get("aliases") or [])}:
+    # The default name is nobody's in any case: other connections to the same Qdrant keep theirs there.
+    kept = {access.ledger_collection, LEDGER_COLLECTION}
+    if taken := kept & {physical_name(collection), *(collection.spec.get("aliases") or [])}:
         raise Terminal(
             Reason.INVALID_SPEC,
-            f"{access.ledger_collection!r} is where QdrantConnection {ref.name!r} keeps its ledgers: choose another "
-            "name here, or another ledgerCollectionName there",
+            f"{min(taken)!r} is where VectorOps keeps ledgers: choose another name for the collection or the alias",
         )
     return access
 
@@ -98,6 +104,28 @@ async def require_collection(context: Context, point_set: Resource) -> Resource:
     if collection.deleting:
         raise Waiting(Reason.COLLECTION_NOT_READY, f"QdrantCollection {ref.name!r} is being deleted", on=ref)
     return collection
+
+
+def require_no_owner(context: Context, collection: Resource, mark: Mark | None) -> None:
+    """A collection that is declared as its user's must not be anybody else's.
+
+    The mark of the resource itself is none of another's: it is about to be released. Raises Terminal OwnedByAnother.
+    """
+    if mark is not None and not mark.released and not mark.belongs_to(context.installation, collection.ref):
+        raise Terminal(
+            Reason.OWNED_BY_ANOTHER,
+            f"collection {mark.collection!r} belongs to {mark.owner}, so it is not its user's; nothing is changed in "
+            "it. Choose another collection, or have that one give it up",
+        )
+
+
+async def require_no_ledger(database: Database, name: str, *, has_vectors: bool) -> None:
+    """An unmarked collection may be one of ledgers, from before these were marked. Raises Terminal OwnedByAnother."""
+    if not has_vectors and await holds_records(database, name):
+        raise Terminal(
+            Reason.OWNED_BY_ANOTHER,
+            f"VectorOps keeps ledgers in collection {name!r}, so nothing else may be in it: choose another collection",
+        )
 
 
 def physical_name(collection: Resource) -> str:

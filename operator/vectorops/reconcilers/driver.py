@@ -59,6 +59,7 @@ class Verdict:
     backoff: the run failed; look again with backoff, not before requeue_after, and after at most longest_backoff
         seconds.
     told: did what others can see of this resource change, so that those who hang on it should look?
+    gave_up: did a PointSet give up ids, so that its siblings that wait for some should look?
     status: the status as it is now in the cluster, None if the resource is gone.
     """
 
@@ -66,6 +67,7 @@ class Verdict:
     backoff: bool = False
     longest_backoff: float | None = None
     told: bool = False
+    gave_up: bool = False
     status: JsonObject | None = None
     error: VectorOpsError | None = None
 
@@ -112,7 +114,9 @@ class Driver:
         if outcome.status is None:
             return Verdict(told=True)
         return await self._tell(
-            outcome.resource or resource, outcome.status, Verdict(requeue_after=outcome.requeue_after)
+            outcome.resource or resource,
+            outcome.status,
+            Verdict(requeue_after=outcome.requeue_after, gave_up=outcome.gave_up),
         )
 
     async def _reconcile(self, context: Context, resource: Resource) -> Outcome:

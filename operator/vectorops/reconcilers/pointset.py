@@ -5,35 +5,40 @@ module finds the way there and tells how it went.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
 from vectorops.api.collection import PlanStatus, QdrantCollectionSpec
-from vectorops.api.meta import APPROVE_PLAN, JsonObject, Resource
+from vectorops.api.connection import LEDGER_COLLECTION
+from vectorops.api.meta import APPROVE_PLAN, SKIP_CLEANUP, JsonObject, Ref, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
 from vectorops.embedders.base import Embedded
 from vectorops.errors import Terminal, Waiting
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
+from vectorops.points.identity import UnusableId, point_id
 from vectorops.points.replaced import Replaced, created_at
 from vectorops.points.schema import schema_of
-from vectorops.points.sync import Synced, Target, remove_points, sync
+from vectorops.points.sync import GivenUp, Synced, Target, remove_points, sync
 from vectorops.qdrant.collections import is_sharded_by_key, require_no_alias
-from vectorops.qdrant.database import ShardKeyName
-from vectorops.qdrant.ledger import LedgerKey, LedgerStore
-from vectorops.qdrant.marks import Mark, mark_of, registration_key, registrations
+from vectorops.qdrant.database import PointId, ShardKeyName
+from vectorops.qdrant.ledger import LedgerKey, LedgerStore, require_ledger_collection
+from vectorops.qdrant.marks import LEDGER_KEY, Mark, ledger_collection_of, mark_of, registration_key, registrations
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
-from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.dependencies import (
+    UNMANAGED,
     Access,
     cleanup_access,
     physical_name,
     require_access,
     require_collection,
+    require_no_ledger,
+    require_no_owner,
 )
 from vectorops.reconcilers.embedding import Embedding, place, resolved
 from vectorops.reconcilers.embedding import declared as declared_embedders
@@ -44,10 +49,6 @@ from vectorops.reconcilers.status import suspended, without_conditions
 
 logger = logging.getLogger(__name__)
 
-UNMANAGED: Final = "unmanaged"
-"""Incarnation of a collection that its user manages: it carries no mark of ours, so one cannot be told from the
-next.
-"""
 SHOWN_FAILURES: Final = 10
 CONFLICT_SECONDS: Final = 60.0
 
@@ -68,7 +69,7 @@ class PointSetReconciler:
         if _is_users(collection):
             # Qdrant would lead us through an alias, into one collection today and into another one tomorrow.
             require_no_alias(name, await access.database.aliases())
-        mark = _owned(context, collection, found, name)
+        mark = await _owned(context, collection, access, found)
         incarnation = mark.incarnation if mark else UNMANAGED
         is_sharded = is_sharded_by_key(found["config"]["params"])
         shard_keys = await access.database.shard_keys(name) if is_sharded else {}
@@ -99,8 +100,9 @@ class PointSetReconciler:
             return (await approval(digest)).given
 
         store = ledger_store(context, access, resource, name, incarnation, found).for_shard_key(spec.shard_key or "")
-        to = replace(sync_target(store.key, found, collection, mark), approves=approves)
-        synced = await sync(store, to, declaration, embed)
+        await require_ledger_collection(access.database, access.ledger_collection)
+        to = replace(sync_target(store, found, collection, mark), approves=approves)
+        synced = await sync(store, to, declaration, embed, given_up_by(context, resource))
         if synced.replaced is not None:
             held_back = await approval(synced.replaced.digest)
             return Outcome(_replaced(resource, where, declaration, synced.replaced, held_back), resource=resource)
@@ -110,9 +112,10 @@ class PointSetReconciler:
             "points synced",
             extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted},
         )
-        # Whoever holds a contested id may give it up, and cannot tell us.
+        # A sibling that gives a contested id up wakes us; anybody else may do so and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None
-        return Outcome(_status(resource, where, declaration, synced), requeue_after=again, resource=resource)
+        status = _status(resource, where, declaration, synced)
+        return Outcome(status, requeue_after=again, resource=resource, gave_up=synced.gave_up)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -147,10 +150,17 @@ def check_shard_key(spec: PointSetSpec, collection: Resource, shard_keys: Collec
         raise _not_ready(collection, f"it has no shard key {key!r}; declare it in spec.shardKeys there")
 
 
-def _owned(context: Context, collection: Resource, found: JsonObject, name: str) -> Mark | None:
-    """The mark of a collection that the operator owns; for one that its user manages, what it may have from before."""
+async def _owned(context: Context, collection: Resource, access: Access, found: JsonObject) -> Mark | None:
+    """The mark of a collection that the operator owns; for one that its user manages, what it may have from before.
+
+    Raises Terminal OwnedByAnother, as the collection's own resource says, or UnknownMark; Waiting CollectionNotReady.
+    """
+    name = physical_name(collection)
     mark = mark_of(found, name)
     if _is_users(collection):
+        require_no_owner(context, collection, mark)
+        if mark is None:
+            await require_no_ledger(access.database, name, has_vectors=bool(schema_of(found)))
         # One that was ours once still tells its incarnation.
         return mark
     if mark is None or not mark.belongs_to(context.installation, collection.ref):
@@ -188,19 +198,48 @@ def _not_ready(collection: Resource, why: str) -> Waiting:
     return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
 
 
-def sync_target(ledger_key: LedgerKey, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
+def sync_target(store: LedgerStore, found: JsonObject, collection: Resource, mark: Mark | None) -> Target:
     """Where the points of a set go. found: the collection as Qdrant describes it; mark: what `_owned` gives."""
-    key = registration_key(ledger_key.installation, ledger_key.point_set)
+    key = registration_key(store.key.installation, store.key.point_set)
+    named = {} if store.ledger_collection == LEDGER_COLLECTION else {LEDGER_KEY: store.ledger_collection}
     return Target(
-        collection=ledger_key.collection,
+        collection=store.key.collection,
         schema=schema_of(found),
         # A collection of the user's gets nothing written into it, so nobody can tell whether a ledger was lost.
-        registered=None if _is_users(collection) else key in registrations(found, ledger_key.incarnation),
-        registration={key: ledger_key.incarnation},
-        previous=former_keys(ledger_key, mark),
+        registered=None if _is_users(collection) else key in registrations(found, store.key.incarnation),
+        registration={key: store.key.incarnation, **named},
+        previous=former_keys(store.key, mark),
+        elsewhere=tuple(sorted({ledger_collection_of(found), LEDGER_COLLECTION} - {"", store.ledger_collection})),
         replication_factor=found["config"]["params"].get("replication_factor") or 1,
-        marked=ledger_key.incarnation != UNMANAGED,
+        marked=store.key.incarnation != UNMANAGED,
     )
+
+
+def given_up_by(context: Context, resource: Resource) -> GivenUp:
+    """Asks siblings, sets of the same collection and namespace, which points of theirs they no longer declare.
+
+    One that is being deleted declares nothing, if it deletes its points. One that is suspended keeps what it has, and
+    so does one that does not say all its ids.
+    """
+
+    async def given_up(owner: str, ids: Collection[PointId]) -> Set[PointId]:
+        installation, namespace, name = owner.rsplit("/", 2)
+        if (installation, namespace) != (context.installation, resource.meta.namespace):
+            return frozenset()
+        holder = await context.cluster.get(Ref("PointSet", namespace, name))
+        if holder is None or target(holder) != target(resource) or holder.spec.get("suspend"):
+            return frozenset()
+        if holder.deleting:
+            leaves = has_left(holder) or holder.meta.annotations.get(SKIP_CLEANUP) == "true"
+            return frozenset() if leaves or _deletion_policy(holder) != "Delete" else frozenset(ids)
+        try:
+            spec = parse(PointSetSpec, holder)
+            declared = {point_id(point.id, spec.id_format or "Auto") for point in spec.points}
+        except (Terminal, UnusableId):
+            return frozenset()
+        return frozenset(ids) - declared
+
+    return given_up
 
 
 def former_keys(key: LedgerKey, mark: Mark | None) -> tuple[LedgerKey, ...]:
@@ -245,6 +284,8 @@ async def _remembered(context: Context, resource: Resource) -> PointSetTarget | 
 
 async def _clean_up(context: Context, resource: Resource, where: PointSetTarget) -> None:
     access = await cleanup_access(context, resource.meta.namespace, where.connection)
+    # What else there is under that name may say anything of anybody's points.
+    await require_ledger_collection(access.database, access.ledger_collection)
     # A name that is an alias by now leads to another collection; the one that held the points is gone.
     is_alias = where.collection in await access.database.aliases()
     found = None if is_alias else await access.database.collection(where.collection)
@@ -329,11 +370,14 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
         "failures": shown or None,
         "plan": None,
         "lastHandledApprovePlan": _handled(resource, now=synced.bound),
-        "conditions": _told(counts, shown, declaration.complete, synced.rebuilt),
+        "conditions": _told(counts, shown, declaration.complete, synced),
     }
 
 
-def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, rebuilt: bool) -> list[JsonObject]:
+def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, synced: Synced) -> list[JsonObject]:
+    rebuilt = synced.rebuilt
+    if synced.withheld:
+        return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)
     if not shown:
         message = f"{_points(counts.synced)} as declared"
         if rebuilt:

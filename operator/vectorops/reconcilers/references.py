@@ -84,12 +84,16 @@ class References:
         All that hang on it, directly or not, and what it refers to: that may wait to be deleted. Of the siblings of a
         PointSet those that found ids of theirs held by others: it may have given them up.
         """
-        woken = self._hanging_on(ref)
+        woken = self._hanging_on(ref) | self.contesting(ref)
         pointed_at = self._target.get(ref)
         if pointed_at is not None:
             woken.add(pointed_at)
-            woken |= self._referrers[pointed_at] & self._contested - {ref}
         return woken
+
+    def contesting(self, ref: Ref) -> set[Ref]:
+        """Siblings of a PointSet that found ids of theirs held by others: it may give them up."""
+        pointed_at = self._target.get(ref)
+        return self._referrers[pointed_at] & self._contested - {ref} if pointed_at is not None else set()
 
     def _hanging_on(self, ref: Ref) -> set[Ref]:
         direct = self._referrers.get(ref, set())

@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorops.api.meta import Ref
@@ -21,20 +21,25 @@ from vectorops.qdrant.ledger import (
     LedgerKey,
     LedgerStore,
     _base,
-    _claimed,
+    _claims,
     _head,
     _ledger,
     _pack,
     _pack_flags,
+    _read_page,
     _unpack,
     _unpack_flags,
     align,
+    hash_of,
+    record_id,
 )
 
 KEY = LedgerKey("prod", Ref("PointSet", "search", "docs"), "documents", "0123456789abcdef")
 U64 = st.integers(0, 2**64 - 1)
 IDS = U64 | st.uuids()
 NAMES = ("a", "b")
+HASHES = [800872757, 3778980197, 3312246305]
+"""Of 1, 258 and a UUID: published, since records are sought by them."""
 
 
 def entries(width):
@@ -64,6 +69,9 @@ def test_the_bytes_are_the_published_ones():
     assert base64.b64decode(packed["u64"]) == rows(1, 5, 6, 258, 3, 4)
     assert base64.b64decode(packed["uuid"]) == uuid.bytes + rows(7, 8)
     assert packed["width"] == 1
+    assert packed["hashes"] == [-1, *sorted([hash_of(1), hash_of(258), hash_of(uuid)])]
+    assert [hash_of(1), hash_of(258), hash_of(uuid)] == HASHES
+    assert _pack({}, 1)["hashes"] == [-1]
 
 
 def test_the_ids_of_the_records_are_the_published_ones():
@@ -139,8 +147,72 @@ def test_nobody_is_the_writer_while_the_records_have_different_tokens(tokens):
     assert _ledger(*records()).token == "w"
 
 
+@settings(deadline=None)
+@given(entries(2), st.data())
+def test_of_the_entries_those_of_some_ids_can_be_read_alone(some, data):
+    wanted = frozenset(data.draw(st.lists(IDS | st.sampled_from(sorted(some, key=str) or [1]), max_size=10)))
+
+    assert _unpack(_pack(some, 2), 2, only=wanted) == {id: entry for id, entry in some.items() if id in wanted}
+
+
 def test_a_set_claims_what_it_owns_and_is_about_to_create_but_not_what_it_is_deleting():
+    ids = frozenset({1, 2, 3})
     _, base, slot = records(through=3, sequence=3)
-    assert _claimed(base, slot) == {1}
+    assert _claims(base, slot, ids) == ({1}, set())
     _, base, slot = records(through=3, sequence=4)
-    assert _claimed(base, slot) == {2}
+    assert _claims(base, slot, ids) == ({2}, {1, 2})
+    assert _claims(base, slot, frozenset({1})) == (set(), {1})
+
+
+CATS = "prod/search/cats/documents/0123456789abcdef"
+DOGS = "prod/search/dogs/documents/0123456789abcdef"
+
+
+def page(**junk):
+    """Ledgers of two sets; what is given stands in the base of the first."""
+    _, base, slot = ({"format": 1, **record} for record in records())
+    stored = {}
+    for key in (CATS, DOGS):
+        stored |= {record_id(key, "base"): base, record_id(key, "slot"): slot}
+    stored[record_id(CATS, "base")] = base | junk
+    return _read_page({CATS: "prod/search/cats", DOGS: "prod/search/dogs"}, stored, frozenset({1}))
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"format": 2},
+        {"format": None},
+        {"u64": 7},
+        {"u64": "!"},
+        {"u64": "AAAA"},
+        {"uuid": None},
+        {"width": "wide"},
+        {"width": -2},
+        {"width": 10**30},
+        {"through": "late"},
+        {"through": None},
+        {"through": [1]},
+    ],
+    ids=str,
+)
+def test_a_ledger_that_cannot_be_read_may_hold_any_point_and_hides_no_other(junk):
+    found = page(**junk)
+
+    assert found.unreadable == (f"record {record_id(CATS, 'base')} of prod/search/cats",)
+    assert found.held == {1: "prod/search/dogs"}
+
+
+def test_ledgers_that_can_be_read_say_who_holds_a_point():
+    assert page().held == {1: "prod/search/dogs"}
+    assert page().unreadable == ()
+
+
+def test_a_ledger_of_which_half_is_gone_may_hold_any_point_and_one_that_is_gone_holds_none():
+    base = {"format": 1, **records()[1]}
+
+    half = _read_page({CATS: "prod/search/cats"}, {record_id(CATS, "base"): base}, frozenset({1}))
+    gone = _read_page({CATS: "prod/search/cats"}, {}, frozenset({1}))
+
+    assert len(half.unreadable) == 1
+    assert gone.unreadable == ()

@@ -7,7 +7,16 @@ import pytest
 from vectorops.api.meta import Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.qdrant.marks import MARK_KEY, Mark, mark_of, new_incarnation, registration_key, registrations
+from vectorops.qdrant.marks import (
+    LEDGER_METADATA,
+    MARK_KEY,
+    Mark,
+    is_ledger,
+    mark_of,
+    new_incarnation,
+    registration_key,
+    registrations,
+)
 
 OWNER = Ref("QdrantCollection", "search", "docs")
 MARK = Mark("prod", "search", "docs", "uid-1", "documents", "0123456789abcdef", last_applied={"params": {"x": 1}})
@@ -48,12 +57,56 @@ def test_a_released_collection_is_nobodys_and_keeps_its_incarnation():
     assert mark_of(described(released.metadata()), "documents") == replace(MARK, released=True)
 
 
-@pytest.mark.parametrize("raw", [{"format": 2}, {}, {"format": 1}, "text", 7, ["list"]])
+JUNK = [
+    MARK.metadata()[MARK_KEY] | field
+    for field in (
+        {"format": True},
+        {"installation": 7},
+        {"name": None},
+        {"incarnation": ["0123456789abcdef"]},
+        {"released": "no"},
+        {"last_applied": "all"},
+        {"embedders": None},
+        {"deletion_policy": {}},
+    )
+]
+
+
+@pytest.mark.parametrize("raw", [{"format": 2}, {}, {"format": 1}, "text", 7, ["list"], *JUNK], ids=str)
 def test_a_mark_that_cannot_be_read_is_never_taken_for_none(raw):
     with pytest.raises(Terminal) as raised:
         mark_of(described({MARK_KEY: raw}), "documents")
 
     assert raised.value.reason is Reason.UNKNOWN_MARK
+
+
+@pytest.mark.parametrize("raw", [{"format": 2, "kind": "Ledger"}, {}, "Ledger", 7])
+def test_a_mark_that_cannot_be_read_is_not_that_of_a_collection_of_ledgers(raw):
+    with pytest.raises(Terminal) as raised:
+        is_ledger(described({MARK_KEY: raw}), "ledgers")
+
+    assert raised.value.reason is Reason.UNKNOWN_MARK
+
+
+def test_a_collection_of_ledgers_is_nobodys_target_and_a_managed_one_keeps_no_ledgers():
+    ledgers = described(LEDGER_METADATA)
+
+    assert is_ledger(ledgers, "ledgers")
+    assert is_ledger(ledgers, "restored-under-another-name")
+    assert not is_ledger(described({}), "ledgers")
+    for refused in (lambda: mark_of(ledgers, "ledgers"), lambda: is_ledger(described(MARK.metadata()), "documents")):
+        with pytest.raises(Terminal) as raised:
+            refused()
+        assert raised.value.reason is Reason.OWNED_BY_ANOTHER
+
+
+def test_earlier_versions_take_the_mark_of_ledgers_for_one_that_they_cannot_read():
+    """They know neither its kind nor its fields: without a name it is no mark of theirs."""
+    stored = LEDGER_METADATA[MARK_KEY]
+
+    assert stored == {"format": 1, "kind": "Ledger"}
+    with pytest.raises(TypeError):
+        Mark(**stored)
 
 
 def test_a_field_of_a_later_release_is_passed_over():

@@ -1,7 +1,7 @@
 """Whom to wake when a resource changes."""
 
 from vectorops.api.meta import ObjectMeta, Ref, Resource
-from vectorops.reconcilers.references import References, refers
+from vectorops.reconcilers.references import References, refers, waits_for_ids
 
 CONNECTION = Ref("QdrantConnection", "zoo", "main")
 COLLECTION = Ref("QdrantCollection", "zoo", "animals")
@@ -47,6 +47,17 @@ def test_that_a_set_wants_ids_of_others_is_new_once_and_outlives_a_change_of_its
 
     references.remove(BIRDS)
     assert references.woken_by(LIONS) == {COLLECTION}
+
+
+def test_the_siblings_of_a_set_are_the_other_sets_of_its_collection() -> None:
+    assert known().siblings(LIONS) == {BIRDS}
+    assert known().siblings(Ref("PointSet", "zoo", "unknown")) == set()
+
+
+def test_a_set_waits_for_ids_while_others_hold_some_of_its_points() -> None:
+    assert waits_for_ids({"points": {"desired": 2, "conflicts": 1}})
+    assert not waits_for_ids({"points": {"desired": 2, "conflicts": 0}})
+    assert not waits_for_ids({})
 
 
 def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_they_came() -> None:
