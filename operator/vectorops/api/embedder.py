@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from vectorops.api.meta import JsonObject, Model, OneOf, SecretKeyRef, Whole
+from vectorops.api.meta import FreeJson, JsonObject, Model, OneOf, SecretKeyRef, Whole
 
 MAX_SIZE: Final = 65536
 """Most components that Qdrant takes in a dense vector."""
@@ -97,7 +97,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
 
 
-Fields = Annotated[JsonObject, Field(max_length=16), AfterValidator(_flat)]
+Fields = Annotated[FreeJson, Field(max_length=16), AfterValidator(_flat)]
 
 
 class ExtraBody(Model):

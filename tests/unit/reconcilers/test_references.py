@@ -1,7 +1,7 @@
 """Whom to wake when a resource changes."""
 
 from vectorops.api.meta import ObjectMeta, Ref, Resource
-from vectorops.reconcilers.references import References, refers, waits_for_ids
+from vectorops.reconcilers.references import References, refers
 
 CONNECTION = Ref("QdrantConnection", "zoo", "main")
 COLLECTION = Ref("QdrantCollection", "zoo", "animals")
@@ -49,15 +49,14 @@ def test_that_a_set_wants_ids_of_others_is_new_once_and_outlives_a_change_of_its
     assert references.woken_by(LIONS) == {COLLECTION}
 
 
-def test_the_siblings_of_a_set_are_the_other_sets_of_its_collection() -> None:
-    assert known().siblings(LIONS) == {BIRDS}
-    assert known().siblings(Ref("PointSet", "zoo", "unknown")) == set()
-
-
-def test_a_set_waits_for_ids_while_others_hold_some_of_its_points() -> None:
-    assert waits_for_ids({"points": {"desired": 2, "conflicts": 1}})
-    assert not waits_for_ids({"points": {"desired": 2, "conflicts": 0}})
-    assert not waits_for_ids({})
+def test_a_set_that_gives_ids_up_wakes_the_sibling_that_others_hold_ids_of_and_no_other() -> None:
+    references = known()
+    assert references.contesting(LIONS) == set()
+    references.looked_at(BIRDS, {"points": {"desired": 2, "conflicts": 1}})
+    assert references.contesting(LIONS) == {BIRDS}
+    references.looked_at(BIRDS, {"points": {"desired": 2, "conflicts": 0}})
+    assert references.contesting(LIONS) == set()
+    assert references.contesting(Ref("PointSet", "zoo", "unknown")) == set()
 
 
 def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_they_came() -> None:
