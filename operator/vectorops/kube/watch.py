@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Final, Never, Protocol
 
 from vectorops.errors import Transient
-from vectorops.kube.calls import EXPIRED, Refused
+from vectorops.kube.calls import EXPIRED, FORBIDDEN, UNAUTHORIZED, Refused
 from vectorops.kube.cluster import Event
 from vectorops.kube.listing import Audience, Listing
 
 logger = logging.getLogger(__name__)
 
+NOT_OURS: Final = frozenset({UNAUTHORIZED, FORBIDDEN})
+"""What no LIST can mend."""
 PAUSES: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 30.0)
 """Seconds before the next try after so many that brought nothing."""
 
@@ -53,8 +55,10 @@ class Watch:
                     version = event.version
                     in_vain = 0
             except Transient as error:
-                # What the API server refuses may be our version; what broke on the way leaves it good.
-                version = None if isinstance(error, Refused) else version
+                # What the API server refuses may be our version, unless we may not watch at all; what broke on the way
+                # leaves it good.
+                if isinstance(error, Refused) and error.status not in NOT_OURS:
+                    version = None
                 self._complain(error)
             except Exception:
                 logger.exception("watching failed", extra={"kind": self.kind})

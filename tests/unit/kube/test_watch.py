@@ -122,6 +122,15 @@ def test_after_a_refusal_everything_is_listed_again(failure: Exception) -> None:
 
 
 @in_virtual_time
+async def test_who_may_not_watch_does_not_list_all_the_time() -> None:
+    server = Server([came(CATS, "2")], [Refused(403, "cannot watch")], [Refused(403, "cannot watch")])
+
+    await watched(server, Heard())
+
+    assert server.since == ["1", "2", "2", "2"]
+
+
+@in_virtual_time
 async def test_an_api_server_that_is_away_for_long_is_not_asked_all_the_time() -> None:
     away = [Transient(Reason.KUBERNETES_API, "no answer")]
     server = Server(*[list[Event | Exception](away) for _ in range(20)])
