@@ -133,8 +133,8 @@ class WorkQueue(Generic[Key]):
         self._starts_at: Counter[Hashable | None] = Counter()
         self._about_to_start = False
         self._draining = False
-        # Timers and runs get this context, not that of whoever adds: Kopf keeps the handled object in a context
-        # variable, and each run's timer would hand it, with its whole body, to the next run, as long as the key lives.
+        # Timers and runs get this context, not that of whoever adds: what that one keeps in context variables, a whole
+        # object for instance, each run's timer would hand to the next run, as long as the key lives.
         self._context = contextvars.copy_context()
 
     def add(self, key: Key, lane: Lane) -> None:

@@ -340,7 +340,7 @@ async def test_a_timer_that_rings_during_a_run_is_served_after_it() -> None:
 
 
 class Body:
-    """A whole object, as Kopf has it in hand while a handler runs."""
+    """A whole object, as a framework has it in hand while a handler runs."""
 
 
 body: contextvars.ContextVar[Body | None] = contextvars.ContextVar("body", default=None)
@@ -348,7 +348,7 @@ body: contextvars.ContextVar[Body | None] = contextvars.ContextVar("body", defau
 
 @in_virtual_time
 async def test_what_an_event_handler_keeps_in_context_variables_reaches_no_run_and_is_not_kept_alive() -> None:
-    """Kopf's `cause_var` holds the whole object; a chain of timers and runs would pass it on for ever."""
+    """A chain of timers and runs would pass it on for ever."""
     seen: list[Body | None] = []
     harness = Harness()
 

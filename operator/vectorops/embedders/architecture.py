@@ -404,7 +404,7 @@ def _tensor_size(files: Files, name: str, axes: Mapping[str, int]) -> tuple[int,
         for tensor, axis in axes.items():
             if tensor in header:
                 return int(header[tensor]["shape"][axis]), f"{name}, {tensor}"
-    except (struct.error, ValueError, TypeError, LookupError) as error:
+    except (struct.error, ValueError, TypeError, LookupError, RecursionError) as error:
         raise files.refused(f"{name}: its header is not that of a safetensors file", "restore the file") from error
     raise files.refused(f"{name}: none of the tensors {', '.join(axes)} is in it")
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 import httpx
 import orjson
 
+from vectorops.api.nesting import READ_LEVELS, is_deeper
 from vectorops.api.reasons import Reason
 from vectorops.errors import RateLimited, Terminal, Transient, VectorOpsError
 
@@ -315,6 +316,8 @@ def said_in(status: int, answer: bytes) -> Refusal:
     try:
         content = orjson.loads(answer)
     except orjson.JSONDecodeError:
+        content = None
+    if content is None or is_deeper(content, READ_LEVELS):
         return Refusal(status, answer[:SAID_CHARACTERS].decode(errors="replace"))
     error = content.get("error", content) if isinstance(content, dict) else content
     if not isinstance(error, dict):
