@@ -91,7 +91,7 @@ class Operator:
         identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._election = _election(settings, client, identity)
         admit = self._election.require if self._election is not None else None
-        cluster = KubeCluster(Calls(client, admit=admit, renew=self._renew), instance=identity)
+        cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew, client)), instance=identity)
         databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
         self._embedders = Embedders(settings.embedders)
         context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
@@ -188,13 +188,6 @@ class Operator:
         self._holding = asyncio.create_task(election.hold(), name="lease")
         self._holding.add_done_callback(_end_without_lease)
 
-    async def _renew(self) -> None:
-        """Reads the token again: it may have been rotated in a file, or come from a plugin."""
-        try:
-            self._client.configuration.api_key = (await access.configuration()).api_key
-        except access.NoAccess as error:
-            logger.warning("the token is refused, and cannot be read again: %s", error)
-
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         return access.for_kopf(await access.configuration())
 
@@ -227,6 +220,14 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
+async def _renew(client: ApiClient) -> None:
+    """Reads the token again: it may have been rotated in a file, or come from a plugin."""
+    try:
+        client.configuration.api_key = (await access.configuration()).api_key
+    except access.NoAccess as error:
+        logger.warning("the token is refused, and cannot be read again: %s", error)
+
+
 async def _cluster_uid(calls: Calls) -> str:
     """The UID of kube-system: the usual name of a cluster."""
     try:
@@ -253,7 +254,7 @@ def _election(settings: Settings, client: ApiClient, identity: str) -> Election 
     if settings.lease_name is None or settings.lease_namespace is None:
         return None
     return Election(
-        Calls(client),
+        Calls(client, renew=partial(_renew, client)),
         namespace=settings.lease_namespace,
         name=settings.lease_name,
         identity=identity,

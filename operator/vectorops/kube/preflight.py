@@ -15,7 +15,7 @@ from vectorops.api.kinds import KINDS
 from vectorops.api.meta import GROUP, VERSION, JsonObject
 from vectorops.errors import Transient
 from vectorops.kube import permissions
-from vectorops.kube.calls import NOT_FOUND, PLURALS, Calls, Refused, resource_path
+from vectorops.kube.calls import NOT_FOUND, PLURALS, TABLE, Calls, Refused, resource_path
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def _require_supported(version: JsonObject) -> None:
 
 async def _require_served(calls: Calls, kind: str, namespaces: Sequence[str]) -> None:
     try:
-        await calls.call("GET", resource_path(kind, namespaces[0] if namespaces else None), query={"limit": 1})
+        path = resource_path(kind, namespaces[0] if namespaces else None)
+        await calls.call("GET", path, query={"limit": 1}, accept=TABLE)
     except Refused as error:
         if error.status == NOT_FOUND:
             raise CannotStart(not_installed(kind)) from error
