@@ -64,6 +64,14 @@ def test_a_model_is_shown_with_what_it_gives_and_where_that_is_known_from(shell,
     assert "the model folder" in vector
 
 
+def test_what_is_no_schema_is_left_out(shell, models):
+    rest = {"params": {"sharding_method": "custom"}, "shardKeys": [{"name": "acme"}], "metadata": {"team": "search"}}
+
+    answer = schema(shell, models, CONNECTION, collection("zoo", **rest))
+
+    assert answer.code == RESOLVED, answer.out
+
+
 def test_programs_get_the_same_as_status_says(shell, models):
     (found,) = schema(shell, models, CONNECTION, embedded("zoo"), flags=("-o", "json")).json
 

@@ -169,7 +169,7 @@ class QdrantCollectionSpec(Model):
         description="Parameters of the collection, as in Qdrant: shard_number, on_disk_payload, replication_factor and "
         "so on.",
     )
-    shard_keys: Annotated[list[ShardKey], Field(max_length=1000), Unique("name")] | None = Field(
+    shard_keys: Annotated[list[ShardKey], Field(max_length=256), Unique("name")] | None = Field(
         default=None,
         description="Shard keys, for `params.sharding_method: custom` on a distributed Qdrant. Those that others made "
         "are left alone.",

@@ -245,15 +245,20 @@ async def _create_alias(database: Database, name: str, alias: str) -> None:
 async def _create_shard_key(database: Database, name: str, key: ShardKeyName, options: JsonObject) -> None:
     try:
         await database.create_shard_key(name, key, options)
-    except Rejected:
-        # There is one by now, from a request of ours whose answer was lost, or made by somebody else.
-        if key not in await database.shard_keys(name):
+    except Rejected as error:
+        # By a request of ours whose answer was lost, or by somebody else. A node that lags behind does not list it yet.
+        if "already exists" not in error.message and key not in await database.shard_keys(name):
             raise
 
 
 async def _delete_shard_key(database: Database, name: str, key: ShardKeyName) -> None:
-    if key in await database.shard_keys(name):
+    if key not in await database.shard_keys(name):
+        return
+    try:
         await database.delete_shard_key(name, key)
+    except Rejected as error:
+        if "does not exist" not in error.message:
+            raise
 
 
 def _remembered(before: Plan, after: Plan) -> LastApplied:

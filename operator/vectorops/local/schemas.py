@@ -83,4 +83,5 @@ def _parts(spec: QdrantCollectionSpec) -> Iterator[tuple[str, QdrantCollectionSp
             "vectors": [one if one.name == name else NamedVector(name=one.name, size=1) for one in dense] or None,
             "sparse_vectors": [one if one.name == name else SparseVector(name=one.name) for one in sparse] or None,
         }
-        yield name, spec.model_copy(update={**alone, "payload_indexes": None, "aliases": None, "params": None})
+        rest = dict.fromkeys(("payload_indexes", "aliases", "params", "shard_keys", "metadata"))
+        yield name, spec.model_copy(update=alone | rest)
