@@ -120,9 +120,10 @@ class EchoingQdrant:
     async def create_vector_name(self, name: str, vector: str, body: dict[str, Any]) -> None:
         params = self.collections[name]["config"]["params"]
         kind, key = ("dense", "vectors") if "dense" in body else ("sparse", "sparse_vectors")
-        self._write(
-            ("create_vector_name", vector), lambda: params.setdefault(key, {}).update({vector: dict(body[kind])})
-        )
+        options = dict(body[kind])
+        if kind == "sparse" and "datatype" in options:
+            options["index"] = {"datatype": options.pop("datatype")}
+        self._write(("create_vector_name", vector), lambda: params.setdefault(key, {}).update({vector: options}))
 
     async def delete_vector_name(self, name: str, vector: str) -> None:
         params = self.collections[name]["config"]["params"]
