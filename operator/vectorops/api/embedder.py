@@ -87,10 +87,20 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
             raise PydanticCustomError("reserved", "{name} is filled in by the operator", {"name": name})
         if not isinstance(value, str | int | float):
             raise PydanticCustomError("flat", "{name} must be a string, a number or a boolean", {"name": name})
+        if not _is_unicode(f"{name}{value}"):
+            raise PydanticCustomError("flat", "a field holds characters that are not Unicode", {})
         if len(name) > MAX_PROMPT or len(str(value)) > MAX_PROMPT:
             raise PydanticCustomError("flat", "a field may not be more than {most} characters", {"most": MAX_PROMPT})
     # The API server makes 1 of 1.0, and that must not look like another embedder.
     return {name: int(value) if _is_whole(value) else value for name, value in fields.items()}
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_whole(value: Any) -> bool:

@@ -27,7 +27,7 @@ from vectorops.api.embedder import MAX_SIZE, EmbedderStatus
 from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Resolved
-from vectorops.errors import Terminal
+from vectorops.errors import Rejected, Terminal
 from vectorops.qdrant.collections import (
     BLOCKS,
     DATATYPE,
@@ -38,6 +38,7 @@ from vectorops.qdrant.collections import (
     pruned,
 )
 from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.wire import dumps
 
 DISTANCE: Final = "Cosine"
 """Used when neither the spec nor a model names one."""
@@ -310,6 +311,10 @@ def _metadata(declared: JsonObject) -> JsonObject:
     for key in sorted(declared):
         if key.startswith(f"{GROUP}/"):
             raise _invalid("spec.metadata", f"the key {key!r}: those that begin with {GROUP}/ are kept by the operator")
+    try:
+        dumps(declared)
+    except Rejected as error:
+        raise _invalid("spec.metadata", error.message) from None
     return declared
 
 

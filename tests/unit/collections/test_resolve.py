@@ -58,6 +58,8 @@ def test_indexes_and_their_paths_are_in_canonical_form():
             {"metadata": {"a": 1, "vectorops.dev/mark": {}}},
             r"spec\.metadata: the key 'vectorops\.dev/mark': those that begin with",
         ),
+        ({"metadata": {"n": 2**64}}, r"spec\.metadata: cannot be written as JSON"),
+        ({"metadata": {"deep": ["\ud800"]}}, r"spec\.metadata: cannot be written as JSON"),
         (
             {"shardKeys": [{"name": "acme"}]},
             r"spec\.shardKeys: Qdrant takes shard keys with params\.sharding_method: custom",

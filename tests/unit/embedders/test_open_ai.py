@@ -237,6 +237,7 @@ async def test_dimensions_are_not_asked_for_by_another_name():
         ({"x": {"y": 1}}, "x must be a string, a number or a boolean"),
         ({"x": [1]}, "x must be a string, a number or a boolean"),
         ({"x": None}, "x must be a string, a number or a boolean"),
+        ({"x": "\ud800"}, "a field holds characters that are not Unicode"),
         ({"x": "y" * 2001}, "a field may not be more than 2000 characters"),
     ],
     ids=str,
