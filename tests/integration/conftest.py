@@ -28,7 +28,7 @@ from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
 from servers.operator import ForkedOperator, OperatorProcess
 from servers.proxy import Proxy
-from servers.qdrant import QdrantServer, QdrantTls, cluster_settings
+from servers.qdrant import QdrantCluster, QdrantServer, QdrantTls, cluster_settings
 
 CRDS = Path(__file__).parents[2] / "crds"
 
@@ -171,6 +171,17 @@ def start_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartQdra
             return server
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantCluster]:
+    """A distributed Qdrant. A test that kills a node starts it again."""
+    cluster = QdrantCluster(tmp_path_factory.mktemp("three-nodes"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
 
 
 @pytest.fixture

@@ -225,6 +225,7 @@ async def record(stage: Stage) -> dict[tuple[str, str], Object]:
         await world.fine()
         await world.connections(stage)
         await world.collections()
+        await world.replicas()
         await world.embedders(hub, embeddings)
         await world.points_told()
         await world.ends()
@@ -380,6 +381,30 @@ class World:
         change_by_hand(self.qdrant, "drifted", {"hnsw_config": {"m": 9}})
         await team.annotate(COLLECTION, "drifted", {RECONCILE: "look again"})
         await self.recorder.told(COLLECTION, "drifted", Reason.DRIFTED)
+
+    async def replicas(self) -> None:
+        """What a distributed Qdrant tells of replicas, in the words of a real one (see test_qdrant_replicas.py)."""
+        told, between = self.recorder.told, self.stack.enter_context(passing(self.qdrant.url))
+        states = {"lacking": ("Active",), "recovering": ("Active", "Dead")}
+
+        def distributed(_: str, path: str, __: bytes) -> tuple[int, Any] | None:
+            named = path.split("/")[2] if path.startswith("/collections/") else ""
+            if path == "/cluster":
+                return 200, {"result": {"status": "enabled", "peer_id": 1, "peers": {}}, "status": "ok"}
+            if named not in states or not path.endswith("/cluster"):
+                return None
+            first, *rest = (
+                {"shard_id": 0, "peer_id": 1 + peer, "state": one} for peer, one in enumerate(states[named])
+            )
+            return 200, {"result": {"peer_id": 1, "local_shards": [first], "remote_shards": rest}, "status": "ok"}
+
+        between.answer = distributed
+        await self.team.api.apply(connection(self.namespace, between.url, name="distributed"))
+        await self.recorder.declared(
+            self.collection("lacking", "distributed", params={"replication_factor": 2}), Reason.REPLICAS_MISSING
+        )
+        await self.api.apply(self.collection("recovering", "distributed", params={"replication_factor": 2}))
+        await told(COLLECTION, "recovering", Reason.REPLICAS_MISSING, file="replicas-dead")
 
     async def embedders(self, hub: ModelHub, embeddings: EmbeddingServer) -> None:
         """What keeps a model from giving a schema, or vectors."""

@@ -156,7 +156,11 @@ def test_the_page_shows_the_verdict_of_each_reason() -> None:
 def _shown(file: Path) -> str:
     """The reason that a file is named after; else what it shows."""
     reasons = {kebab(reason): reason.value for reason in Reason}
-    others = {"new": "not looked at yet", "changed": "changed since"}
+    others = {
+        "new": "not looked at yet",
+        "changed": "changed since",
+        "replicas-dead": "ReplicasMissing (some are dead)",
+    }
     return reasons.get(file.stem) or others[file.stem]
 
 

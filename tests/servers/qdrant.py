@@ -6,6 +6,7 @@ The session fixture `qdrant` is one that all tests of a process share (each with
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ import httpx
 from qdrant_client import AsyncQdrantClient
 
 from servers.certificates import Certificate, CertificateAuthority
-from servers.process import Process, free_port
+from servers.process import Process, free_port, wait_until
 from servers.programs import qdrant_program
 
 # A POST is a write unless it is known to read, so that an endpoint forgotten here makes a test fail, not pass.
@@ -82,8 +83,9 @@ class QdrantServer(Process):
         read_only_api_key: str | None = None,
         tls: QdrantTls | None = None,
         settings: dict[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """Settings: further `QDRANT__...` variables."""
+        """Settings: further `QDRANT__...` variables. arguments: of the program."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.api_key = api_key
@@ -114,7 +116,7 @@ class QdrantServer(Process):
             }
         super().__init__(
             "qdrant",
-            [str(qdrant_program())],
+            [str(qdrant_program()), *arguments],
             log=folder / "qdrant.log",
             environment={**os.environ, **variables},
             # It looks for a configuration file where it is started.
@@ -171,6 +173,52 @@ class QdrantServer(Process):
             # Reading the certificates of the world takes 17 ms, and nothing here would use them.
             return {"verify": False}
         return {"verify": self.tls.authority.client_context(self.tls.server)}
+
+
+class QdrantCluster:
+    """Several nodes that are one distributed Qdrant, on loopback. Any of them may be killed and started again."""
+
+    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+        uris = [f"http://127.0.0.1:{free_port()}" for _ in range(nodes)]
+        self.nodes = [
+            QdrantServer(
+                folder / f"node-{number}",
+                settings={
+                    "QDRANT__CLUSTER__ENABLED": "true",
+                    "QDRANT__CLUSTER__P2P__PORT": uri.rpartition(":")[2],
+                    "QDRANT__STORAGE__WAL__WAL_CAPACITY_MB": "1",
+                },
+                arguments=["--uri", uri, *(["--bootstrap", uris[0]] if number else [])],
+            )
+            for number, uri in enumerate(uris)
+        ]
+
+    def start(self) -> None:
+        """One after another: each joins those that are there."""
+        for node in self.nodes:
+            node.start()
+        wait_until(lambda: len(self.nodes[0].get("/cluster")["peers"]) == len(self.nodes), what="all nodes to join")
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def peer(self, node: int) -> int:
+        """The id that Qdrant gives to a node."""
+        return int(self.nodes[node].get("/cluster")["peer_id"])
+
+    def replicas(self, collection: str, *, seen_by: int = 0) -> dict[int, dict[int, str]]:
+        """The state of each replica, by shard and by peer, as one node sees them."""
+        seen = self.nodes[seen_by].get(f"/collections/{collection}/cluster")
+        local = [{**shard, "peer_id": seen["peer_id"]} for shard in seen["local_shards"]]
+        found: dict[int, dict[int, str]] = {}
+        for shard in (*local, *seen["remote_shards"]):
+            found.setdefault(shard["shard_id"], {})[shard["peer_id"]] = shard["state"]
+        return found
+
+    def wait_for(self, collection: str, holds: Callable[[dict[int, dict[int, str]]], bool], *, what: str) -> None:
+        """Waits until the replicas are so, as the first node sees them."""
+        wait_until(lambda: holds(self.replicas(collection)), what=what, within_seconds=60)
 
 
 def _writes(endpoint: str) -> bool:

@@ -147,6 +147,12 @@ class QdrantCollectionSpec(Model):
     drift_policy: Literal["Correct", "Report"] | None = Field(
         default=None, description="What to do when the collection was changed by others. Default: Correct."
     )
+    replica_policy: Literal["Report", "Converge"] | None = Field(
+        default=None,
+        description="What to do on a distributed Qdrant when a shard has more or fewer replicas than "
+        "params.replication_factor, as after the factor was raised or a node was lost. Report: tell it. Converge: "
+        "make, move and drop replicas, one at a time, never the last active one. Default: Report.",
+    )
     suspend: bool | None = Field(
         default=None,
         description="Leave the collection as it is. Deletion of this resource still works. Default: false.",
@@ -214,6 +220,13 @@ class QdrantCollectionSpec(Model):
             lambda spec: not (spec.managed_by == "User" and spec.deletion_policy == "Delete"),
             field="deletionPolicy",
         ),
+        Rule(
+            "!(has(self.managedBy) && self.managedBy == 'User' && "
+            "has(self.replicaPolicy) && self.replicaPolicy == 'Converge')",
+            "replicaPolicy: Converge needs managedBy: System, because a collection of the user is never changed",
+            lambda spec: not (spec.managed_by == "User" and spec.replica_policy == "Converge"),
+            field="replicaPolicy",
+        ),
     )
     update_rules: ClassVar[tuple[UpdateRule, ...]] = (
         UpdateRule(
@@ -268,6 +281,15 @@ class PlanStatus(Model):
     destructive: bool = Field(description="Would data be lost?")
 
 
+class ReplicasStatus(Model):
+    """The replicas of all shards together."""
+
+    wanted: int = Field(description="How many there should be: the factor for each shard.")
+    active: int = Field(description="How many serve.")
+    dead: int = Field(description="How many do not; they come back by themselves, with their node.")
+    transferring: int = Field(description="How many are being made.")
+
+
 class QdrantCollectionStatus(Model):
     """What was found at the last look."""
 
@@ -278,6 +300,9 @@ class QdrantCollectionStatus(Model):
     collection: PhysicalCollection | None = Field(default=None, description="The collection in Qdrant.")
     schema_: SchemaStatus | None = Field(default=None, alias="schema", description="The vectors as resolved.")
     plan: PlanStatus | None = Field(default=None, description="Steps that are held back, if any.")
+    replicas: ReplicasStatus | None = Field(
+        default=None, description="Its replicas; absent where Qdrant is not distributed."
+    )
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
     )

@@ -55,6 +55,10 @@ class Reason(StrEnum):
     SCHEMA_MISMATCH = "SchemaMismatch", "The collection differs from what is declared, and may not be changed."
     PLAN_HELD_BACK = "PlanHeldBack", "A change cannot be made in place: `status.plan` says what it takes, and its hash."
     ALIAS_TAKEN = "AliasTaken", "An alias already leads to another collection; it is not moved."
+    REPLICAS_MISSING = (
+        "ReplicasMissing",
+        "On a distributed Qdrant, a shard has fewer active replicas than `params.replication_factor` says.",
+    )
     DRIFTED = "Drifted", "Somebody else changed the collection, and `spec.driftPolicy` is Report."
     # The embedder.
     MODEL_NOT_FOUND = "ModelNotFound", "The model, its revision or its files are not to be found."

@@ -22,6 +22,7 @@ from vectorops.api.reasons import Reason
 from vectorops.collections import plan as steps
 from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan, create_body, differences, mismatches
+from vectorops.collections.replicas import Placement, counts, next_operation
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal, VectorOpsError, Waiting
 from vectorops.local import plans, preview_points
@@ -53,6 +54,7 @@ from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.pointset import check_shard_key, given_up_by, ledger_store, sync_target
+from vectorops.reconcilers.replicas import converges, factors_of, placement_of
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -151,7 +153,8 @@ class _Preview:
         if is_reported(spec, todo) and not approval.given:
             remark = f"changed by others; driftPolicy is Report, so {approval.how} to put it right:"
             return planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
-        return _collection_planned(resource.ref, todo, mark, approval)
+        would_be = _collection_planned(resource.ref, todo, mark, approval)
+        return await _with_replicas(would_be, access, spec, found)
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
         """A collection that its user manages: nothing is ever changed, but for a mark from before."""
@@ -273,6 +276,24 @@ def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) ->
     if mark.embedders != todo.locks() and todo.observed.exists:
         changes.append(Change("update", "the mark: which models make the vectors"))
     return planned(ref, changes, problem="; ".join(problems) or None)
+
+
+async def _with_replicas(
+    would_be: ResourcePlan, access: Access, spec: QdrantCollectionSpec, found: Observed
+) -> ResourcePlan:
+    """What `apply` would do about replicas, or that it would do nothing about those that are missing."""
+    database = access.database
+    if would_be.problem or not (found.exists and database.info.distributed):
+        return would_be
+    placement = Placement.from_answer(await placement_of(database, found.name))
+    factors = factors_of(spec, found)
+    missing = counts(placement, factors)
+    if converges(spec):
+        operation = next_operation(placement, await database.cluster(), factors)
+        change = Change("update", f"replicas, one at a time, beginning with: {operation.line}") if operation else None
+        return replace(would_be, changes=(*would_be.changes, *([change] if change else [])))
+    remarks = [f"{missing.described()}; replicaPolicy is Report, so none would be made"] if missing.short else []
+    return replace(would_be, remarks=(*would_be.remarks, *remarks))
 
 
 def _sign(step: steps.Step, todo: Plan) -> plans.Action:

@@ -17,7 +17,7 @@ from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient, Waiting
 from vectorops.local.cluster import ORDER, LocalCluster
-from vectorops.reconcilers.driver import Driver, Verdict
+from vectorops.reconcilers.driver import POLL_SECONDS, Driver, Verdict
 from vectorops.reconcilers.references import References
 
 AT_A_TIME: Final = 4
@@ -166,8 +166,9 @@ def _is_settled(resource: Resource, verdict: Verdict) -> bool:
         return False
     if isinstance(verdict.error, Transient):
         return verdict.error.reason in HOPELESS
-    # A reconciler that is not done and will look again says so with the condition Reconciling.
-    return resource.ready or resource.condition("Reconciling") is None
+    # A reconciler that is not done and will look again says so with the condition Reconciling. One that will look only
+    # after a minute waits for something that no command brings about, as for a node of Qdrant that is down.
+    return resource.condition("Reconciling") is None or (verdict.requeue_after or 0.0) >= POLL_SECONDS
 
 
 def _wait_seconds(verdict: Verdict, tries: int) -> float:

@@ -140,6 +140,16 @@ class Database(Protocol):
 
     async def delete_alias(self, alias: str) -> None: ...
 
+    # Replicas. Only where `info.distributed`.
+    async def cluster(self) -> JsonObject:
+        """`result` of GET /cluster: the nodes, as this one sees them."""
+
+    async def collection_cluster(self, name: str) -> JsonObject:
+        """`result` of GET /collections/{name}/cluster: where its replicas are, as this node sees them."""
+
+    async def change_replicas(self, name: str, operation: JsonObject) -> None:
+        """One operation of POST /collections/{name}/cluster. Returns when it is agreed on, not when it is done."""
+
     # Points. Lists may be of any length, also empty: implementations split them by points and by bytes, and send more
     # than one part at a time, so an id should stand in a list once. Parts may fail differently: OutcomeUnknown is then
     # raised rather than Rejected.

@@ -36,6 +36,10 @@ REMEMBERED: Final = f"{GROUP}/embedded"
 SCROLL_PAGE: Final = 100
 
 
+def _not_distributed(name: str) -> Rejected:
+    return Rejected(Reason.REQUEST_REJECTED, f"collection {name!r} is in a folder: it has no replicas", status=400)
+
+
 class Embedded:
     """See `Database`, which this implements. The folder is opened, and locked, at the first use."""
 
@@ -164,6 +168,17 @@ class Embedded:
         action = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
         with self._errors(writes=True):
             await self._client().update_collection_aliases([action])
+
+    # ---- replicas: a folder has none ----
+
+    async def cluster(self) -> JsonObject:
+        return {"status": "disabled"}
+
+    async def collection_cluster(self, name: str) -> JsonObject:
+        raise _not_distributed(name)
+
+    async def change_replicas(self, name: str, operation: JsonObject) -> None:  # noqa: ARG002 -- see `Database`
+        raise _not_distributed(name)
 
     # ---- points ----
 

@@ -60,7 +60,7 @@ class Server:
         # It goes into statuses, and anything may answer here.
         version = errors.shorten(version)
         # The greeting needs no key; this does.
-        cluster = await self._rest.read("cluster", "GET", "/cluster")
+        cluster = await self.cluster()
         if self._grpc is not None:
             await self._grpc.check()
         self.info = ServerInfo(version=version, distributed=cluster.get("status") == "enabled")
@@ -135,6 +135,19 @@ class Server:
 
     async def delete_alias(self, alias: str) -> None:
         await self._change_alias({"delete_alias": {"alias_name": alias}})
+
+    # ---- replicas ----
+
+    async def cluster(self) -> JsonObject:
+        found: JsonObject = await self._rest.read("cluster", "GET", "/cluster")
+        return found
+
+    async def collection_cluster(self, name: str) -> JsonObject:
+        found: JsonObject = await self._rest.read("collection_cluster", "GET", f"{_path(name)}/cluster")
+        return found
+
+    async def change_replicas(self, name: str, operation: JsonObject) -> None:
+        await self._rest.write("change_replicas", "POST", f"{_path(name)}/cluster", wire.dumps(operation))
 
     # ---- points ----
 

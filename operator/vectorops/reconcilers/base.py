@@ -67,6 +67,8 @@ class Outcome:
         it if it differs from the old one. None: the resource is gone, there is nothing to write.
     requeue_after: seconds until the next look even if nothing happens; None means the periodic resync.
     gave_up: did it leave ids to whoever wants them, so that sets that wait for one should look?
+    passing: it is not Ready for a reason that may pass within moments: one that was stays Ready for a while, see
+        `driver.BLIP`.
     resource: as `set_finalizer` returned it, so that the status is not written to a version that is no more.
     Raising `Transient` means: try again with backoff. `Waiting`: the named dependency will wake us. `Terminal`: only a
     change of the resource can help. The status then keeps what it said, with new conditions.
@@ -76,6 +78,7 @@ class Outcome:
     requeue_after: float | None = None
     resource: Resource | None = None
     gave_up: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

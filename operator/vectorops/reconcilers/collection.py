@@ -34,6 +34,7 @@ from vectorops.reconcilers.dependencies import (
     require_no_owner,
 )
 from vectorops.reconcilers.embedding import resolved
+from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
 
@@ -46,7 +47,10 @@ NO_SHARD_KEY: Final = (
 
 
 class CollectionReconciler:
-    """See `driver.Reconciler`."""
+    """See `driver.Reconciler`. replicas: of all collections, over time."""
+
+    def __init__(self, replicas: Replicas | None = None) -> None:
+        self._replicas = replicas or Replicas()
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         spec = parse(QdrantCollectionSpec, resource)
@@ -60,7 +64,8 @@ class CollectionReconciler:
         if spec.managed_by == "User":
             await require_users_own(context, resource, database, found)
             await _disown(context, resource, database, found)
-            return _compared(resource, wanted, found, version)
+            compared = _compared(resource, wanted, found, version)
+            return await self._replicas.judge(database, resource, spec, found, compared)
 
         mark = await claim(context, resource, spec, access, found, mismatches(wanted, found, version=version))
         resource = await context.cluster.set_finalizer(resource, True)
@@ -72,7 +77,9 @@ class CollectionReconciler:
             mark = replace(mark, last_applied=todo.last.to_json(), embedders=todo.locks())
             if mark != found.mark:
                 await database.update_collection(found.name, {"metadata": mark.metadata()})
-            return Outcome(_status(resource, wanted, todo, mark, approval, drifted=True), resource=resource)
+            status = _status(resource, wanted, todo, mark, approval, drifted=True)
+            told = Outcome(status, resource=resource)
+            return await self._replicas.judge(database, resource, spec, found, told)
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
@@ -87,7 +94,9 @@ class CollectionReconciler:
         digest = applied.plan.hash
         approval = await approvals.approval(context, resource, digest, database, found.name, used=approved)
         status = _status(resource, wanted, applied.plan, applied.mark, approval, approved=approved)
-        return Outcome(status, resource=resource)
+        told = Outcome(status, resource=resource)
+        may_pass = not todo.doable and not approved
+        return await self._replicas.judge(database, resource, spec, applied.observed, told, may_pass=may_pass)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:

@@ -110,7 +110,13 @@ class Driver:
             logger.exception("reconciliation failed", extra={"resource": str(ref)})
             words = f"{type(error).__name__}: a fault in the operator; its log has the details"
             return await self._failed(resource, Transient(Reason.INTERNAL_ERROR, words))
-        self._failing_since.pop(ref, None)
+        if outcome.passing and (left := self._blip_left(resource)) > 0:
+            told = next(c for c in (outcome.status or {})["conditions"] if c["type"] == "Ready")
+            extra = {"resource": str(ref), "reason": told["reason"]}
+            logger.info("trying again: %s", told["message"], extra=extra)
+            return Verdict(requeue_after=min(left, outcome.requeue_after or left), status=resource.status)
+        if not outcome.passing:
+            self._failing_since.pop(ref, None)
         if outcome.status is None:
             return Verdict(told=True)
         return await self._tell(
@@ -138,13 +144,18 @@ class Driver:
         await context.databases.of(context.cluster, connection, fresh=True)
         return True
 
-    async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
+    def _blip_left(self, resource: Resource) -> float:
+        """For how many seconds it may stay Ready although something is wrong; 0 if it is not Ready."""
         since = self._failing_since.setdefault(resource.ref, self._now())
+        left = (since + BLIP - self._now()).total_seconds()
+        return left if resource.ready and not resource.deleting else 0.0
+
+    async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
+        left = self._blip_left(resource)
         verdict = _next_look(error)
         if resource.kind == "QdrantConnection":
             verdict = replace(verdict, longest_backoff=PROBE_SECONDS)
-        left = (since + BLIP - self._now()).total_seconds()
-        if error.reason in BLIPS and left > 0 and resource.ready and not resource.deleting:
+        if error.reason in BLIPS and left > 0:
             logger.info(
                 "trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value}
             )
