@@ -3,11 +3,14 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from integration.command_line import CONNECTION, Answer, Shell
+from integration.command_line import collection as declared
 from integration.team import Team, is_settled, unique
 from integration.world import point, resource
 from servers.kubeapi import Object, condition, is_ready
@@ -109,13 +112,28 @@ async def test_a_changed_factor_is_told_and_with_converge_made_true(
     assert told(made) == (4, 4, 0, 0)
     assert states(three_nodes, name) == [["Active"] * 2] * 2
 
-    dropped = await team.collection(name, params=params(1), replicaPolicy="Converge", until=_is_done)
-    assert told(dropped) == (2, 2, 0, 0)
-    assert states(three_nodes, name) == [["Active"]] * 2
 
-    more = await team.collection(name, params=params(4), replicaPolicy="Converge", until=_is_stalled)
-    assert told(more) == (8, 6, 0, 0), "one for each node"
-    assert "add nodes" in condition(more, "Ready")["message"]
+def test_the_command_line_says_what_it_would_do_about_replicas_and_does_it(
+    tmp_path: Path, three_nodes: QdrantCluster
+) -> None:
+    shell, name = Shell(tmp_path), unique("command")
+
+    def run(command: str, **spec: Any) -> Answer:
+        shell.write("all.yaml", CONNECTION, declared(name, **spec))
+        return shell.run(command, "-f", "all.yaml", "--qdrant", three_nodes.nodes[0].url)
+
+    assert run("apply", params=params(2)).code == 0
+    told = run("plan", params=params(3))
+    assert told.code == 1
+    assert "4 of 6 replicas are active" in told.out
+    assert "replicaPolicy: Converge" in told.out
+    assert "drop the replica of shard 0 on node" in run("plan", params=params(1), replicaPolicy="Converge").out
+
+    answer = run("apply", params=params(1), replicaPolicy="Converge")
+
+    assert answer.code == 0, answer.out
+    assert states(three_nodes, name) == [["Active"]] * 2
+    assert "drop the replica" not in run("plan", params=params(1), replicaPolicy="Converge").out
 
 
 async def test_a_killed_node_is_told_when_it_is_missed_and_waited_for_unless_it_is_lost(
@@ -169,7 +187,3 @@ def _all(found: dict[int, dict[int, str]]) -> set[str]:
 
 def _is_done(obj: Object) -> bool:
     return is_settled(obj) and is_ready(obj)
-
-
-def _is_stalled(obj: Object) -> bool:
-    return is_settled(obj) and bool(condition(obj, "Stalled"))

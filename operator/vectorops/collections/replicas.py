@@ -191,6 +191,13 @@ def next_operation(
     return next((step for step in steps if step is not None), None)
 
 
+def is_behind(cluster: Mapping[str, Any]) -> bool:
+    """Does the node that gave this answer know that it does not know the latest? cluster: `result` of GET /cluster."""
+    status = cluster.get("consensus_thread_status") or {}
+    pending = (cluster.get("raft_info") or {}).get("pending_operations") or 0
+    return pending > 0 or status.get("consensus_thread_status", "working") != "working"
+
+
 def _copy(
     replicas: list[Replica],
     placement: Placement,

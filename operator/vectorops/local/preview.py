@@ -54,7 +54,7 @@ from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.pointset import check_shard_key, given_up_by, ledger_store, sync_target
-from vectorops.reconcilers.replicas import converges, factors_of, placement_of
+from vectorops.reconcilers.replicas import converges, factors_of, nodes_of, placement_of, shortage
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -281,19 +281,19 @@ def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) ->
 async def _with_replicas(
     would_be: ResourcePlan, access: Access, spec: QdrantCollectionSpec, found: Observed
 ) -> ResourcePlan:
-    """What `apply` would do about replicas, or that it would do nothing about those that are missing."""
+    """What `apply` would do about replicas, and why the collection would not become Ready if it does nothing."""
     database = access.database
     if would_be.problem or not (found.exists and database.info.distributed):
         return would_be
     placement = Placement.from_answer(await placement_of(database, found.name))
     factors = factors_of(spec, found)
+    step = next_operation(placement, await nodes_of(database), factors) if converges(spec) else None
+    if step is not None:
+        change = Change("update", f"replicas, one at a time, beginning with: {step.line}")
+        return replace(would_be, changes=(*would_be.changes, change))
     missing = counts(placement, factors)
-    if converges(spec):
-        operation = next_operation(placement, await database.cluster(), factors)
-        change = Change("update", f"replicas, one at a time, beginning with: {operation.line}") if operation else None
-        return replace(would_be, changes=(*would_be.changes, *([change] if change else [])))
-    remarks = [f"{missing.described()}; replicaPolicy is Report, so none would be made"] if missing.short else []
-    return replace(would_be, remarks=(*would_be.remarks, *remarks))
+    at_work = bool(placement.transfers or missing.transferring)
+    return replace(would_be, problem=shortage(spec, missing, at_work=at_work)) if missing.short else would_be
 
 
 def _sign(step: steps.Step, todo: Plan) -> plans.Action:

@@ -14,7 +14,16 @@ from typing import Final
 from vectorops.api.collection import QdrantCollectionSpec, ReplicasStatus
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.reasons import Reason
-from vectorops.collections.replicas import Counts, Factors, Operation, Place, Placement, counts, next_operation
+from vectorops.collections.replicas import (
+    Counts,
+    Factors,
+    Operation,
+    Place,
+    Placement,
+    counts,
+    is_behind,
+    next_operation,
+)
 from vectorops.errors import Rejected, Transient
 from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
@@ -78,7 +87,7 @@ class Replicas:
             return replace(outcome, status=status)
         operation = None
         if converges(spec) and (found.short or placement.inactive() or found.active > found.wanted):
-            operation = next_operation(placement, await database.cluster(), factors, lost=lost)
+            operation = next_operation(placement, await nodes_of(database), factors, lost=lost)
         if operation is not None:
             await _carry_out(database, resource, observed.name, operation)
         return _told(outcome, status, spec, observed.name, found, placement, operation, may_pass=may_pass)
@@ -98,6 +107,18 @@ async def placement_of(database: Database, name: str) -> JsonObject:
         return await database.collection_cluster(name)
     except Rejected as error:
         raise Transient(Reason.PROGRESSING, f"collection {name!r} changed meanwhile: {error.message}") from error
+
+
+async def nodes_of(database: Database) -> JsonObject:
+    """`result` of GET /cluster. Raises Transient if this node does not know the latest: what is done must not rest on
+    old news.
+    """
+    cluster = await database.cluster()
+    if is_behind(cluster):
+        raise Transient(
+            Reason.PROGRESSING, f"{database.endpoint}: this node of Qdrant has not caught up with the others"
+        )
+    return cluster
 
 
 def factors_of(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
@@ -134,7 +155,7 @@ def _told(
     may_pass: bool,
 ) -> Outcome:
     at_work = operation is not None or bool(placement.transfers or found.transferring)
-    again = TRANSFER_SECONDS if at_work else ABSENT_SECONDS if found.dead else None
+    again = TRANSFER_SECONDS if at_work else ABSENT_SECONDS if found.dead or found.short else None
     again = DONE_SECONDS if operation is not None else again
     if not found.short and operation is None:
         return replace(outcome, status=status, requeue_after=again)
@@ -142,24 +163,27 @@ def _told(
         message = f"collection {name!r} is as declared; replicas that are too many, or were lost, are dropped"
         told = conditions(True, Reason.SUCCEEDED, message, reconciling=True)
     else:
-        message = f"collection {name!r}: {found.described()}; {_advice(spec, found, at_work=at_work)}"
+        message = f"collection {name!r}: {shortage(spec, found, at_work=at_work)}"
         passes = at_work or bool(found.dead)
         told = conditions(False, Reason.REPLICAS_MISSING, message, reconciling=passes, stalled=not passes)
     told += [condition for condition in status["conditions"] if condition["type"] == "Drifted"]
     # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
-    passing = bool(found.short) and again is not None and operation is None and may_pass
+    passing = bool(found.short) and (at_work or bool(found.dead)) and operation is None and may_pass
     return replace(outcome, status={**status, "conditions": told}, requeue_after=again, passing=passing)
 
 
-def _advice(spec: QdrantCollectionSpec, found: Counts, *, at_work: bool) -> str:
+def shortage(spec: QdrantCollectionSpec, found: Counts, *, at_work: bool) -> str:
+    """What is missing, and what to do about it. at_work: is anything being made?"""
     if at_work:
-        return "more are on the way"
-    if found.dead:
-        back = "a dead one comes back by itself, with its node"
-        return f"{back}; after {PATIENCE_SECONDS / 60:.0f} minutes another node gets it" if converges(spec) else back
-    if converges(spec):
-        return "there is no further node that could take one: add nodes, or lower params.replication_factor"
-    return (
-        "Qdrant makes none when the factor is raised: set replicaPolicy: Converge, copy the shards by hand, "
-        "or lower params.replication_factor"
-    )
+        advice = "more are on the way"
+    elif found.dead:
+        advice = "a dead one comes back by itself, with its node"
+        advice += f"; after {PATIENCE_SECONDS / 60:.0f} minutes another node gets it" if converges(spec) else ""
+    elif converges(spec):
+        advice = "no other node that is up could take one: add nodes, or lower params.replication_factor"
+    else:
+        advice = (
+            "Qdrant makes none when the factor is raised: set replicaPolicy: Converge, copy the shards by hand, "
+            "or lower params.replication_factor"
+        )
+    return f"{found.described()}; {advice}"

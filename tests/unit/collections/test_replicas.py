@@ -17,6 +17,7 @@ from vectorops.collections.replicas import (
     Placement,
     Replica,
     counts,
+    is_behind,
     next_operation,
 )
 
@@ -129,6 +130,15 @@ class TestAnswersOfRealClusters:
         step = next_operation(placement, cluster, Factors(2))
 
         assert copied(step)[2] != lost
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_node_that_knows_that_it_is_behind_is_told_from_one_that_is_not(version):
+    for what in ("nodes", "node lost"):
+        cluster = ANSWERS[version][what]
+        assert not is_behind(cluster)
+        assert is_behind({**cluster, "raft_info": {**cluster["raft_info"], "pending_operations": 1}})
+        assert is_behind({**cluster, "consensus_thread_status": {"consensus_thread_status": "stopped_with_err"}})
 
 
 class TestCopies:

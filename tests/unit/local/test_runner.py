@@ -132,6 +132,30 @@ async def test_a_mistake_ends_at_once_for_all_that_wait_for_it():
 
 
 @in_virtual_time
+async def test_a_reconciler_at_work_is_given_its_time_also_where_what_it_does_is_ready_already():
+    """As while replicas are dropped that are more than declared."""
+    world = World(COLLECTION)
+    at_work = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "", reconciling=True)}, requeue_after=1)
+    world.played.answers[COLLECTION] = lambda run: ready() if run > 3 else at_work
+
+    assert await world.run()
+
+    assert world.played.runs == [COLLECTION] * 4
+
+
+@in_virtual_time
+async def test_what_only_the_world_outside_can_bring_is_not_waited_for():
+    """As a node of Qdrant that is down: looked at once a minute for ever."""
+    world = World(COLLECTION)
+    told = conditions(False, Reason.REPLICAS_MISSING, "", reconciling=True)
+    world.played.answers[COLLECTION] = lambda _: Outcome({"conditions": told}, requeue_after=60)
+
+    assert await world.run()
+
+    assert now() == 0
+
+
+@in_virtual_time
 async def test_a_missing_secret_is_not_waited_for_because_nobody_will_bring_it():
     world = World(CONNECTION)
     world.played.answers[CONNECTION] = lambda _: Transient(Reason.SECRET_NOT_FOUND, "no Secret")

@@ -126,6 +126,29 @@ async def test_what_hangs_on_a_connection_does_not_wait_another_two_minutes(worl
     assert (world.ready["status"], world.ready["reason"]) == ("False", "ConnectionNotReady")
 
 
+async def test_what_may_pass_within_moments_is_told_only_if_it_lasts(world: World) -> None:
+    """Such as replicas whose node is restarted."""
+    await world.driver.run(REF)
+    told = conditions(False, Reason.REPLICAS_MISSING, "one is dead", reconciling=True)
+    world.act = _returns(Outcome({"conditions": told}, requeue_after=60.0, passing=True))
+
+    first = await world.driver.run(REF)
+    world.now += timedelta(seconds=90)
+    second = await world.driver.run(REF)
+    assert (first.requeue_after, second.requeue_after) == (60.0, 30.0)
+    assert (world.ready["status"], world.writes) == ("True", 1)
+
+    world.now += timedelta(seconds=30)
+    await world.driver.run(REF)
+    assert (world.ready["status"], world.ready["reason"]) == ("False", "ReplicasMissing")
+
+    world.act = world._done
+    await world.driver.run(REF)
+    world.act = _returns(Outcome({"conditions": told}, passing=True))
+    await world.driver.run(REF)
+    assert world.ready["status"] == "True", "the next time has two minutes of its own"
+
+
 async def test_a_resource_that_never_was_ready_says_at_once_what_is_wrong(world: World) -> None:
     world.raises(Transient(Reason.UNREACHABLE, "no answer"))
     await world.driver.run(REF)
