@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +73,23 @@ class Impatient:
         reconcilers = {**RECONCILERS, "QdrantCollection": CollectionReconciler(Replicas(patience_seconds=0))}
         self.driver = Driver(context, reconcilers)
 
+    async def look(self) -> Resource:
+        """The collection after one look."""
+        await self.driver.run(Ref("QdrantConnection", "team", "main"))
+        verdict = await self.driver.run(self.ref)
+        found = self.cluster.now(self.ref)
+        assert found is not None
+        assert verdict.status is not None
+        return found
+
     async def until_ready(self) -> JsonObject:
         """Looks until there is nothing left to do."""
-        await self.driver.run(Ref("QdrantConnection", "team", "main"))
         async with asyncio.timeout(60):
             while True:
-                verdict = await self.driver.run(self.ref)
-                assert verdict.status is not None
-                found = replace(await self._now(), status=verdict.status)
+                found = await self.look()
                 if found.ready and found.condition("Reconciling") is None:
-                    return verdict.status
+                    return found.status
                 await asyncio.sleep(0.1)
-
-    async def _now(self) -> Resource:
-        found = await self.cluster.get(self.ref)
-        assert found is not None
-        return found
 
 
 async def test_a_changed_factor_is_told_and_with_converge_made_true(
@@ -152,6 +152,11 @@ async def test_a_killed_node_is_told_when_it_is_missed_and_waited_for_unless_it_
     try:
         # Until somebody writes, Qdrant takes its replicas for active.
         assert told(await team.look_again("QdrantCollection", waiting)) == (6, 6, 0, 0)
+        placed = three_nodes.replicas(moved)
+        hasty = Impatient(three_nodes, moved, params=params(1, shards=3), replicaPolicy="Converge")
+        assert (await hasty.look()).status["replicas"] == {"wanted": 3, "active": 6, "dead": 0, "transferring": 0}
+        await hasty.databases.close_all()
+        assert three_nodes.replicas(moved) == placed, "or the one that is left might be the one that is not there"
         for name in (waiting, moved):
             write(three_nodes, name)
             three_nodes.wait_for(name, lambda found: "Dead" in _all(found), what="the write to be missed")

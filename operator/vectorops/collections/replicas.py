@@ -73,10 +73,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the replicas of one collection are, as one node sees it. transfers: how many copies are under way."""
+    """Where the replicas of one collection are, as one node sees it.
+
+    transfers: how many copies are under way. seen_by: the node that answered, so that it is certainly up.
+    """
 
     replicas: tuple[Replica, ...]
     transfers: int = 0
+    seen_by: int | None = None
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Placement:
@@ -87,7 +91,7 @@ class Placement:
             for shard in (*local, *(answer.get("remote_shards") or ()))
         ]
         by_place = sorted(found, key=lambda replica: replica.place)
-        return cls(tuple(by_place), len(answer.get("shard_transfers") or ()))
+        return cls(tuple(by_place), len(answer.get("shard_transfers") or ()), answer["peer_id"])
 
     def inactive(self) -> frozenset[Place]:
         """The places of replicas that are dead or being made."""
@@ -186,7 +190,7 @@ def next_operation(
     steps = (
         *(_copy(replicas, placement, cluster, factors, lost, load) for replicas in neediest),
         *(_drop_lost(replicas, factors, lost) for replicas in shards.values()),
-        *(_drop_surplus(replicas, factors, load) for replicas in shards.values()),
+        *(_drop_surplus(replicas, factors, load) for replicas in shards.values() if not placement.inactive()),
     )
     return next((step for step in steps if step is not None), None)
 
@@ -215,7 +219,7 @@ def _copy(
     targets = _peers(cluster) - suspect - {replica.peer for replica in replicas}
     if not sources or not targets or len(expected) >= wanted:
         return None
-    source = min(sources, key=lambda peer: (peer in suspect, peer))
+    source = min(sources, key=lambda peer: (peer in suspect, peer != placement.seen_by, peer))
     target = min(targets, key=lambda peer: (load.get(peer, 0), peer))
     body = {"shard_id": shard, "from_peer_id": source, "to_peer_id": target}
     line = f"copy shard {shard} from node {source} to node {target}"
@@ -230,10 +234,10 @@ def _drop_lost(replicas: list[Replica], factors: Factors, lost: Collection[Place
 
 
 def _drop_surplus(replicas: list[Replica], factors: Factors, load: Mapping[int, int]) -> Operation | None:
-    """Where all are active, and more than declared: the one on the node with the most."""
+    """Of more than declared, the one on the node with the most."""
     active = [replica for replica in replicas if replica.state == ACTIVE]
     left = len(active) - 1
-    if not factors.declared or len(active) < len(replicas) or left < max(factors.of(replicas) or 0, 1):
+    if not factors.declared or left < max(factors.of(replicas) or 0, 1):
         return None
     return _drop(max(active, key=lambda replica: (load.get(replica.peer, 0), replica.peer)))
 

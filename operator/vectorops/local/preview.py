@@ -22,7 +22,6 @@ from vectorops.api.reasons import Reason
 from vectorops.collections import plan as steps
 from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan, create_body, differences, mismatches
-from vectorops.collections.replicas import Placement, counts, next_operation
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal, VectorOpsError, Waiting
 from vectorops.local import plans, preview_points
@@ -54,7 +53,7 @@ from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.pointset import check_shard_key, given_up_by, ledger_store, sync_target
-from vectorops.reconcilers.replicas import converges, factors_of, nodes_of, placement_of, shortage
+from vectorops.reconcilers.replicas import findings, placement_of, shortage
 from vectorops.reconcilers.spec import parse
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -285,15 +284,11 @@ async def _with_replicas(
     database = access.database
     if would_be.problem or not (found.exists and database.info.distributed):
         return would_be
-    placement = Placement.from_answer(await placement_of(database, found.name))
-    factors = factors_of(spec, found)
-    step = next_operation(placement, await nodes_of(database), factors) if converges(spec) else None
-    if step is not None:
-        change = Change("update", f"replicas, one at a time, beginning with: {step.line}")
+    seen = await findings(database, found, spec, await placement_of(database, found.name))
+    if seen.step is not None:
+        change = Change("update", f"replicas, one at a time, beginning with: {seen.step.line}")
         return replace(would_be, changes=(*would_be.changes, change))
-    missing = counts(placement, factors)
-    at_work = bool(placement.transfers or missing.transferring)
-    return replace(would_be, problem=shortage(spec, missing, at_work=at_work)) if missing.short else would_be
+    return replace(would_be, problem=shortage(spec, seen)) if seen.counts.short else would_be
 
 
 def _sign(step: steps.Step, todo: Plan) -> plans.Action:

@@ -34,6 +34,7 @@ EMBEDDER_KEY_VARIABLE: Final = "VECTOROPS_EMBEDDER_API_KEY"
 READS: Final = frozenset(
     {
         "aliases",
+        "all_replicas_answer",
         "check",
         "close",
         "cluster",

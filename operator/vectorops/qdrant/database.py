@@ -147,6 +147,11 @@ class Database(Protocol):
     async def collection_cluster(self, name: str) -> JsonObject:
         """`result` of GET /collections/{name}/cluster: where its replicas are, as this node sees them."""
 
+    async def all_replicas_answer(self, name: str) -> bool:
+        """Does every replica answer a read? Not one that Qdrant knows to be dead, nor one of a node that died just now,
+        which Qdrant calls active until somebody writes.
+        """
+
     async def change_replicas(self, name: str, operation: JsonObject) -> None:
         """One operation of POST /collections/{name}/cluster. Returns when it is agreed on, not when it is done."""
 

@@ -177,6 +177,9 @@ class Embedded:
     async def collection_cluster(self, name: str) -> JsonObject:
         raise _not_distributed(name)
 
+    async def all_replicas_answer(self, name: str) -> bool:
+        raise _not_distributed(name)
+
     async def change_replicas(self, name: str, operation: JsonObject) -> None:  # noqa: ARG002 -- see `Database`
         raise _not_distributed(name)
 

@@ -12,7 +12,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from vectorops.api.meta import JsonObject
-from vectorops.errors import Rejected
+from vectorops.api.reasons import Reason
+from vectorops.errors import Rejected, Transient
 from vectorops.qdrant import batches, errors, wire
 from vectorops.qdrant.database import (
     PayloadChange,
@@ -145,6 +146,16 @@ class Server:
     async def collection_cluster(self, name: str) -> JsonObject:
         found: JsonObject = await self._rest.read("collection_cluster", "GET", f"{_path(name)}/cluster")
         return found
+
+    async def all_replicas_answer(self, name: str) -> bool:
+        one = wire.dumps({"limit": 1, "with_payload": False, "with_vector": False})
+        try:
+            await self._rest.read("check_replicas", "POST", f"{_path(name)}/points/scroll?consistency=all", one)
+        except Transient as error:
+            if error.reason is Reason.SERVER_ERROR:
+                return False
+            raise
+        return True
 
     async def change_replicas(self, name: str, operation: JsonObject) -> None:
         await self._rest.write("change_replicas", "POST", f"{_path(name)}/cluster", wire.dumps(operation))

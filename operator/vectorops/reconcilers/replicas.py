@@ -1,14 +1,17 @@
 """Has the collection the replicas that are declared? Asked on a distributed Qdrant, when all else is as declared.
 
-`collections.replicas` decides. Here it is told, and, with `replicaPolicy: Converge`, done: one operation a look.
+`collections.replicas` decides. Here it is told, and, with `replicaPolicy: Converge`, done: one operation a look. Where
+Qdrant calls all replicas active, each must answer first. One on a node that died just now is called active too, until
+somebody writes; it must be neither the source of a copy, which then stays under way until the node returns, nor the one
+that is left.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vectorops.api.collection import QdrantCollectionSpec, ReplicasStatus
@@ -39,7 +42,39 @@ DONE_SECONDS: Final = 1.0
 TRANSFER_SECONDS: Final = 5.0
 """How often is looked while replicas are being made."""
 ABSENT_SECONDS: Final = 60.0
-"""The same while dead ones are waited for."""
+"""The same while some are missing and nobody makes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one look found.
+
+    step: the operation that comes next. silent: there is one, but a replica that Qdrant calls active does not answer.
+    """
+
+    placement: Placement
+    counts: Counts
+    step: Operation | None = None
+    silent: bool = False
+
+    @property
+    def busy(self) -> bool:
+        """Is anything being made, or about to be?"""
+        return bool(self.step or self.placement.transfers or self.counts.transferring)
+
+    @property
+    def passes(self) -> bool:
+        """May what is missing come without anybody's help?"""
+        return self.busy or self.silent or bool(self.counts.dead)
+
+    @property
+    def again_seconds(self) -> float | None:
+        """When to look again; None: at the resync."""
+        if self.step is not None:
+            return DONE_SECONDS
+        if self.busy:
+            return TRANSFER_SECONDS
+        return ABSENT_SECONDS if self.counts.short or self.counts.dead or self.silent else None
 
 
 class Replicas:
@@ -66,31 +101,28 @@ class Replicas:
         *,
         may_pass: bool = True,
     ) -> Outcome:
-        """The outcome of a look at a collection that exists, with what is to be told of its replicas.
+        """The outcome of a look at a collection that exists, with what is to be told of its replicas. Does one step.
 
         may_pass: was nothing else done that must be told at once?
         """
         assert outcome.status is not None, "the collection exists"
         if not database.info.distributed:
             return replace(outcome, status={**outcome.status, "replicas": None})
-        placement, factors = (
-            Placement.from_answer(await placement_of(database, observed.name)),
-            factors_of(spec, observed),
-        )
-        found = counts(placement, factors)
-        shown = ReplicasStatus(
-            wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring
-        ).dump()
-        status = {**outcome.status, "replicas": shown}
+        placement = await placement_of(database, observed.name)
         lost = self._lost(resource.meta.uid, placement)
-        if ready_reason(status)[0] != "True":
+        is_fine = ready_reason(outcome.status)[0] == "True"
+        found = await findings(database, observed, spec, placement, lost=lost, may_act=is_fine)
+        status = {**outcome.status, "replicas": _shown(found.counts)}
+        if not is_fine:
             return replace(outcome, status=status)
-        operation = None
-        if converges(spec) and (found.short or placement.inactive() or found.active > found.wanted):
-            operation = next_operation(placement, await nodes_of(database), factors, lost=lost)
-        if operation is not None:
-            await _carry_out(database, resource, observed.name, operation)
-        return _told(outcome, status, spec, observed.name, found, placement, operation, may_pass=may_pass)
+        if found.step is not None:
+            await _carry_out(database, resource, observed.name, found.step)
+        if told := _told(observed.name, spec, found):
+            drifted = [condition for condition in status["conditions"] if condition["type"] == "Drifted"]
+            status |= {"conditions": [*told, *drifted]}
+        # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
+        passing = bool(found.counts.short) and found.passes and found.step is None and may_pass
+        return replace(outcome, status=status, requeue_after=found.again_seconds, passing=passing)
 
     def _lost(self, uid: str, placement: Placement) -> set[Place]:
         """Those that are not waited for any longer."""
@@ -101,27 +133,64 @@ class Replicas:
         return {place for place, begin in since.items() if now - begin >= self._patience_seconds}
 
 
-async def placement_of(database: Database, name: str) -> JsonObject:
-    """`result` of GET /collections/{name}/cluster. Raises Transient if the collection is gone meanwhile."""
+async def placement_of(database: Database, name: str) -> Placement:
+    """Where the replicas are. Raises Transient if the collection is gone meanwhile."""
     try:
-        return await database.collection_cluster(name)
+        return Placement.from_answer(await database.collection_cluster(name))
     except Rejected as error:
         raise Transient(Reason.PROGRESSING, f"collection {name!r} changed meanwhile: {error.message}") from error
 
 
-async def nodes_of(database: Database) -> JsonObject:
-    """`result` of GET /cluster. Raises Transient if this node does not know the latest: what is done must not rest on
-    old news.
+async def findings(
+    database: Database,
+    observed: Observed,
+    spec: QdrantCollectionSpec,
+    placement: Placement,
+    *,
+    lost: Collection[Place] = (),
+    may_act: bool = True,
+) -> Findings:
+    """What is so, and, if it may be done, what comes next. Raises Transient if the node that answers does not know the
+    latest: nothing that is done may rest on old news.
     """
+    factors = _factors(spec, observed)
+    found = Findings(placement, counts(placement, factors))
+    # A collection of its user's is never changed.
+    converges = may_act and spec.replica_policy == "Converge" and spec.managed_by != "User"
+    if not converges or not (found.counts.short or placement.inactive() or found.counts.active > found.counts.wanted):
+        return found
     cluster = await database.cluster()
     if is_behind(cluster):
-        raise Transient(
-            Reason.PROGRESSING, f"{database.endpoint}: this node of Qdrant has not caught up with the others"
+        words = f"{database.endpoint}: this node of Qdrant has not caught up with the others"
+        raise Transient(Reason.PROGRESSING, words)
+    step = next_operation(placement, cluster, factors, lost=lost)
+    all_active = not placement.inactive()
+    if step is not None and all_active and not await database.all_replicas_answer(observed.name):
+        return replace(found, silent=True)
+    return replace(found, step=step)
+
+
+def shortage(spec: QdrantCollectionSpec, found: Findings) -> str:
+    """What is missing, and what to do about it."""
+    converges = spec.replica_policy == "Converge"
+    if found.busy:
+        advice = "more are on the way"
+    elif found.silent:
+        advice = "none is made or moved while one that Qdrant calls active does not answer; is each node up?"
+    elif found.counts.dead:
+        advice = "a dead one comes back by itself, with its node"
+        advice += f"; after {PATIENCE_SECONDS / 60:.0f} minutes another node gets it" if converges else ""
+    elif converges:
+        advice = "no other node that is up could take one: add nodes, or lower params.replication_factor"
+    else:
+        advice = (
+            "Qdrant makes none when the factor is raised: set replicaPolicy: Converge, copy the shards by hand, "
+            "or lower params.replication_factor"
         )
-    return cluster
+    return f"{found.counts.described()}; {advice}"
 
 
-def factors_of(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
+def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     """As declared, or, where nothing is, as Qdrant has it."""
     declared = (spec.params or {}).get("replication_factor")
     if isinstance(declared, int | float):
@@ -129,61 +198,28 @@ def factors_of(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     return Factors(observed.config.get("params", {}).get("replication_factor") or 1, declared=False)
 
 
-def converges(spec: QdrantCollectionSpec) -> bool:
-    """May replicas be made and dropped? Never those of a collection that its user manages."""
-    return spec.replica_policy == "Converge" and spec.managed_by != "User"
+def _shown(found: Counts) -> JsonObject:
+    return ReplicasStatus(
+        wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring
+    ).dump()
 
 
-async def _carry_out(database: Database, resource: Resource, name: str, operation: Operation) -> None:
+async def _carry_out(database: Database, resource: Resource, name: str, step: Operation) -> None:
     try:
-        await database.change_replicas(name, operation.body)
+        await database.change_replicas(name, step.body)
     except Rejected as error:
-        # Somebody else was at work meanwhile, or this node did not know the latest: look again.
-        raise Transient(Reason.PROGRESSING, f"not done: {operation.line}: {error.message}") from error
-    logger.info("replicas changed", extra={"resource": str(resource.ref), "steps": [operation.line]})
+        # Somebody else was at work meanwhile: look again.
+        raise Transient(Reason.PROGRESSING, f"not done: {step.line}: {error.message}") from error
+    logger.info("replicas changed", extra={"resource": str(resource.ref), "steps": [step.line]})
 
 
-def _told(
-    outcome: Outcome,
-    status: JsonObject,
-    spec: QdrantCollectionSpec,
-    name: str,
-    found: Counts,
-    placement: Placement,
-    operation: Operation | None,
-    *,
-    may_pass: bool,
-) -> Outcome:
-    at_work = operation is not None or bool(placement.transfers or found.transferring)
-    again = TRANSFER_SECONDS if at_work else ABSENT_SECONDS if found.dead or found.short else None
-    again = DONE_SECONDS if operation is not None else again
-    if not found.short and operation is None:
-        return replace(outcome, status=status, requeue_after=again)
-    if not found.short:
+def _told(name: str, spec: QdrantCollectionSpec, found: Findings) -> list[JsonObject]:
+    """The conditions; empty where there is nothing to add."""
+    if found.counts.short:
+        message = f"collection {name!r}: {shortage(spec, found)}"
+        passes = found.passes
+        return conditions(False, Reason.REPLICAS_MISSING, message, reconciling=passes, stalled=not passes)
+    if found.step is not None:
         message = f"collection {name!r} is as declared; replicas that are too many, or were lost, are dropped"
-        told = conditions(True, Reason.SUCCEEDED, message, reconciling=True)
-    else:
-        message = f"collection {name!r}: {shortage(spec, found, at_work=at_work)}"
-        passes = at_work or bool(found.dead)
-        told = conditions(False, Reason.REPLICAS_MISSING, message, reconciling=passes, stalled=not passes)
-    told += [condition for condition in status["conditions"] if condition["type"] == "Drifted"]
-    # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
-    passing = bool(found.short) and (at_work or bool(found.dead)) and operation is None and may_pass
-    return replace(outcome, status={**status, "conditions": told}, requeue_after=again, passing=passing)
-
-
-def shortage(spec: QdrantCollectionSpec, found: Counts, *, at_work: bool) -> str:
-    """What is missing, and what to do about it. at_work: is anything being made?"""
-    if at_work:
-        advice = "more are on the way"
-    elif found.dead:
-        advice = "a dead one comes back by itself, with its node"
-        advice += f"; after {PATIENCE_SECONDS / 60:.0f} minutes another node gets it" if converges(spec) else ""
-    elif converges(spec):
-        advice = "no other node that is up could take one: add nodes, or lower params.replication_factor"
-    else:
-        advice = (
-            "Qdrant makes none when the factor is raised: set replicaPolicy: Converge, copy the shards by hand, "
-            "or lower params.replication_factor"
-        )
-    return f"{found.described()}; {advice}"
+        return conditions(True, Reason.SUCCEEDED, message, reconciling=True)
+    return []

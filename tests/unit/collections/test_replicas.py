@@ -1,6 +1,7 @@
 """What is made of Qdrant's answers about replicas. `replicas.json` holds answers of real clusters of three nodes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,11 @@ class TestCopies:
 
         assert copied(next_operation(placement, nodes(A, B, C, D), Factors(3))) == (1, B, D)
 
+    def test_the_node_that_answers_is_the_source_since_it_is_certainly_up(self):
+        placement = replace(placed(shard(0, A=ACTIVE, B=ACTIVE)), seen_by=B)
+
+        assert copied(next_operation(placement, nodes(A, B, C), Factors(3))) == (0, B, C)
+
     def test_a_dead_one_is_waited_for_until_it_is_lost(self):
         placement, cluster = placed(shard(0, A=ACTIVE, B="Dead")), nodes(A, B, C)
 
@@ -203,9 +209,9 @@ class TestDrops:
 
     @pytest.mark.parametrize("state", ["Dead", "ManualRecovery", "Partial", "something new"])
     def test_nothing_goes_while_another_is_not_active(self, state):
-        placement = placed(shard(0, A=ACTIVE, B=ACTIVE, C=state))
+        here, elsewhere = shard(0, A=ACTIVE, B=ACTIVE, C=state), shard(1, A=ACTIVE, B=ACTIVE)
 
-        assert next_operation(placement, nodes(A, B, C), Factors(1)) is None
+        assert next_operation(placed(here, elsewhere), nodes(A, B, C), Factors(1)) is None
 
     def test_a_person_at_work_is_left_alone(self):
         placement = placed(shard(0, A=ACTIVE, B="ManualRecovery"))

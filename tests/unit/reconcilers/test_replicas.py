@@ -28,6 +28,7 @@ class Played:
         self.info = ServerInfo("1.16.3", distributed)
         self.states = states
         self.pending = 0
+        self.answer = True
         self.refusal: Rejected | None = None
         self.done: list[JsonObject] = []
         self.asked: list[str] = []
@@ -41,6 +42,11 @@ class Played:
         self.asked.append(name)
         shards = [{"shard_id": 0, "peer_id": 1 + at, "state": state} for at, state in enumerate(self.states)]
         return {"peer_id": 9, "remote_shards": shards}
+
+    async def all_replicas_answer(self, name: str) -> bool:
+        assert name == "zoo"
+        assert set(self.states) == {"Active"}, "a dead one never answers"
+        return self.answer
 
     async def change_replicas(self, _: str, operation: JsonObject) -> None:
         if self.refusal is not None:
@@ -167,6 +173,24 @@ async def test_old_news_and_refusals_are_no_reason_to_give_up() -> None:
             await looks.at(qdrant)
         assert failed.value.reason is Reason.PROGRESSING
         assert qdrant.done == []
+
+
+@pytest.mark.parametrize(
+    ("states", "ready"), [(("Active",), "False ReplicasMissing"), (("Active", "Active", "Active"), "True Succeeded")]
+)
+async def test_nothing_is_done_while_one_that_is_called_active_does_not_answer(
+    states: tuple[str, ...], ready: str
+) -> None:
+    """Or the copy would never end, or the one that is left would be the one that is not there."""
+    qdrant = Played(*states)
+    qdrant.answer = False
+
+    outcome = await Looks(replicaPolicy="Converge").at(qdrant)
+
+    assert qdrant.done == []
+    assert told(outcome)["Ready"] == ready
+    assert "Stalled" not in told(outcome)
+    assert outcome.requeue_after == 60.0
 
 
 async def test_what_nobody_can_help_is_told_with_what_a_person_can_do() -> None:
