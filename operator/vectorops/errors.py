@@ -7,6 +7,8 @@ each (`qdrant.errors` for Qdrant, `kube.calls` for Kubernetes).
     ├── Transient          try again with backoff
     │   ├── OutcomeUnknown     the request may or may not have been carried out: look before repeating
     │   ├── RateLimited        as above, not before `retry_after`
+    │   │   └── TooManyAtOnce      the same in smaller requests
+    │   ├── OutOfSpace         the server takes no more data: only deleting helps, or more space
     │   └── Unauthorized       the credentials may have been rotated: read them once more, then back off
     ├── Waiting            a named dependency must change first; it wakes us
     └── Terminal           only a change of the resource (or of the database, by hand) helps
@@ -56,6 +58,14 @@ class OutcomeUnknown(Transient):
 
 class RateLimited(Transient):
     """The server asked us to slow down (HTTP 429, gRPC RESOURCE_EXHAUSTED)."""
+
+
+class TooManyAtOnce(RateLimited):
+    """One request asked for more than the server allows in a whole minute: it can never pass, and its parts can."""
+
+
+class OutOfSpace(Transient):
+    """The server has no room for more data (its disk is full, or a quota is used up)."""
 
 
 class Unauthorized(Transient):

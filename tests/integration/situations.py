@@ -347,6 +347,7 @@ class World:
             told(Reason.UNSUPPORTED_VERSION, answering(200, old)),
             told(Reason.RATE_LIMITED, answering(429, {"status": {"error": "slow down"}})),
             told(Reason.SERVER_ERROR, answering(500, {"status": {"error": "out of order"}})),
+            told(Reason.OUT_OF_SPACE, answering(507, {"status": {"error": "disk usage is above its quota"}})),
         )
 
     async def collections(self) -> None:
@@ -456,6 +457,14 @@ class World:
             declared(self.points("short", "documents", point(4, 1, 0)), Reason.POINTS_FAILED),
             declared(self.points("claims", "documents", point(99, 1, 0, 0)), Reason.POINT_CONFLICTS),
         )
+
+        await make_by_hand(self.stored, "replaced")
+        await self.team.collection("replaced", managedBy="User")
+        await self.team.points("replaced", "replaced", [point(1, 1, 0, 0), point(2, 1, 0, 0)])
+        await self.stored.client.delete_collection("replaced")
+        await make_by_hand(self.stored, "replaced")
+        await self.team.annotate(POINTS, "replaced", {RECONCILE: "look again"})
+        await self.recorder.told(POINTS, "replaced", Reason.COLLECTION_REPLACED)
 
         records = await self.stored.points(LEDGER)
         of_damaged = [id for id, each in records.items() if each.payload["owner"].endswith("/damaged")]

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NOT_QDRANT = "NotQdrant", "Something answers at `spec.url`, and it is not Qdrant."
     # The server.
     RATE_LIMITED = "RateLimited", "The server asked to be called less often; it is called again later."
+    OUT_OF_SPACE = "OutOfSpace", "The server has no room for more data; it is tried again, and deletions go on."
     SERVER_ERROR = "ServerError", "The server failed to do what was asked; it is asked again."
     REQUEST_REJECTED = "RequestRejected", "The server refused what was asked; the message holds its words."
     UNSUPPORTED_BY_SERVER = "UnsupportedByServer", "A declared option has no effect on this version of the server."

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from vectorops import metrics
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected, Terminal, Transient
+from vectorops.errors import OutOfSpace, Rejected, Terminal, Transient
 from vectorops.points.declared import Declaration, Failure
 from vectorops.points.diff import Diff, Stored, diff, recover
 from vectorops.points.embedding import Embed, Write, embedded
@@ -121,11 +121,16 @@ async def _sync(
     if view.replaced is None and view.nothing_to_write:
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
-    if view.replaced is None or view.bound:
-        view = await _make_ours(store, target, declaration, view, given_up)
-    if view.replaced is not None and not view.bound:
-        return Synced(failures=declaration.failures, replaced=view.replaced)
-    done = await _write(store, target, view.ours, view.diff, embed)
+    try:
+        if view.replaced is None or view.bound:
+            view = await _make_ours(store, target, declaration, view, given_up)
+        if view.replaced is not None and not view.bound:
+            return Synced(failures=declaration.failures, replaced=view.replaced)
+        done = await _write(store, target, view.ours, view.diff, embed)
+    except OutOfSpace:
+        # What leaves the set makes room.
+        await _delete_unrecorded(store, target.collection, view.diff.delete)
+        raise
     deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
     written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
     conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
@@ -151,24 +156,46 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
         if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
             # The points went with their shard key.
             return 0
-        return await _delete_owned(store, collection, await store.take(ledger), marked)
+        try:
+            ledger = await store.take(ledger)
+            ours, stored = await _owned(store, collection, ledger, marked)
+            ledger = await _recorded(store, ledger, ours)
+            ids, gone = [id for id in ledger.entries if id in stored], [id for id in ledger.entries if id not in stored]
+            return await _delete(store, collection, ledger, ids, gone)
+        except OutOfSpace:
+            # The ledger goes anyway.
+            ours, stored = await _owned(store, collection, ledger, marked)
+            return await _delete_unrecorded(store, collection, [id for id in ours.entries if id in stored])
 
 
-async def _delete_owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bool) -> int:
+async def _delete_unrecorded(store: LedgerStore, collection: str, ids: Sequence[PointId]) -> int:
+    """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
+
+    A server that is full takes deletions (from Qdrant 1.19 on), or nothing at all, and then raises OutOfSpace.
+    """
+    if not ids:
+        return 0
+    theirs = (await ask_others(store, ids)).held
+    mine = [id for id in ids if id not in theirs]
+    await store.database.delete_points(collection, mine)
+    metrics.POINT_OUTCOMES.labels("deleted").inc(len(mine))
+    return len(mine)
+
+
+async def _owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bool) -> tuple[Ledger, Stored]:
+    """What the set owns of a collection, and what of it is there; nothing is declared any more."""
     pending = set(ledger.pending.entries) if ledger.pending else set()
     stored = await store.database.points(
         collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
     )
-    # Nothing is declared any more, so what an open window was to create is ours only if it looks like that.
+    # What an open window was to create is ours only if it looks like that.
     ours = recover(ledger, Declaration({}), stored, {})
     if not marked and (found := replacement(collection, store.created_at, ours, Declaration({}), stored, {})):
         ours = replace(ours, entries=found.kept(ours.entries))
     asked = await ask_others(store, ours.entries.keys() & stored.keys())
     if asked.unreadable:
         raise Terminal(Reason.LEDGER_DAMAGED, may_hold_any(asked))
-    ledger = await _recorded(store, ledger, ours)
-    owned = [id for id in ledger.entries if id in stored]
-    return await _delete(store, collection, ledger, owned, [id for id in ledger.entries if id not in stored])
+    return ours, stored
 
 
 @contextmanager

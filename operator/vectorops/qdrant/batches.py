@@ -1,4 +1,5 @@
-"""How long lists of points become requests: cut by number and by bytes, a few under way at a time.
+"""How long lists of points become requests: cut by number and by bytes, and once more where a rate limit is smaller, a
+few under way at a time.
 
 Used by `server` and `grpc_writes` for all that they write. An id that stands twice in a list may end as either.
 """
@@ -6,10 +7,10 @@ Used by `server` and `grpc_writes` for all that they write. An id that stands tw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from vectorops.errors import OutcomeUnknown, VectorOpsError
+from vectorops.errors import OutcomeUnknown, TooManyAtOnce, VectorOpsError
 
 BATCH_POINTS: Final = 512
 BATCH_BYTES: Final = 8_000_000
@@ -34,7 +35,19 @@ def cut(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         yield batch
 
 
-async def send_all(batches: Iterable[T], send: Callable[[T], Awaitable[None]]) -> None:
+async def in_halves(items: Sequence[T], send: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+    """Sends them together, or, if that is more than a rate limit ever allows, in halves."""
+    try:
+        await send(items)
+    except TooManyAtOnce:
+        if len(items) == 1:
+            raise
+        middle = len(items) // 2
+        await in_halves(items[:middle], send)
+        await in_halves(items[middle:], send)
+
+
+async def send_all(batches: Iterable[Sequence[T]], send: Callable[[Sequence[T]], Awaitable[None]]) -> None:
     """Sends every batch, IN_FLIGHT at a time. After the first failure no more are begun.
 
     Returns or raises when nothing is under way any more. An unknown outcome is raised rather than another failure: who
@@ -46,7 +59,7 @@ async def send_all(batches: Iterable[T], send: Callable[[T], Awaitable[None]]) -
     async def work() -> None:
         try:
             for batch in waiting:
-                await send(batch)
+                await in_halves(batch, send)
                 if failures:
                     return
         except VectorOpsError as failure:

@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Final
 
 import grpc
@@ -20,7 +21,17 @@ import orjson
 import pydantic
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Terminal, Transient, Unauthorized, VectorOpsError
+from vectorops.errors import (
+    OutcomeUnknown,
+    OutOfSpace,
+    RateLimited,
+    Rejected,
+    Terminal,
+    TooManyAtOnce,
+    Transient,
+    Unauthorized,
+    VectorOpsError,
+)
 from vectorops.qdrant.network import network_words, tls_failure, unsent_over_grpc
 
 MESSAGE_LENGTH: Final = 300
@@ -104,6 +115,15 @@ LOCAL_ERRORS: Final = tuple(kind for kind, _ in LOCAL)
 LOCAL_STATUS: Final = (("not found", 404), ("already exists", 409))
 """Words in the ValueErrors of local mode for which a server has a status of its own."""
 
+NO_SPACE: Final = ("No space left on device", "database or disk is full")
+"""Words of a full disk, which Qdrant 1.16 answers with 500 and INTERNAL. The second are those of a folder."""
+
+STORAGE_FULL: Final = "qdrant-insufficient-storage"
+"""Metadata by which Qdrant from 1.19 on tells a used up quota from a rate limit over gRPC; over REST it says 507."""
+
+LARGER_THAN_LIMIT: Final = "larger than rate limiter capacity"
+"""Words of strict mode about a request that asks for more than its read or write rate limit gives a minute."""
+
 _QUOTED: Final = re.compile(
     r"(?P<kind>invalid (?:type|value): (?:string|integer|floating point|boolean|character)) "
     r'(?:"(?:[^"\\]|\\.)*"|`[^`]*`)'
@@ -142,8 +162,7 @@ def from_answer(
     if status == 429:
         return _too_many(endpoint, said, headers.get("retry-after", ""))
     if status in (408, 425) or status >= 500:
-        # Among them 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
-        return _unknown(Reason.SERVER_ERROR, _saying(endpoint, f"status {status}", said), writes=writes)
+        return _failed(status, said, endpoint, writes=writes)
     if status == 413:
         too_long = _saying(endpoint, "the request is too long for the server", said)
         return Rejected(Reason.REQUEST_REJECTED, too_long, status=413)
@@ -165,9 +184,17 @@ def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) ->
 
 
 def from_grpc(
-    code: grpc.StatusCode, details: str | None, endpoint: str, *, retry_after: str = "", secret: str = ""
+    code: grpc.StatusCode,
+    details: str | None,
+    endpoint: str,
+    *,
+    trailers: Mapping[str, str] = MappingProxyType({}),
+    secret: str = "",
 ) -> VectorOpsError:
-    """For a failed write, or the check of the gRPC port. secret: see `from_answer`."""
+    """For a failed write, or the check of the gRPC port.
+
+    trailers: the metadata behind the answer, names in lower case. secret: see `from_answer`.
+    """
     if code is grpc.StatusCode.UNAVAILABLE and (unsent := unsent_over_grpc(details or "", endpoint)) is not None:
         return unsent
     said = shorten(details or "", secret)
@@ -178,9 +205,13 @@ def from_grpc(
         return _refused_key(endpoint, code.name, said)
     if means is Means.NOT_QDRANT:
         return _not_qdrant(endpoint, "the gRPC service there is not Qdrant's; see spec.grpcPort")
-    if means is Means.TOO_MANY:
-        return _too_many(endpoint, said, retry_after)
-    return _open_outcome(means, code, said, endpoint)
+    if means is Means.TOO_MANY and STORAGE_FULL not in trailers:
+        return _too_many(endpoint, said, trailers.get("retry-after", ""))
+    return (
+        _full(endpoint, said)
+        if means is Means.TOO_MANY or _is_full(said)
+        else _open_outcome(means, code, said, endpoint)
+    )
 
 
 def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError:
@@ -195,6 +226,8 @@ def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError
         case Means.BAD_CONTENT:
             status = next((status for words, status in LOCAL_STATUS if words in said), 400)
             return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+    if _is_full(str(error)):
+        return _full(f"the folder {folder}", said)
     return _unknown(Reason.SERVER_ERROR, f"the folder {folder}: {said}", writes=writes)
 
 
@@ -245,6 +278,13 @@ def _local_words(error: Exception) -> str:
     return shorten(str(error.args[0]) if error.args else type(error).__name__)
 
 
+def _failed(status: int, said: str | None, endpoint: str, *, writes: bool) -> Transient:
+    if status == 507 or _is_full(said):
+        return _full(endpoint, said)
+    # Among them 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
+    return _unknown(Reason.SERVER_ERROR, _saying(endpoint, f"status {status}", said), writes=writes)
+
+
 def _unknown(reason: Reason, message: str, *, writes: bool) -> Transient:
     return OutcomeUnknown(reason, message) if writes else Transient(reason, message)
 
@@ -254,9 +294,21 @@ def _refused_key(endpoint: str, code: str, said: str) -> Unauthorized:
 
 
 def _too_many(endpoint: str, said: str | None, retry_after: str) -> RateLimited:
+    if said is not None and LARGER_THAN_LIMIT in said:
+        limits = "raise read_rate_limit and write_rate_limit in strict_mode_config of the collection"
+        return TooManyAtOnce(Reason.RATE_LIMITED, f"{_saying(endpoint, 'too many requests', said)}; {limits}")
     # A date, the header's other form, leaves it to the backoff.
     seconds = float(retry_after) if retry_after.isdecimal() else None
     return RateLimited(Reason.RATE_LIMITED, _saying(endpoint, "too many requests", said), retry_after=seconds)
+
+
+def _is_full(said: str | None) -> bool:
+    return said is not None and any(words in said for words in NO_SPACE)
+
+
+def _full(endpoint: str, said: str | None) -> OutOfSpace:
+    words = _saying(endpoint, "the server has no room for more data", said)
+    return OutOfSpace(Reason.OUT_OF_SPACE, f"{words}; delete something, or give it more space")
 
 
 def _not_qdrant(endpoint: str, hint: str) -> Transient:

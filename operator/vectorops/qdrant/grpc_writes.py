@@ -93,7 +93,7 @@ class GrpcWrites:
         encoded = _encodable(points, left)
         update_filter = _NO_POINT if insert_only else None
 
-        async def send(batch: list[Any]) -> None:
+        async def send(batch: Sequence[Any]) -> None:
             request = messages.UpsertPoints(
                 collection_name=name,
                 wait=True,
@@ -110,7 +110,7 @@ class GrpcWrites:
     async def update_vectors(self, name: str, points: Sequence[PointData], *, shard_key: str | None = None) -> None:
         encoded = (messages.PointVectors(id=_id(point.id), vectors=_vectors(point.vectors)) for point in points)
 
-        async def send(batch: list[Any]) -> None:
+        async def send(batch: Sequence[Any]) -> None:
             request = messages.UpdatePointVectors(
                 collection_name=name,
                 wait=True,
@@ -123,7 +123,7 @@ class GrpcWrites:
         await batches.send_all(batches.cut(encoded, _size), send)
 
     async def delete_points(self, name: str, ids: Sequence[PointId], *, shard_key: str | None = None) -> None:
-        async def send(batch: list[Any]) -> None:
+        async def send(batch: Sequence[Any]) -> None:
             selector = messages.PointsSelector(points=messages.PointsIdsList(ids=batch))
             request = messages.DeletePoints(
                 collection_name=name,
@@ -177,9 +177,8 @@ class GrpcWrites:
 
 
 def _failure(error: grpc.aio.AioRpcError, endpoint: str, secret: str) -> VectorOpsError:
-    trailers = {key.lower(): value for key, value in error.trailing_metadata() or ()}
-    retry_after = str(trailers.get("retry-after", ""))
-    return errors.from_grpc(error.code(), error.details(), endpoint, retry_after=retry_after, secret=secret)
+    trailers = {key.lower(): str(value) for key, value in error.trailing_metadata() or ()}
+    return errors.from_grpc(error.code(), error.details(), endpoint, trailers=trailers, secret=secret)
 
 
 def _shards_of(shard_key: str | None) -> Any:

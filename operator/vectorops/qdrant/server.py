@@ -6,14 +6,16 @@ fast. Made by `connect`.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected, Transient
+from vectorops.errors import RateLimited, Rejected, TooManyAtOnce, Transient
 from vectorops.qdrant import batches, errors, wire
 from vectorops.qdrant.database import (
     PayloadChange,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 IDS_AT_ONCE: Final = 4096
 CONTENTS_AT_ONCE: Final = 256
+READ_PATIENCE_SECONDS: Final = 120.0
+"""For so long in all, a list of points waits for a rate limit once some are read: the next try reads all of it."""
 SCROLL_PAGE: Final = 100
 """Small, because a collection's strict mode may limit it."""
 
@@ -166,13 +170,19 @@ class Server:
         self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
     ) -> dict[PointId, StoredPoint]:
         found: dict[PointId, StoredPoint] = {}
-        most = CONTENTS_AT_ONCE if payload or vectors else IDS_AT_ONCE
-        for start in range(0, len(ids), most):
-            some = [wire.id_json(point_id) for point_id in ids[start : start + most]]
-            body = wire.dumps({"ids": some, "with_payload": payload, "with_vector": vectors, **self._shards(name)})
-            for raw in await self._rest.read("get_points", "POST", f"{_path(name)}/points", body):
+        path = f"{_path(name)}/points"
+        pace = _Pace(len(ids))
+
+        async def read(some: Sequence[PointId]) -> None:
+            listed = [wire.id_json(point_id) for point_id in some]
+            body = wire.dumps({"ids": listed, "with_payload": payload, "with_vector": vectors, **self._shards(name)})
+            for raw in await pace.of(lambda: self._rest.read("get_points", "POST", path, body)):
                 point = wire.parse_point(raw)
                 found[point.id] = point
+
+        most = CONTENTS_AT_ONCE if payload or vectors else IDS_AT_ONCE
+        for start in range(0, len(ids), most):
+            await batches.in_halves(ids[start : start + most], read)
         return found
 
     async def upsert(
@@ -295,7 +305,7 @@ class Server:
         """Writes with a list of any length: `{key: [elements], **tail}`, cut into several requests."""
         rest = b"," + wire.dumps(tail)[1:] if tail else b"}"
 
-        async def send(batch: list[bytes]) -> None:
+        async def send(batch: Sequence[bytes]) -> None:
             body = b"".join((b'{"', key.encode(), b'":[', b",".join(batch), b"]", rest))
             await self._write(operation, method, path, body)
 
@@ -321,6 +331,39 @@ def shards_by_key(cluster: Mapping[str, Any]) -> dict[ShardKeyName, ShardsOfKey]
         )
         for key, shards in replicas.items()
     }
+
+
+class _Pace:
+    """Reads a list in parts no faster than a rate limit allows.
+
+    count: how long the list is.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._any_read = False
+        self._left = READ_PATIENCE_SECONDS
+
+    async def of(self, read: Callable[[], Awaitable[Any]]) -> Any:
+        """One part. Raises RateLimited if nothing was read yet, or if waiting for the rest takes too long."""
+        while True:
+            try:
+                answer = await read()
+            except TooManyAtOnce:
+                raise
+            except RateLimited as error:
+                if not self._any_read:
+                    raise
+                seconds = error.retry_after or 1.0
+                if seconds > self._left:
+                    enough = math.ceil(self._count * 60 / READ_PATIENCE_SECONDS)
+                    words = f"for {self._count:,} points, read_rate_limit must be at least {enough:,} a minute"
+                    raise RateLimited(error.reason, f"{error.message}; {words}", retry_after=seconds) from error
+                self._left -= seconds
+                await asyncio.sleep(seconds)
+            else:
+                self._any_read = True
+                return answer
 
 
 def _path(collection: str) -> str:

@@ -1,5 +1,6 @@
 """What one pass makes of the points in a collection, on every kind of Qdrant."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from integration.points.scene import VECTORS, Killed, Watched, killed_after, point, without
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient
+from vectorops.errors import OutOfSpace, RateLimited, Terminal, Transient
 from vectorops.points.identity import point_id
 from vectorops.points.ledgers import aligned
 from vectorops.points.sync import sync
@@ -580,6 +581,81 @@ async def test_a_point_may_have_a_payload_only_and_its_vector_comes_later_and_go
         again = await scene.sync(declared, database=watched)
         assert (told.written, again.unchanged, watched.calls) == (1, 1, [])
         assert await scene.stored() == await scene.expected(declared)
+
+
+async def until_it_passes(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Tries again when Qdrant says so."""
+    while True:
+        try:
+            return await work()
+        except RateLimited as error:
+            await asyncio.sleep(error.retry_after or 0.1)
+
+
+@SERVER
+async def test_a_rate_limit_below_one_request_slows_a_set_down_and_does_not_stop_it(scene):
+    """Strict mode refuses for ever a request for more points than it allows in a minute, to read, write or delete."""
+    scene.collection += "-limited"
+    await scene.make()
+    ids: list[int] = list(range(501))
+
+    async def limit(**limits: int) -> None:
+        strict = {"enabled": True, "read_rate_limit": 1_000_000, "write_rate_limit": 1_000_000} | limits
+        await scene.database.update_collection(scene.collection, {"strict_mode_config": strict})
+
+    # The first write into a collection counts twice.
+    await scene.sync(point(1000))
+    await limit(write_rate_limit=500)
+    await until_it_passes(lambda: scene.sync(*map(point, ids)))
+    await limit(read_rate_limit=500)
+    found = await until_it_passes(lambda: scene.database.points(scene.collection, ids))
+    await limit(write_rate_limit=500)
+    await until_it_passes(scene.remove_all)
+
+    assert sorted(found) == ids
+    await limit()
+    assert await scene.stored() == {}
+
+
+class Full:
+    """A Qdrant without room for data: as from 1.19 on, it still deletes."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {"upsert", "update_vectors", "change_payloads"}:
+            return getattr(self._database, name)
+
+        async def refused(*_: Any, **__: Any) -> None:
+            raise OutOfSpace(Reason.OUT_OF_SPACE, "the server has no room for more data")
+
+        return refused
+
+
+@pytest.mark.parametrize("writer", ["the same", "another"])
+async def test_a_full_server_still_deletes_what_leaves_a_set(scene, writer):
+    foreign = await scene.stranger(77, [7, 7, 7])
+    await scene.sync(point(1), point(2), point(3), writer="the same")
+
+    with pytest.raises(OutOfSpace):
+        await scene.sync(point(1), point(4), database=Full(scene.database), writer=writer)
+    left = await scene.stored()
+    synced = await scene.sync(point(1), point(4))
+
+    assert set(left) == {1, 77}
+    assert (synced.written, synced.failures, dict(synced.conflicts)) == (1, (), {})
+    assert await scene.stored() == {**await scene.expected(point(1), point(4)), 77: foreign}
+
+
+async def test_a_set_goes_from_a_full_server_with_its_points_and_its_ledger(scene):
+    foreign = await scene.stranger(77, [7, 7, 7])
+    await scene.sync(point(1), point(2))
+
+    await scene.remove_all(database=Full(scene.database))
+
+    assert await scene.stored() == {77: foreign}
+    assert await scene.records() == 0
 
 
 async def test_peers_11_any_payload_is_unchanged_at_the_second_look(scene):

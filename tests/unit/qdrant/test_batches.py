@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, Rejected, VectorOpsError
+from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, TooManyAtOnce, VectorOpsError
 from vectorops.qdrant import batches
 
 REJECTED = Rejected(Reason.REQUEST_REJECTED, "wrong", status=400)
@@ -68,3 +68,30 @@ async def test_after_a_failure_nothing_more_is_begun_and_what_was_begun_has_ende
         await batches.send_all(range(10), send)
 
     assert (begun, ended) == ([0, 1], [1])
+
+
+@pytest.mark.parametrize("most", [1, 3, 512])
+async def test_what_no_minute_has_room_for_is_sent_in_halves_in_order(most):
+    sent: list[int] = []
+
+    async def send(some: list[int]) -> None:
+        if len(some) > most:
+            raise TooManyAtOnce(Reason.RATE_LIMITED, "request larger than rate limiter capacity")
+        sent.extend(some)
+
+    await batches.in_halves(list(range(100)), send)
+
+    assert sent == list(range(100))
+
+
+@pytest.mark.parametrize("kind", [TooManyAtOnce, RateLimited])
+async def test_what_halves_cannot_help_is_told(kind):
+    sent = []
+
+    async def send(some: list[int]) -> None:
+        sent.append(some)
+        raise kind(Reason.RATE_LIMITED, "slow down")
+
+    with pytest.raises(kind):
+        await batches.in_halves([1, 2], send)
+    assert sent == ([[1, 2], [1]] if kind is TooManyAtOnce else [[1, 2]])

@@ -15,7 +15,17 @@ import qdrant_client.local
 from qdrant_client import models
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Terminal, Transient, Unauthorized, VectorOpsError
+from vectorops.errors import (
+    OutcomeUnknown,
+    OutOfSpace,
+    RateLimited,
+    Rejected,
+    Terminal,
+    TooManyAtOnce,
+    Transient,
+    Unauthorized,
+    VectorOpsError,
+)
 from vectorops.qdrant import errors
 
 HERE = "https://qdrant.example:6333"
@@ -120,6 +130,7 @@ def test_a_bad_certificate_is_told_in_words(code, words):
         (403, Unauthorized, Reason.UNAUTHORIZED),
         (408, OutcomeUnknown, Reason.SERVER_ERROR),
         (429, RateLimited, Reason.RATE_LIMITED),
+        (507, OutOfSpace, Reason.OUT_OF_SPACE),
         (500, OutcomeUnknown, Reason.SERVER_ERROR),
         (503, OutcomeUnknown, Reason.SERVER_ERROR),
     ],
@@ -132,6 +143,37 @@ def test_what_an_answer_means_for_a_write(status, kind, reason):
     assert (type(ours), ours.reason) == (kind, reason)
     if isinstance(ours, Rejected):
         assert ours.status == status
+
+
+FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
+"""Qdrant 1.16.3's words."""
+
+
+def test_a_full_server_is_no_other_trouble_over_any_transport():
+    answered = errors.from_answer(500, {}, b'{"status":{"error":"%s"}}' % FULL.encode(), HERE, writes=True)
+    internal = errors.from_grpc(grpc.StatusCode.INTERNAL, FULL, HERE)
+    # As Qdrant 1.19 says it.
+    marker = {"qdrant-insufficient-storage": "true"}
+    quota = errors.from_grpc(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota", HERE, trailers=marker)
+    folder = errors.from_local(OSError(28, "No space left on device"), "/folder", writes=True)
+
+    for error in (answered, internal, quota, folder):
+        assert (type(error), error.reason) == (OutOfSpace, Reason.OUT_OF_SPACE)
+    assert type(errors.from_grpc(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", HERE)) is RateLimited
+
+
+def test_a_request_that_no_minute_has_room_for_is_told_from_one_too_many():
+    larger = (
+        "Rate limiting exceeded: Write rate limit exceeded, request larger than rate limiter capacity, please split"
+    )
+    too_many = (
+        "Rate limiting exceeded: Write rate limit exceeded: Operation requires 6 tokens but only 4.0 were available"
+    )
+
+    for said, kind in ((larger, TooManyAtOnce), (too_many, RateLimited)):
+        body = orjson.dumps({"status": {"error": said}})
+        assert type(errors.from_answer(429, {}, body, HERE, writes=True)) is kind
+        assert type(errors.from_grpc(grpc.StatusCode.RESOURCE_EXHAUSTED, said, HERE)) is kind
 
 
 def test_a_retry_after_that_is_a_date_is_left_to_the_backoff():
