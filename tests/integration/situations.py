@@ -81,7 +81,7 @@ class Passing:
 
     def __init__(self, upstream: str) -> None:
         self.answer: Callable[[str, str, bytes], tuple[int, Any] | None] = lambda *_: None
-        self._upstream = upstream
+        self._upstream = httpx.Client(base_url=upstream, timeout=60)
         self._held: dict[str, threading.Event] = {}
         self.url = ""
 
@@ -95,9 +95,15 @@ class Passing:
                 released.wait(60)
         if (own := self.answer(method, path, body)) is not None:
             return own[0], json.dumps(own[1]).encode()
-        headers = {"content-type": "application/json"}
-        passed = httpx.request(method, self._upstream + path, content=body, headers=headers, timeout=60)
+        passed = self.passed_on(method, path, body)
         return passed.status_code, passed.content
+
+    def passed_on(self, method: str, path: str, body: bytes) -> httpx.Response:
+        """What the server itself answers."""
+        return self._upstream.request(method, path, content=body, headers={"content-type": "application/json"})
+
+    def close(self) -> None:
+        self._upstream.close()
 
     def release(self) -> None:
         """Lets go of everything that is held."""
@@ -137,6 +143,7 @@ def passing(upstream: str) -> Iterator[Passing]:
     finally:
         between.release()
         server.shutdown()
+        between.close()
         thread.join()
         server.server_close()
 

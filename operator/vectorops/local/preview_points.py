@@ -50,6 +50,8 @@ async def compared(
     remarks = []
     if view.ledger is None and view.ours.rebuilt:
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
+    if view.hidden:
+        remarks.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
     ledger_only = view.ledger is not None and view.diff.empty and not view.nothing_to_write
     return _planned(ref, declaration, view.diff, ledger_only=ledger_only, remarks=remarks, withheld=view.withheld)

@@ -44,6 +44,7 @@ READS: Final = frozenset(
         "count",
         "points",
         "scroll",
+        "seconds_up",
         "shard_keys",
         "with_shard_key",
     }

@@ -81,6 +81,20 @@ class Diff:
         """Is there nothing to write, neither points nor ledger? Conflicts are nothing to write."""
         return not (self.insert or self.change or self.delete or self.forget)
 
+    def without(self, hidden: Set[PointId]) -> Diff:
+        """The same while it cannot be told whether these points, which are not shown, are there: none of them is
+        inserted, and those that leave the set are deleted, should they be there.
+        """
+        if not hidden:
+            return self
+        return replace(
+            self,
+            insert=tuple(point for point in self.insert if point.data.id not in hidden),
+            new=self.new - hidden,
+            delete=(*self.delete, *(id for id in self.forget if id in hidden)),
+            forget=tuple(id for id in self.forget if id not in hidden),
+        )
+
 
 def entry_of(declared: Declared, names: tuple[str, ...]) -> Entry:
     """What the ledger says of a point that was written as declared."""

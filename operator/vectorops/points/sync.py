@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from vectorops import metrics
 from vectorops.api.meta import JsonObject
@@ -23,8 +24,12 @@ from vectorops.points.ledgers import aligned, ask_others, first, may_hold_any, r
 from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import PointSchema
 from vectorops.points.window import BAD_CONTENT, Written, write
-from vectorops.qdrant.database import PointId
+from vectorops.qdrant import visibility
+from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, Others, ensure_ledger_collection
+
+HIDDEN_SECONDS: Final = 5.0
+"""How soon points that Qdrant hides are looked for again."""
 
 GivenUp = Callable[[str, Collection[PointId]], Awaitable[Set[PointId]]]
 """Those of the ids that their holder (`installation/namespace/name`) no longer declares, so that they may pass to the
@@ -55,6 +60,7 @@ class Target:
     elsewhere: other collections in which the ledger may be, should `ledgerCollectionName` have been changed.
     replication_factor: of the collection; the ledger must not be easier to lose.
     marked: does a mark tell this physical collection from the next? approves: should it be another one by now.
+    hides: may points be there that no read shows (see `qdrant.visibility`)?
     """
 
     collection: str
@@ -66,6 +72,7 @@ class Target:
     replication_factor: int = 1
     marked: bool = True
     approves: Approves = nobody
+    hides: bool = False
 
     def expects(self, ledger: Ledger | None) -> bool:
         """Is the ledger, or that there is none, what the collection's metadata says? Else there is something to put
@@ -119,6 +126,7 @@ async def _sync(
 ) -> Synced:
     view = await look(store, target, declaration, given_up)
     if view.replaced is None and view.nothing_to_write:
+        _require_shown(view)
         return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
     held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
     try:
@@ -132,12 +140,47 @@ async def _sync(
         await _delete_unrecorded(store, target.collection, view.diff.delete)
         raise
     deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
+    _require_shown(view)
     written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
     conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
     failures = (*declaration.failures, *done.failures)
     gave_up = bool(held_before - done.ledger.entries.keys() or view.diff.delete or view.diff.forget)
     synced = Synced(written, deleted, view.diff.unchanged, failures, bound=view.bound, gave_up=gave_up)
     return await _told(store, conflicting, synced)
+
+
+def _require_shown(view: View) -> None:
+    """The pass is done with all that is to be seen."""
+    if view.hidden:
+        raise Transient(
+            Reason.PROGRESSING,
+            "Qdrant hides points until it has optimized them (prevent_unoptimized), so whether some are missing cannot "
+            "be told yet; looking again",
+            retry_after=HIDDEN_SECONDS,
+        )
+
+
+async def _require_replayed(database: Database) -> None:
+    """May anything be concluded from what the server did not show just now? Called after it was asked."""
+    version = database.info.version
+    if visibility.serves_before_replay(version):
+        seconds = visibility.grace_seconds(version, await database.seconds_up())
+        if seconds:
+            raise Transient(
+                Reason.PROGRESSING,
+                f"Qdrant {version} was started a moment ago, and does not show all that it was given before that "
+                "until it has replayed it; looking again within a minute",
+                retry_after=seconds,
+            )
+
+
+async def _read(store: LedgerStore) -> Ledger | None:
+    """The ledger. Raises what `LedgerStore.read` raises, if it can be sure of it."""
+    try:
+        return await store.read()
+    except Terminal:
+        await _require_replayed(store.database)
+        raise
 
 
 async def remove_points(store: LedgerStore, collection: str, *, marked: bool = True) -> int:
@@ -149,8 +192,9 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
     another set's record cannot be read.
     """
     with _collection_may_go():
-        ledger = await store.read()
+        ledger = await _read(store)
         if ledger is None:
+            await _require_replayed(store.database)
             return 0
         store = store.for_shard_key(ledger.shard_key)
         if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
@@ -188,6 +232,12 @@ async def _owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bo
     stored = await store.database.points(
         collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
     )
+    await _require_replayed(store.database)
+    hidden = await _hidden(store, collection, {*ledger.entries, *pending} - stored.keys())
+    if hidden & pending:
+        raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
+    # Hidden ones are deleted as well.
+    stored = {**stored, **{id: StoredPoint(id, {}, {}) for id in hidden}}
     # What an open window was to create is ours only if it looks like that.
     ours = recover(ledger, Declaration({}), stored, {})
     if not marked and (found := replacement(collection, store.created_at, ours, Declaration({}), stored, {})):
@@ -219,6 +269,7 @@ class View:
     taken: points that pass to this set from one that no longer declares them. asked: what other sets have to do with
     points that are to be changed or deleted, or are in conflict; such a set may be too damaged to tell, and then
     nothing is deleted.
+    hidden: points of which nobody can tell now whether they are there: they are left as they are.
     """
 
     ledger: Ledger | None
@@ -228,6 +279,7 @@ class View:
     registered: bool
     replaced: Replaced | None = None
     bound: bool = False
+    hidden: frozenset[PointId] = frozenset()
     taken: frozenset[PointId] = frozenset()
     asked: Others = field(default_factory=Others)
     withheld: str = ""
@@ -246,7 +298,7 @@ async def look(
 
     Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged.
     """
-    ledger = await store.read()
+    ledger = await _read(store)
     if ledger is not None:
         require_shard_key(store, ledger)
     known = ledger
@@ -283,6 +335,9 @@ async def _compared(
     names = tuple(sorted(target.schema))
     ids = {*declaration.points, *known.entries, *(known.pending.entries if known.pending else ())}
     stored = await store.database.points(target.collection, sorted(ids, key=str), payload=True, vectors=True)
+    hidden = await _hidden(store, target.collection, ids - stored.keys()) if target.hides else frozenset()
+    if hidden and known.pending is not None:
+        raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
     ours = recover(aligned(known, names), declaration, stored, target.schema)
     ours = replace(ours, deletion_policy=store.deletion_policy)
     found = diff(declaration, ours, stored, target.schema)
@@ -298,18 +353,39 @@ async def _compared(
         entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
         ours = replace(ours, entries=entries | dict.fromkeys(taken, unknown(names)))
         found = diff(declaration, ours, stored, target.schema)
-    view = View(ledger, ours, stored, found, target.expects(ledger), taken=taken, asked=asked)
+    another, bound = None, False
     if not await _was_marked(store, target, ledger, known):
-        another = replacement(target.collection, store.created_at, ours, declaration, stored, target.schema)
-        if another is not None and not await target.approves(another.digest):
-            return replace(view, replaced=another)
-        if another is not None:
-            ours = replace(ours, entries=another.kept(ours.entries))
+        shown = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in hidden})
+        another = replacement(target.collection, store.created_at, shown, declaration, stored, target.schema)
+        if another is not None and await target.approves(another.digest):
+            ours, bound = replace(ours, entries=another.kept(ours.entries)), True
             found = diff(declaration, ours, stored, target.schema)
-            view = replace(view, ours=ours, diff=found, replaced=another, bound=True)
+    found = found.without(hidden)
+    await _require_replayed(store.database)
+    withheld = ""
     if asked.unreadable and found.delete:
-        view = replace(view, diff=replace(found, delete=()), withheld=may_hold_any(asked))
-    return view
+        found, withheld = replace(found, delete=()), may_hold_any(asked)
+    return View(
+        ledger,
+        ours,
+        stored,
+        found,
+        target.expects(ledger),
+        replaced=another,
+        bound=bound,
+        hidden=hidden,
+        taken=taken,
+        asked=asked,
+        withheld=withheld,
+    )
+
+
+async def _hidden(store: LedgerStore, collection: str, absent: Set[PointId]) -> frozenset[PointId]:
+    """Those of the points that are not shown of which nobody can tell whether they are there: all, or none."""
+    if not absent:
+        return frozenset()
+    described = await store.database.collection(collection)
+    return frozenset(absent) if described is not None and visibility.hidden_points(described) else frozenset()
 
 
 async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None, known: Ledger) -> bool:

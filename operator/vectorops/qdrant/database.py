@@ -92,6 +92,9 @@ class Database(Protocol):
 
     async def close(self) -> None: ...
 
+    async def seconds_up(self) -> float | None:
+        """For how long the server has been up; None if it does not tell, or needs no start."""
+
     # Collections, verbatim JSON. A missing collection is `Rejected` with status 404, except where None is the answer.
     async def collection(self, name: str) -> JsonObject | None:
         """`result` of GET /collections/{name}, or None. Goes through an alias like Qdrant does."""

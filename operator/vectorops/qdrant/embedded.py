@@ -61,6 +61,9 @@ class Embedded:
 
     # ---- collections ----
 
+    async def seconds_up(self) -> float | None:
+        return None
+
     async def collection(self, name: str) -> JsonObject | None:
         try:
             with self._errors(writes=False):

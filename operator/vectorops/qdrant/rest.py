@@ -47,6 +47,11 @@ class Rest:
         answer = await self._send("greeting", "GET", "/", None, writes=False)
         return _json(answer, self._endpoint)
 
+    async def telemetry(self) -> tuple[Any, str | None]:
+        """What the server tells of itself and its requests, and its date."""
+        answer = await self._send("telemetry", "GET", "/telemetry?details_level=0", None, writes=False)
+        return _result(answer, self._endpoint), answer.headers.get("date")
+
     async def close(self) -> None:
         await self._client.aclose()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import RateLimited, Rejected, TooManyAtOnce, Transient
-from vectorops.qdrant import batches, errors, wire
+from vectorops.qdrant import batches, errors, visibility, wire
 from vectorops.qdrant.database import (
     PayloadChange,
     PointData,
@@ -41,6 +41,10 @@ SCROLL_PAGE: Final = 100
 
 # Waits until the write is applied. One replica puts the writes in order, so that all replicas end alike.
 WRITE: Final = "wait=true&ordering=medium"
+UNAWAITED: Final = "wait=false&ordering=medium"
+"""For points of a collection that hides them until they are optimized: waiting would last until then."""
+APPLIED_TRIES: Final = 300
+APPLIED_SECONDS: Final = 0.1
 
 
 class Server:
@@ -56,6 +60,7 @@ class Server:
         self._traffic = traffic
         self._grpc = grpc
         self._shard_keys: Mapping[str, str] = {}
+        self._hiding: set[str] = set()
 
     async def check(self) -> ServerInfo:
         greeting = await self._rest.greeting()
@@ -77,6 +82,9 @@ class Server:
             await self._grpc.close()
         await self._rest.close()
 
+    async def seconds_up(self) -> float | None:
+        return visibility.seconds_up(*await self._rest.telemetry())
+
     # ---- collections ----
 
     async def collection(self, name: str) -> JsonObject | None:
@@ -86,6 +94,8 @@ class Server:
             if rejected.status == 404:
                 return None
             raise
+        # As of the last look, which is before each pass.
+        (self._hiding.add if visibility.hides_points(found) else self._hiding.discard)(name)
         return found
 
     async def collection_names(self) -> list[str]:
@@ -188,7 +198,7 @@ class Server:
     async def upsert(
         self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None
     ) -> None:
-        if self._grpc is not None and where is None:
+        if self._grpc is not None and where is None and name not in self._hiding:
             # What gRPC cannot carry comes back.
             points = await self._grpc.upsert(
                 name, points, insert_only=insert_only, shard_key=self._shard_keys.get(name)
@@ -198,7 +208,7 @@ class Server:
         await self._write_all("upsert", "PUT", f"{_path(name)}/points", map(wire.point_json, points), tail=tail)
 
     async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
-        if self._grpc is not None:
+        if self._grpc is not None and name not in self._hiding:
             await self._grpc.update_vectors(name, points, shard_key=self._shard_keys.get(name))
             return
         elements = map(wire.point_vectors_json, points)
@@ -226,7 +236,7 @@ class Server:
             await self._write_all("change_payloads", "POST", path, replaced, key="operations")
 
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
-        if self._grpc is not None:
+        if self._grpc is not None and name not in self._hiding:
             await self._grpc.delete_points(name, ids, shard_key=self._shard_keys.get(name))
             return
         path = f"{_path(name)}/points/delete"
@@ -286,11 +296,23 @@ class Server:
 
     async def _write(self, operation: str, method: str, path: str, body: bytes | None) -> None:
         """One write of points or indexes, done only when it is completed."""
-        result = await self._rest.write(operation, method, f"{path}?{WRITE}", body)
+        hiding = next((name for name in self._hiding if path.startswith(f"{_path(name)}/points")), None)
+        result = await self._rest.write(operation, method, f"{path}?{WRITE if hiding is None else UNAWAITED}", body)
         for update in result if isinstance(result, list) else [result]:
             status = update.get("status") if isinstance(update, Mapping) else None
-            if status != "completed":
+            if status != "completed" and (hiding is None or status != "acknowledged"):
                 raise errors.incomplete(status, self.endpoint)
+        if hiding is not None:
+            await self._require_applied(hiding)
+
+    async def _require_applied(self, name: str) -> None:
+        """What was acknowledged is applied in a moment: only to be shown it waits for the optimizer."""
+        for _ in range(APPLIED_TRIES):
+            found = await self.collection(name)
+            if not ((found or {}).get("update_queue") or {}).get("length"):
+                return
+            await asyncio.sleep(APPLIED_SECONDS)
+        raise errors.incomplete("acknowledged", self.endpoint)
 
     async def _write_all(
         self,

@@ -26,6 +26,7 @@ from vectorops.qdrant.collections import is_sharded_by_key, require_no_alias
 from vectorops.qdrant.database import PointId, ShardKeyName
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore, require_ledger_collection
 from vectorops.qdrant.marks import LEDGER_KEY, Mark, ledger_collection_of, mark_of, registration_key, registrations
+from vectorops.qdrant.visibility import hides_points
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
@@ -212,6 +213,7 @@ def sync_target(store: LedgerStore, found: JsonObject, collection: Resource, mar
         elsewhere=tuple(sorted({ledger_collection_of(found), LEDGER_COLLECTION} - {"", store.ledger_collection})),
         replication_factor=found["config"]["params"].get("replication_factor") or 1,
         marked=store.key.incarnation != UNMANAGED,
+        hides=hides_points(found),
     )
 
 

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,10 +188,11 @@ class Scene:
         database: Any = None,
         writer: str | None = None,
         store_id_as: str | None = None,
+        hides: bool = False,
     ) -> Synced:
         """A pass, by a process that was just started unless `writer` says which one it is."""
         declaration = await self.declared(*points, store_id_as=store_id_as)
-        target = await self.target(owner, installation, previous)
+        target = replace(await self.target(owner, installation, previous), hides=hides)
         return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader)
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
