@@ -1,6 +1,7 @@
 """`vectorops plan`: what would be done, in words and in an exit code, and nothing is done."""
 
 import hashlib
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,26 @@ def test_two_connections_may_share_one_folder(tmp_path):
 
     assert shell.run("apply", *flags).code == 0
     assert shell.run("plan", *flags, "--detailed-exitcode").code == NOTHING
+
+
+def test_a_users_collection_that_was_made_again_is_planned_as_apply_leaves_it(scene):
+    """Nothing is written before somebody approves it, and both say the same hash."""
+    body = {"vectors": {"size": 2, "distance": "Dot"}}
+    url = f"{scene.qdrant.url}/collections/zoo"
+    httpx.put(url, json=body).raise_for_status()
+    documents = [CONNECTION, collection("zoo", managedBy="User"), point_set("animals", "zoo", {1: [1, 0], 2: [0, 1]})]
+    scene.apply(*documents)
+    for request in (("DELETE", url, None), ("PUT", url, body)):
+        httpx.request(request[0], request[1], json=request[2]).raise_for_status()
+
+    planned = scene.plan(*documents, flags=("-o", "json")).by_name()["animals"]
+    applied = scene.shell.run("apply", "-f", "all.yaml", "--qdrant", scene.qdrant.url, "--owner", "us", "-o", "json")
+
+    assert [change["action"] for change in planned["changes"]] == ["hold", "hold"]
+    assert "write 2 points again" in planned["changes"][1]["description"]
+    told = applied.by_name()["animals"]
+    assert (applied.code, told["reason"]) == (1, "CollectionReplaced")
+    approval = re.search("approve plan [0-9a-f]{12} with --approve", planned["problem"])
+    assert approval is not None
+    assert approval[0] in told["message"]
+    assert scene.qdrant.get("/collections/zoo")["points_count"] == 0
