@@ -1,8 +1,10 @@
 # Every chore has one word here. Each makes what it needs: an environment of Python, programs that the tests run against.
 
 PYTHON ?= python3
-# Parallel test processes; each starts its own API server and Qdrant.
+# Parallel test processes.
 JOBS ?= auto
+# Of the integration tests, each of which has an API server and a Qdrant of its own and waits for them half of its time.
+SERVER_JOBS ?= $(if $(filter auto,$(JOBS)),$(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())'),$(JOBS))
 DEV := .venv
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/vectorops/__init__.py)
 RUN := .venv-run
@@ -35,7 +37,7 @@ test-unit: $(DEV)/.installed ## Run the tests that need no server
 	$(DEV)/bin/pytest tests/unit -n $(JOBS) -W error::pytest.PytestUnraisableExceptionWarning
 
 test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
-	$(DEV)/bin/pytest tests/integration -n $(JOBS) --dist worksteal
+	$(DEV)/bin/pytest tests/integration -n $(SERVER_JOBS) --dist worksteal
 
 .PHONY: test-failed
 test-failed: $(DEV)/.installed servers ## Run the integration tests that failed last time once more, one at a time

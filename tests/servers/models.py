@@ -4,6 +4,7 @@ Each function puts one model below a folder that is then given as the model fold
 model's name. Making a tiny one, or one for fastembed, imports torch, which takes seconds: do it once in a session.
 """
 
+import importlib
 import importlib.util
 import json
 import shutil
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_FOR_FASTEMBED: Final = "Qdrant/all-MiniLM-L6-v2-onnx"
 """Where fastembed takes it from."""
@@ -23,6 +26,22 @@ WORDS: Final = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unu
 WORDS_INSIDE: Final = [f"##{letter}" for letter in string.ascii_lowercase]
 TINY_SIZE: Final = 16
 TINY_TOKENS: Final = 64
+
+
+class Library:
+    """An optional library that is imported when something of it is first used: torch takes 11 s of a core, and each
+    test process reads all files of tests.
+    """
+
+    def __init__(self, name: str, *, extra: str) -> None:
+        """Skips the file of tests that asks for it where it is not installed."""
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs the extra {extra}", allow_module_level=True)
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        with _quietly():
+            return getattr(importlib.import_module(self._name), attribute)
 
 
 def minilm_files() -> Path:

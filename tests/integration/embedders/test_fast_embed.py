@@ -17,7 +17,7 @@ from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal
 from vectorops.vectors import Sparse
 
-fastembed = pytest.importorskip("fastembed", reason="needs the extra fastembed")
+fastembed = models.Library("fastembed", extra="fastembed")
 
 TEXTS = ["The cat sat on the mat", "of kings and cabbages, and why the sea is hot", "cat", "The cat sat on the mat"]
 

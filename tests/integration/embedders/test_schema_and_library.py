@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from servers.models import Library
 from unit.embedders.real_models import resolve
 
-library = pytest.importorskip("sentence_transformers", reason="needs the extra sentence-transformers")
+library = Library("sentence_transformers", extra="sentence-transformers")
 
 pytestmark = pytest.mark.filterwarnings("default")
 

@@ -20,7 +20,7 @@ from vectorops.embedders.sentence_transformers import SentenceTransformers
 from vectorops.errors import Terminal
 from vectorops.vectors import Sparse
 
-library = pytest.importorskip("sentence_transformers", reason="needs the extra sentence-transformers")
+library = models.Library("sentence_transformers", extra="sentence-transformers")
 
 # What the libraries warn of is their own business.
 pytestmark = pytest.mark.filterwarnings("ignore")
