@@ -11,6 +11,7 @@ from integration.world import (
     change_by_hand,
     collection,
     config_of,
+    connection,
     make_by_hand,
     mark_of,
     point,
@@ -272,6 +273,71 @@ async def test_a_set_does_not_follow_an_alias_to_another_collection(team: Team, 
     assert await stored.points(other) == foreign
 
 
+async def test_a_collection_that_another_has_marked_is_not_its_users(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """Whoever knows its name could fill it."""
+    name, another, intruder = unique("marked"), unique("another"), unique("intruder")
+    await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    before, was = await stored.points(name), config_of(qdrant, name)
+
+    refused = await team.collection(another, collectionName=name, managedBy="User")
+    told = await team.points(intruder, another, [point(1, 0, 1, 0), point(2, 0, 1, 0)])
+
+    assert reason(refused) == reason(told) == "OwnedByAnother"
+    assert f"QdrantCollection {team.namespace}/{name}" in message(refused)
+    assert message(told) == message(refused)
+    assert (await stored.points(name), config_of(qdrant, name)) == (before, was)
+
+    # Its owner lets go of it: then it is, and who holds a point keeps it.
+    await team.delete("PointSet", name)
+    await team.delete("QdrantCollection", name)
+    assert is_ready(await team.look_again("QdrantCollection", another))
+    await team.wait("PointSet", intruder, is_ready)
+    assert sorted(await stored.points(name)) == [1, 2]
+
+
+async def test_a_collection_of_ledgers_is_nobodys_target(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    """Records that a set puts there could make another set the owner of any point."""
+    name, ledgers = unique("watched"), unique("ledgers")
+    await team.api.apply(connection(team.namespace, qdrant, name=ledgers, ledgerCollectionName=ledgers))
+    await team.collection(name, connectionRef={"name": ledgers})
+    await team.points(name, name, [point(1, 1, 0, 0)], until=is_ready)
+    assert mark_of(qdrant, ledgers) == {"format": 1, "kind": "Ledger"}
+    before, was = await stored.points(ledgers), config_of(qdrant, ledgers)
+
+    for attempt, spec in (("users", {"managedBy": "User"}), ("adopted", {"deletionPolicy": "Delete"})):
+        refused = await team.collection(f"{name}-{attempt}", collectionName=ledgers, **spec)
+        assert reason(refused) == "OwnedByAnother", message(refused)
+        told = await team.points(
+            f"{name}-{attempt}", f"{name}-{attempt}", [point(9, 1, 0, 0)], until=lambda obj: condition(obj, "Ready")
+        )
+        assert not is_ready(told)
+        await team.delete("PointSet", f"{name}-{attempt}")
+        await team.delete("QdrantCollection", f"{name}-{attempt}")
+
+    assert (await stored.points(ledgers), config_of(qdrant, ledgers)) == (before, was)
+
+
+async def test_no_ledger_is_written_into_a_collection_that_was_there(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, theirs, managed = unique("fills"), unique("theirs"), unique("managed")
+    await make_by_hand(stored, theirs)
+    await team.collection(managed)
+    before = {each: (await put_by_hand(stored, each, 7), config_of(qdrant, each)) for each in (theirs, managed)}
+
+    for ledgers, why in ((theirs, "NotAdopted"), (managed, "OwnedByAnother")):
+        await team.api.apply(connection(team.namespace, qdrant, name=f"to-{ledgers}", ledgerCollectionName=ledgers))
+        await team.collection(f"{name}-{ledgers}", connectionRef={"name": f"to-{ledgers}"}, until=is_ready)
+        told = await team.points(f"{name}-{ledgers}", f"{name}-{ledgers}", [point(1, 1, 0, 0)])
+        assert reason(told) == why
+        assert ledgers in message(told)
+
+    assert before == {each: (await stored.points(each), config_of(qdrant, each)) for each in (theirs, managed)}
+
+
 async def test_a_set_that_is_deleted_while_its_collection_changes_hands_leaves_no_points(
     api: KubeApi, namespace: str, qdrant: QdrantServer, stored: Stored, start_operator: StartOperator
 ) -> None:
@@ -387,6 +453,43 @@ async def test_a_collection_of_unknown_origin_gets_no_claim_on_points_by_its_nam
     points = await stored.points(name)
     assert points[1] == theirs[1]
     assert sorted(points) == [1, 2]
+
+
+async def test_points_are_known_again_when_all_metadata_was_removed(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """The mark and what the sets entered, by hand or by a program that means well. The ledger knows better."""
+    name = unique("wiped")
+    await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0, payload={"n": 1}), point(2, 0, 1, 0)], until=is_ready)
+    foreign = (await put_by_hand(stored, name, 99))[99]
+    was = config_of(qdrant, name)["metadata"]
+    change_by_hand(qdrant, name, {"metadata": dict.fromkeys(was)})
+
+    assert is_ready(await team.look_again("QdrantCollection", name))
+    told = await team.points(name, name, [point(2, 0, 0, 1)])
+
+    assert is_ready(told), message(told)
+    assert mark_of(qdrant, name)["incarnation"] == was[MARK]["incarnation"]
+    assert config_of(qdrant, name)["metadata"].keys() == was.keys()
+    assert await stored.vectors(name) == {2: [0.0, 0.0, 1.0], 99: foreign.vector}
+
+
+async def test_a_collection_that_was_made_anew_with_metadata_gives_no_claim_on_points_either(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """What stands under the ids is not what the ledger remembers."""
+    name = unique("anew")
+    await team.collection(name)
+    await team.points(name, name, [point(1, 1, 0, 0, payload={"by": "set"}), point(2, 0, 1, 0, payload={"by": "set"})])
+    await stored.client.delete_collection(name)
+    await make_by_hand(stored, name, metadata={"team": "search"})
+    theirs = await put_by_hand(stored, name, 1, 2)
+
+    await team.look_again("QdrantCollection", name)
+    await team.wait("PointSet", name, "PointConflicts")
+
+    assert await stored.points(name) == theirs
 
 
 async def test_a_mark_that_came_with_a_copy_is_not_ours(team: Team, stored: Stored, qdrant: QdrantServer) -> None:

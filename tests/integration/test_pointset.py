@@ -390,10 +390,26 @@ async def test_a_point_that_leaves_one_set_is_taken_by_the_other_that_waits_for_
     assert reason(await team.points(second, name, [point(2, 0, 1, 0)])) == "PointConflicts"
 
     await team.points(first, name, [point(1, 1, 0, 0)])
-    await team.look_again("PointSet", second)
+    await team.wait("PointSet", second, is_ready)
 
-    assert is_ready(await team.get("PointSet", second))
     assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0], 2: [0.0, 1.0, 0.0]}
+
+
+async def test_a_suspended_set_keeps_its_points_until_it_goes_on(team: Team, stored: Stored) -> None:
+    """Then what it no longer declares passes to the set that waits for it."""
+    name, first, second = unique("pass"), unique("first"), unique("second")
+    await team.collection(name)
+    await team.points(first, name, [point(1, 1, 0, 0), point(2, 1, 0, 0)], until=is_ready)
+
+    await team.points(first, name, [point(1, 1, 0, 0)], suspend=True, until="Suspended")
+    assert reason(await team.points(second, name, [point(2, 0, 1, 0)])) == "PointConflicts"
+    await team.api.apply(point_set(team.namespace, first, name, [point(1, 1, 0, 0)]))
+    await team.wait("PointSet", second, is_ready)
+    await team.look_again("PointSet", first)
+
+    assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0], 2: [0.0, 1.0, 0.0]}
+    await team.delete("PointSet", first)
+    assert await stored.vectors(name) == {2: [0.0, 1.0, 0.0]}
 
 
 async def test_the_id_of_a_foreign_point_is_taken_once_that_one_is_gone(team: Team, stored: Stored) -> None:

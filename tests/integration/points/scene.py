@@ -21,7 +21,7 @@ from vectorops.errors import OutcomeUnknown
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.schema import schema_of
-from vectorops.points.sync import Synced, Target, remove_points, sync
+from vectorops.points.sync import GivenUp, Synced, Target, nothing_given_up, remove_points, sync
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
 from vectorops.qdrant.marks import registration_key, registrations
@@ -172,9 +172,12 @@ class Scene:
     async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
         await self.database.create_collection(self.collection, {"vectors": vectors, **body})
 
-    async def clear(self) -> None:
-        """As after `make`."""
-        await self.database.delete_collection(self.ledgers)
+    async def clear(self, *, keep_ledger_collection: bool = False) -> None:
+        """As after `make`. keep_ledger_collection: emptied, since making one takes longest of all."""
+        if keep_ledger_collection and await self.database.collection(self.ledgers) is not None:
+            await self.database.delete_matching(self.ledgers, {})
+        else:
+            await self.database.delete_collection(self.ledgers)
         await self.database.delete_matching(self.collection, {})
         metadata = (await self._described())["config"].get("metadata") or {}
         await self.database.update_collection(self.collection, {"metadata": dict.fromkeys(metadata)})
@@ -189,11 +192,12 @@ class Scene:
         writer: str | None = None,
         store_id_as: str | None = None,
         hides: bool = False,
+        given_up: GivenUp = nothing_given_up,
     ) -> Synced:
         """A pass, by a process that was just started unless `writer` says which one it is."""
         declaration = await self.declared(*points, store_id_as=store_id_as)
         target = replace(await self.target(owner, installation, previous), hides=hides)
-        return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader)
+        return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader, given_up)
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
         store = self.store(owner, database=database)

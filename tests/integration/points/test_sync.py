@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from integration.points.scene import VECTORS, Killed, Watched, killed_after, point, without
+from integration.points.scene import VECTORS, Killed, Watched, killed_after, point, text_point, without
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, RateLimited, Terminal, Transient
 from vectorops.points.identity import point_id
 from vectorops.points.ledgers import aligned
 from vectorops.points.sync import sync
 from vectorops.qdrant.database import PayloadChange, PointData, PointId, StoredPoint
+from vectorops.qdrant.ledger import require_ledger_collection
+from vectorops.qdrant.marks import Mark
 
 PLAIN = [point(1, text=[1, 0, 0], image=[1, 1], a=1), point(2, text=[0, 1, 0], b="two")]
 SERVER = pytest.mark.parametrize("database", ["rest", "grpc"], indirect=True)
@@ -280,6 +283,124 @@ async def test_a_lost_ledger_does_not_take_what_another_set_owns(scene):
 
     assert dict(synced.conflicts) == {3: "here/default/other"}
     assert await scene.stored() == await scene.expected(*PLAIN, point(3, text=[3, 3, 3]))
+
+
+async def test_a_ledger_that_is_older_than_the_truth_changes_no_point_that_another_set_holds_by_now(scene):
+    """It was restored from a snapshot. Nothing shows in the point itself: of a text only the fingerprint is known."""
+    await scene.sync(text_point(1, "first"), owner="first")
+    old = [
+        PointData(each.id, payload=each.payload) for each in await scene.database.scroll(scene.ledgers, payload=True)
+    ]
+    await scene.sync(owner="first")
+    await scene.sync(text_point(1, "second"), owner="second")
+    await scene.database.upsert(scene.ledgers, old)
+
+    changed = await scene.sync(text_point(1, "first, changed"), owner="first")
+    left = await scene.sync(owner="first")
+
+    assert dict(changed.conflicts) == {1: "here/default/second"}
+    assert left.deleted == 0
+    assert await scene.stored() == await scene.expected(text_point(1, "second"))
+
+
+JUNK = (
+    {"format": 2},
+    {"u64": 7},
+    {"uuid": "not base64"},
+    {"width": None},
+    {"through": "late"},
+    {"owner": 7},
+    {"key": "x"},
+)
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=str)
+async def test_beside_a_ledger_that_cannot_be_read_points_are_written_and_none_is_deleted(scene, junk):
+    """That of another set, which may hold any point."""
+    await scene.sync(*PLAIN, owner="mine")
+    await scene.sync(point(5), owner="other")
+    record = scene.store("other").key.record_id("base")
+    before = (await scene.database.points(scene.ledgers, [record], payload=True))[record].payload
+    # As an earlier version wrote it.
+    await scene.database.upsert(scene.ledgers, [PointData(record, payload={**before, "hashes": None, **junk})])
+    watched = Watched(scene.database)
+
+    synced = await scene.sync(point(1, text=[5, 5, 5]), point(3), owner="mine")
+    again = await scene.sync(point(1, text=[5, 5, 5]), point(3), owner="mine", writer="again", database=watched)
+    with pytest.raises(Terminal) as raised:
+        await scene.remove_all(owner="mine")
+
+    assert (synced.written, synced.deleted, dict(synced.conflicts)) == (2, 0, {})
+    assert str(record) in synced.withheld
+    assert again.withheld == synced.withheld
+    assert watched.calls == []
+    assert raised.value.reason is Reason.LEDGER_DAMAGED
+    everything = await scene.expected(point(1, text=[5, 5, 5]), PLAIN[1], point(3), point(5))
+    assert await scene.stored() == everything
+
+    await scene.database.upsert(scene.ledgers, [PointData(record, payload=before)])
+    assert (await scene.sync(point(3), owner="mine")).deleted == 2
+
+
+# ---- the collection that ledgers are kept in ----
+
+
+async def test_a_collection_of_ledgers_of_an_earlier_version_is_marked_once_and_nothing_else_is_written(scene):
+    """It has no mark, no indexes, and no hashes in its records."""
+    await scene.sync(*PLAIN, owner="mine")
+    await scene.sync(point(3), owner="other")
+    records = await scene.database.scroll(scene.ledgers, payload=True)
+    old = [{key: value for key, value in each.payload.items() if key != "hashes"} for each in records]
+    await scene.database.delete_collection(scene.ledgers)
+    await scene.database.create_collection(scene.ledgers, {"vectors": {}})
+    await scene.database.upsert(
+        scene.ledgers, [PointData(each.id, payload=payload) for each, payload in zip(records, old, strict=True)]
+    )
+    watched = Watched(scene.database)
+
+    for _ in range(2):
+        await require_ledger_collection(watched, scene.ledgers)
+        await scene.sync(*PLAIN, owner="mine", database=watched)
+
+    assert watched.calls == ["create_index", "create_index", "update_collection"]
+    assert [each.payload for each in await scene.database.scroll(scene.ledgers, payload=True)] == old
+    # And who holds what is known as before.
+    assert dict((await scene.sync(*PLAIN, point(3), owner="mine")).conflicts) == {3: "here/default/other"}
+
+
+@pytest.mark.parametrize("stranger", ["vectors", "points", "forged", "managed"])
+async def test_ledgers_are_kept_in_no_collection_that_was_made_for_anything_else(scene, stranger):
+    body: dict[str, Any] = {"vectors": VECTORS if stranger in {"vectors", "managed"} else {}}
+    if stranger == "managed":
+        body["metadata"] = Mark("there", "team", "zoo", "uid", scene.ledgers, "first").metadata()
+    await scene.database.create_collection(scene.ledgers, body)
+    if stranger in {"points", "forged"}:
+        payload = {"kind": "base", "u64": ""} if stranger == "forged" else {"by": "somebody"}
+        await scene.database.upsert(scene.ledgers, [PointData(1, payload=payload)])
+    watched = Watched(scene.database)
+
+    with pytest.raises(Terminal) as raised:
+        await scene.sync(*PLAIN, database=watched)
+
+    assert raised.value.reason is (Reason.OWNED_BY_ANOTHER if stranger == "managed" else Reason.NOT_ADOPTED)
+    assert scene.ledgers in raised.value.message
+    assert watched.calls == []
+
+
+async def test_a_ledger_that_is_in_another_collection_is_not_lost(scene):
+    """The name in the connection was changed, in a file, where nobody forbids it."""
+    await scene.sync(*PLAIN)
+    target, store = await scene.target(), scene.store()
+    elsewhere = replace(store, ledger_collection=f"{scene.ledgers}-too")
+    declaration = await scene.declared(PLAIN[0])
+
+    with pytest.raises(Terminal) as raised:
+        await sync(elsewhere, replace(target, elsewhere=(scene.ledgers,)), declaration)
+
+    assert raised.value.reason is Reason.INVALID_SPEC
+    assert scene.ledgers in raised.value.message
+    assert await scene.database.collection(elsewhere.ledger_collection) is None
+    assert (await scene.sync(PLAIN[0])).deleted == 1
 
 
 @pytest.mark.parametrize("kind", ["base", "slot"])
