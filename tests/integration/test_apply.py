@@ -270,6 +270,62 @@ def test_an_id_that_a_pruned_set_held_is_taken_by_the_set_that_declares_it_now(s
     assert place.ids(zoo) == {"1"}
 
 
+@pytest.mark.parametrize("order", [("all", "part"), ("part", "all")], ids=["giver first", "taker first"])
+def test_a_point_that_moves_from_one_set_to_another_is_there_after_one_run(shell, place, zoo, order):
+    """A file of points is split in two."""
+
+    def write(**points: dict[str, list[float]]) -> None:
+        shell.write("all.yaml", collection(zoo), *(point_set(name, zoo, points[name]) for name in order))
+
+    write(all={"own": [1, 0], "shared": [0, 1]}, part={})
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    before = place.ids(zoo)
+
+    write(all={"own": [1, 0]}, part={"shared": [1, 1]})
+    planned = shell.run("plan", "-f", "all.yaml", "--qdrant", place.given)
+    assert (planned.code, "0 with a problem" in planned.out) == (0, True), planned.out
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "-o", "json")
+
+    assert answer.code == 0, answer.out
+    assert answer.by_name()["part"]["status"]["points"]["synced"] == 1
+    assert place.ids(zoo) == before
+    assert "0 to change" in shell.run("plan", "-f", "all.yaml", "--qdrant", place.given).out
+    # And it is that set's to delete.
+    write(all={"own": [1, 0]}, part={})
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    assert len(place.ids(zoo)) == 1
+
+
+def test_another_collection_for_ledgers_is_refused_until_the_first_is_named_again(shell, qdrant: QdrantServer, zoo):
+    """In a cluster the API server forbids it; a file knows nothing of what it was before."""
+
+    def write(ledgers: str, points: dict[int, list[float]]) -> None:
+        spec = f'url: "{qdrant.url}", preferGrpc: false, ledgerCollectionName: {ledgers}'
+        shell.write(
+            "all.yaml",
+            CONNECTION.replace('url: "http://127.0.0.1:1"', spec),
+            collection(zoo),
+            point_set("animals", zoo, points),
+        )
+
+    for first, then in (("vectorops-ledger", f"{zoo}-a"), (f"{zoo}-b", f"{zoo}-c")):
+        name, owner = zoo, ("--owner", first)
+        write(first, {1: [1, 0], 2: [0, 1]})
+        assert shell.run("apply", "-f", "all.yaml", *owner).code == 0
+
+        write(then, {1: [0, 1]})
+        refused = shell.run("apply", "-f", "all.yaml", *owner, "-o", "json")
+        assert refused.code == 1
+        assert refused.by_name()["animals"]["reason"] == "InvalidSpec"
+        assert first in refused.by_name()["animals"]["message"]
+        assert shell.run("plan", "-f", "all.yaml", *owner).code == 1
+
+        write(first, {1: [0, 1]})
+        assert shell.run("apply", "-f", "all.yaml", *owner).code == 0
+        assert Place(qdrant.url).ids(name) == {"1"}
+        zoo += "-next"
+
+
 def test_a_pruned_set_leaves_its_points_if_its_last_policy_was_to_retain_them(shell, place, zoo):
     shell.write("all.yaml", collection(zoo), point_set("old", zoo, {1: [1, 0]}))
     assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0

@@ -50,9 +50,15 @@ class Reason(StrEnum):
     COLLECTION_NOT_READY = "CollectionNotReady", "The QdrantCollection is not ready; its own status says why."
     # The collection.
     INVALID_SPEC = "InvalidSpec", "The resource was stored before a rule that it breaks, or contradicts itself."
-    NOT_ADOPTED = "NotAdopted", "A collection of that name was there first, and `spec.adoptionPolicy` leaves it alone."
-    OWNED_BY_ANOTHER = "OwnedByAnother", "Another resource or installation owns the collection."
-    UNKNOWN_MARK = "UnknownMark", "The collection carries an ownership mark that this version cannot read."
+    NOT_ADOPTED = (
+        "NotAdopted",
+        "A collection of that name was there first: `spec.adoptionPolicy` leaves it alone, or it can keep no ledgers.",
+    )
+    OWNED_BY_ANOTHER = (
+        "OwnedByAnother",
+        "Another resource or installation owns the collection, or ledgers are kept in it.",
+    )
+    UNKNOWN_MARK = "UnknownMark", "The collection carries an ownership mark that is damaged, or of a newer version."
     SCHEMA_MISMATCH = "SchemaMismatch", "The collection differs from what is declared, and may not be changed."
     PLAN_HELD_BACK = "PlanHeldBack", "A change cannot be made in place: `status.plan` says what it takes, and its hash."
     ALIAS_TAKEN = "AliasTaken", "An alias already leads to another collection; it is not moved."
@@ -81,7 +87,10 @@ class Reason(StrEnum):
         "CollectionReplaced",
         "In a collection of its user's, many points of the set are gone or changed at once: nothing is written.",
     )
-    LEDGER_DAMAGED = "LedgerDamaged", "The record of the set's points is incomplete: nothing is deleted."
+    LEDGER_DAMAGED = (
+        "LedgerDamaged",
+        "The record of the set's points is incomplete, or another set's cannot be read: nothing is deleted.",
+    )
     LEDGER_LOST = (
         "LedgerLost",
         "The record of the set's points was lost once: declared points were taken back, none was deleted.",

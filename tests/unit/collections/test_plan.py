@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, VERSION, bring, declare, look, specs
-from vectorops.collections.plan import Action, differences, mismatches, plan
+from vectorops.api.reasons import Reason
+from vectorops.collections.plan import Action, LastApplied, differences, mismatches, plan
 from vectorops.collections.rules import parse_version
+from vectorops.errors import Terminal
 from vectorops.qdrant.collections import Observed, observe
 
 
@@ -412,3 +414,22 @@ async def test_an_unknown_option_where_qdrant_fills_in_all_known_ones_is_not_a_r
 def test_a_build_of_someones_own_is_trusted_with_the_oldest_version():
     assert parse_version("1.18.0-dev") == (1, 18)
     assert parse_version("nightly") == parse_version("1.16.3")
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"spec": 7},
+        {"indexes": "a"},
+        {"aliases": [1]},
+        {"resets": [["a"], "b"]},
+        {"approved": "x"},
+        {"settled": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_a_damaged_memory_of_what_was_applied_is_told_and_not_acted_upon(junk):
+    with pytest.raises(Terminal) as raised:
+        LastApplied.from_json(junk)
+
+    assert raised.value.reason is Reason.UNKNOWN_MARK

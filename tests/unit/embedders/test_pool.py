@@ -325,7 +325,8 @@ def test_a_lock_comes_back_from_the_mark_as_it_was():
 
     assert Resolved.from_json(full.to_json()) == full
     assert Resolved.from_json(locked().to_json() | {"written": "by a later version"}) == locked()
-    assert Resolved.from_json({"model": "half"}) is None
+    for junk in ({"model": "half"}, full.to_json() | {"revision": 7}, full.to_json() | {"size": "x"}):
+        assert Resolved.from_json(junk) is None
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,12 @@ class World:
     """A cluster in memory, and reconcilers that find what the test says.
 
     looks: how often each object was looked at. errors: what looking at one raises. hold: runs wait for it.
-    conflicts: how many ids of a set others hold.
+    conflicts: how many ids of a set others hold. gives_up: sets that give one up at their next look.
     """
 
     def __init__(self) -> None:
         self.objects: dict[Ref, JsonObject] = {}
+        self.gives_up: set[Ref] = set()
         self.looks: Counter[Ref] = Counter()
         self.errors: dict[Ref, VectorOpsError] = {}
         self.conflicts: dict[Ref, int] = {}
@@ -62,7 +63,10 @@ class World:
         if resource.ref in self.errors:
             raise self.errors[resource.ref]
         points = {"desired": 1, "conflicts": self.conflicts.get(resource.ref, 0)}
-        return Outcome({"points": points, "conditions": conditions(True, Reason.SUCCEEDED, "as declared")})
+        gave_up = resource.ref in self.gives_up
+        self.gives_up.discard(resource.ref)
+        told = conditions(True, Reason.SUCCEEDED, "as declared")
+        return Outcome({"points": points, "conditions": told}, gave_up=gave_up)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         return await self.reconcile(context, resource)
@@ -143,6 +147,46 @@ async def test_a_connection_that_becomes_ready_wakes_who_hangs_on_it(controller,
 
     assert world.looks[ZOO] == 2
     assert world.objects[ZOO]["status"]["conditions"][0]["status"] == "True"
+
+
+BIRDS = Ref("PointSet", "team", "birds")
+
+
+async def test_a_set_that_gives_up_ids_wakes_those_of_its_siblings_that_wait_for_some(controller, world):
+    world.conflicts = {DOGS: 1}
+    for ref in (MAIN, ZOO, CATS, DOGS, BIRDS):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    before = Counter(world.looks)
+
+    world.gives_up = {CATS}
+    controller.seen(world.put(CATS, generation=2))
+    await quiet(controller)
+
+    assert world.looks - before == {CATS: 1, DOGS: 1}
+
+
+async def test_a_set_that_was_being_looked_at_when_its_sibling_gave_up_ids_is_looked_at_again(
+    controller, world, monkeypatch
+):
+    """It may have asked who holds them just before."""
+    monkeypatch.setattr("vectorops.kube.controller.CONTESTED_SECONDS", 0.0)
+    for ref in (MAIN, ZOO, CATS, DOGS):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    before = Counter(world.looks)
+
+    world.conflicts, world.gives_up = {DOGS: 1}, {CATS}
+    world.hold.clear()
+    controller.seen(world.put(DOGS, generation=2))
+    controller.seen(world.put(CATS, generation=2))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert world.at_work == {CATS, DOGS}
+    world.hold.set()
+    await quiet(controller)
+
+    assert (world.looks - before)[DOGS] >= 2
 
 
 async def test_a_collection_wakes_its_connection_only_when_that_waits_to_be_deleted(controller, world):

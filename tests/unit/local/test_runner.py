@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from unit.virtual_time import in_virtual_time
@@ -92,6 +93,22 @@ async def test_each_kind_comes_after_what_it_needs_whatever_the_order_of_the_fil
     first_looks = list(dict.fromkeys(world.played.runs))
     assert first_looks == [CONNECTION, COLLECTION, ANIMALS, PLANTS]
     assert set(world.settled) == {CONNECTION, COLLECTION, ANIMALS, PLANTS}
+
+
+@in_virtual_time
+async def test_a_set_that_waits_for_an_id_is_looked_at_again_when_its_sibling_gave_ids_up():
+    world = World(CONNECTION, COLLECTION, ANIMALS, PLANTS)
+    told = conditions(False, Reason.POINT_CONFLICTS, "", stalled=True)
+    world.played.answers[ANIMALS] = lambda run: (
+        ready() if run > 1 else Outcome({"conditions": told, "points": {"conflicts": 1}}, requeue_after=60)
+    )
+    world.played.answers[PLANTS] = lambda run: replace(ready(), gave_up=run == 1)
+
+    assert await world.run()
+
+    assert world.ready(ANIMALS)
+    assert (world.played.runs.count(ANIMALS), world.played.runs.count(PLANTS)) == (2, 1)
+    assert now() == 0
 
 
 @in_virtual_time
