@@ -26,6 +26,7 @@ REPLACED: Final[Mapping[str, str]] = {
     "https://qdrant.qdrant.svc:6333": "Where the Qdrant of the end-to-end tests is.",
     "http://qdrant:6333": "Where the Qdrant of the integration tests is.",
     "INSTALLATION/NAMESPACE/NAME": "What a reader puts there.",
+    "collections/NAME": "The same.",
     "3f9c1a5b7d20": "The hash of a plan, which only its status can tell.",
     "0f6a1c5e-7c1d-4f0e-9a55-0c6e6b7d2f31": "The installation that the status names.",
 }

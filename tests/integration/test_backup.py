@@ -266,6 +266,27 @@ async def test_a_collection_without_its_ledger_gets_back_what_had_left_the_set(
     assert sorted(await stored.points(DOCUMENTS)) == [3, FOREIGN]
 
 
+async def test_a_collection_that_was_made_anew_since_is_restored_with_the_mark_of_then(
+    team: Team, qdrant: QdrantServer, stored: Stored, operator: OperatorProcess, snapshots: Path
+) -> None:
+    """Restored over the one that is there it would keep the mark of now, and the ledger of then know nothing of it."""
+    then = mark_of(qdrant, DOCUMENTS)["incarnation"]
+    await stored.client.delete_collection(DOCUMENTS)
+    operator.start()
+    await until_ready(team)
+    assert mark_of(qdrant, DOCUMENTS)["incarnation"] != then
+    operator.stop()
+
+    run(RESTORE, snapshots, environment={"QDRANT": qdrant.url})
+    operator.start()
+    await until_ready(team)
+
+    assert mark_of(qdrant, DOCUMENTS)["incarnation"] == then
+    assert await stored.payloads(DOCUMENTS) == BY_HAND | texts((1, "same"), (2, "new"), (4, "new"))
+    await team.points("handbook", DOCUMENTS, [], until=is_ready)
+    assert sorted(await stored.points(DOCUMENTS)) == [FOREIGN]
+
+
 async def test_a_collection_whose_ledger_is_gone_says_so_and_nothing_is_deleted(
     team: Team, qdrant: QdrantServer, stored: Stored, operator: OperatorProcess, snapshots: Path
 ) -> None:

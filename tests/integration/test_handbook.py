@@ -15,7 +15,7 @@ from documented import ROOT, documented, replaced, run
 from integration.command_line import CONNECTION, collection
 from integration.conftest import StartOperator, StartQdrant
 from integration.team import Team
-from integration.world import Stored, has_reason, point
+from integration.world import Stored, has_reason, make_by_hand, point, put_by_hand
 from servers.hub import ModelHub
 from servers.kubeapi import KubeApi, is_ready
 
@@ -170,6 +170,26 @@ async def test_a_damaged_ledger_is_given_up_and_the_set_takes_its_points_back(
 
     async with Stored(server) as stored:
         assert set(await stored.points("zoo")) == {1, 2, 3}, "nothing is deleted"
+
+
+async def test_a_collection_that_holds_more_than_ledgers_is_used_once_a_person_marks_it(
+    api: KubeApi, namespace: str, start_qdrant: StartQdrant, start_operator: StartOperator
+) -> None:
+    server, team = start_qdrant(), Team(api, namespace)
+    start_operator()
+    async with Stored(server) as stored:
+        await make_by_hand(stored, "mixed")
+        await put_by_hand(stored, "mixed", 7)
+        await team.connection(server, ledgerCollectionName="mixed", until=is_ready)
+        await team.collection("zoo", until=is_ready)
+        await team.points("cats", "zoo", [point(1, 1, 0, 1)], until="NotAdopted")
+
+        commands = documented("docs/operations.md", "The collection of the ledgers")
+        run(replaced(commands, {"http://qdrant:6333": server.url, "collections/NAME": "collections/mixed"}))
+        await team.look_again("PointSet", "cats")
+        await team.wait("PointSet", "cats", is_ready)
+
+        assert len(await stored.points("mixed")) == 4, "the point that was there, and three records"
 
 
 def test_when_nobody_uses_a_qdrant_any_more_the_ledger_can_go(start_qdrant: StartQdrant) -> None:

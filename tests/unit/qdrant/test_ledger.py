@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vectorops.api.meta import Ref
+from vectorops.api.meta import JsonObject, Ref
+from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import (
     ABSENT,
     TOMBSTONE,
@@ -171,7 +172,7 @@ DOGS = "prod/search/dogs/documents/0123456789abcdef"
 def page(**junk):
     """Ledgers of two sets; what is given stands in the base of the first."""
     _, base, slot = ({"format": 1, **record} for record in records())
-    stored = {}
+    stored: dict[PointId, JsonObject] = {}
     for key in (CATS, DOGS):
         stored |= {record_id(key, "base"): base, record_id(key, "slot"): slot}
     stored[record_id(CATS, "base")] = base | junk

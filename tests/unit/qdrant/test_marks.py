@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from vectorops.api.meta import Ref
+from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.qdrant.marks import (
@@ -57,19 +57,17 @@ def test_a_released_collection_is_nobodys_and_keeps_its_incarnation():
     assert mark_of(described(released.metadata()), "documents") == replace(MARK, released=True)
 
 
-JUNK = [
-    MARK.metadata()[MARK_KEY] | field
-    for field in (
-        {"format": True},
-        {"installation": 7},
-        {"name": None},
-        {"incarnation": ["0123456789abcdef"]},
-        {"released": "no"},
-        {"last_applied": "all"},
-        {"embedders": None},
-        {"deletion_policy": {}},
-    )
+DAMAGED: list[JsonObject] = [
+    {"format": True},
+    {"installation": 7},
+    {"name": None},
+    {"incarnation": ["0123456789abcdef"]},
+    {"released": "no"},
+    {"last_applied": "all"},
+    {"embedders": None},
+    {"deletion_policy": {}},
 ]
+JUNK = [MARK.metadata()[MARK_KEY] | damage for damage in DAMAGED]
 
 
 @pytest.mark.parametrize("raw", [{"format": 2}, {}, {"format": 1}, "text", 7, ["list"], *JUNK], ids=str)
