@@ -74,6 +74,24 @@ Prune = Annotated[
         help="Remove what the owner had and the files no longer declare, by its deletionPolicy. Needs --owner.",
     ),
 ]
+Approve = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--approve",
+        metavar="HASH",
+        help="Carry out the plan that is held back under this hash, in this one run. Repeat it for more.",
+        show_default=False,
+    ),
+]
+TakeOverFrom = Annotated[
+    str,
+    typer.Option(
+        "--take-over-from",
+        metavar="INSTALLATION",
+        help="Take the declared collections over from this owner, in this one run, with the points of their sets.",
+        show_default=False,
+    ),
+]
 Namespace = Annotated[
     str | None,
     typer.Option(
@@ -151,6 +169,8 @@ def apply(
     qdrant: QdrantTarget = None,
     owner: Owner = None,
     prune: Prune = False,
+    approve: Approve = None,
+    take_over_from: TakeOverFrom = "",
     namespace: Namespace = None,
     output: Format = Output.TABLE,
     timeout: Timeout = 300,
@@ -170,7 +190,8 @@ def apply(
     from vectorops.local.override import WrongTarget
 
     embedders = _embedders(model_folder, device, threads, offline=offline)
-    options = _options(qdrant, owner, timeout, embedders, prune=prune)
+    grants = _grants(approve, take_over_from)
+    options = _options(qdrant, owner, timeout, embedders, grants, prune=prune)
     manifests = _read(filename, namespace, WRONG_USAGE)
     if options.override is not None:
         try:
@@ -189,6 +210,8 @@ def plan(
     qdrant: QdrantTarget = None,
     owner: Owner = None,
     prune: Prune = False,
+    approve: Approve = None,
+    take_over_from: TakeOverFrom = "",
     namespace: Namespace = None,
     output: Format = Output.TABLE,
     timeout: Timeout = 60,
@@ -210,7 +233,8 @@ def plan(
     from vectorops.local import preview, show
 
     embedders = _embedders(model_folder, device, threads, offline=offline)
-    options = _options(qdrant, owner, timeout, embedders, prune=prune)
+    grants = _grants(approve, take_over_from)
+    options = _options(qdrant, owner, timeout, embedders, grants, prune=prune)
     manifests = _read(filename, namespace, PLAN_FAILED if detailed_exitcode else WRONG_USAGE)
     with show.progress():
         plans = _run(preview.preview(manifests, options))
@@ -323,7 +347,16 @@ def _embedders(model_folder: Path | None, device: str | None, threads: int | Non
     return EmbedderSettings(model_folder=model_folder, offline=offline, device=device, threads=threads)
 
 
-def _options(qdrant: str | None, owner: str | None, timeout: float, embedders: Any, *, prune: bool) -> Any:
+def _grants(approve: list[str] | None, take_over_from: str) -> Any:
+    from vectorops.reconcilers.base import Grants
+
+    for given in approve or ():
+        if not re.fullmatch("[0-9a-f]{12}", given):
+            raise typer.BadParameter(f"--approve: {given!r} is no hash of a plan: 12 of 0-9a-f, as plan tells it")
+    return Grants(frozenset(approve or ()), take_over_from)
+
+
+def _options(qdrant: str | None, owner: str | None, timeout: float, embedders: Any, grants: Any, *, prune: bool) -> Any:
     from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
     from vectorops.local.session import DEFAULT_OWNER, Options
 
@@ -341,6 +374,7 @@ def _options(qdrant: str | None, owner: str | None, timeout: float, embedders: A
         prune=prune,
         timeout_seconds=timeout,
         embedders=embedders,
+        grants=grants,
     )
 
 

@@ -92,9 +92,14 @@ def collection(name: str, **spec: Any) -> str:
     )
 
 
-def point_set(name: str, into: str, points: Mapping[Any, list[float]], **spec: Any) -> str:
-    """A PointSet. points: vectors by id."""
-    listed = [{"id": id, "vector": {"values": values}} for id, values in points.items()]
+def point_set(name: str, into: str, points: Mapping[Any, list[float] | dict[str, list[float]]], **spec: Any) -> str:
+    """A PointSet. points: by id the vector, or the vectors by name."""
+    listed = [
+        {"id": id, "vectors": {name: {"values": values} for name, values in given.items()}}
+        if isinstance(given, dict)
+        else {"id": id, "vector": {"values": given}}
+        for id, given in points.items()
+    ]
     return _manifest("PointSet", name, {"collectionRef": {"name": into}, "points": listed, **spec})
 
 

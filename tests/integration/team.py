@@ -101,6 +101,11 @@ class Team:
         """Approves a plan of a collection, and has the operator look."""
         await self.annotate("QdrantCollection", name, {APPROVE_PLAN: plan_hash})
 
+    async def lose_status(self, kind: str, name: str) -> None:
+        """Empties the status of a resource, as a backup that holds none would."""
+        known = (await self.get(kind, name))["status"]
+        await self.api.patch_status(kind, self.namespace, name, dict.fromkeys(known))
+
     async def ask_to_delete(self, kind: str, name: str) -> None:
         """Deletes a resource, as far as the API server is concerned: its finalizers may hold it."""
         await self.api.delete(kind, self.namespace, name)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import signal
 import subprocess
 import uuid
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from qdrant_client import QdrantClient, models
 
-from integration.command_line import CONNECTION, Shell, collection, point_set
+from integration.command_line import CONNECTION, Answer, Shell, collection, point_set
 from integration.conftest import StartQdrant
 from servers.qdrant import QdrantServer
 
@@ -198,6 +199,78 @@ def test_another_owner_changes_nothing_and_says_so(shell, place, zoo):
     assert answer.code == 1
     assert answer.by_name()[zoo]["reason"] == "OwnedByAnother"
     assert place.ids(zoo) == {"1"}
+
+
+def test_a_collection_is_taken_over_by_the_run_that_is_told_from_whom(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0]}))
+    common = ("apply", "-f", "all.yaml", "--qdrant", place.given, "-o", "json")
+    assert shell.run(*common, "--owner", "one").code == 0
+
+    refused = shell.run(*common, "--owner", "two", "--take-over-from", "three")
+    moved = shell.run(*common, "--owner", "two", "--take-over-from", "one")
+
+    assert "run once more with --take-over-from one" in refused.by_name()[zoo]["message"]
+    assert moved.code == 0
+    assert shell.run(*common, "--owner", "two").code == 0
+    assert shell.run(*common, "--owner", "one").code == 1
+
+
+# ---- what is held back ----
+
+
+def approves(answer: Answer) -> str:
+    """The hash of the one plan that is held back."""
+    (found,) = set(re.findall("approve plan ([0-9a-f]{12}) with --approve", answer.out))
+    return str(found)
+
+
+def test_a_plan_that_is_held_back_is_carried_out_by_the_run_that_approves_it(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    shell.write(
+        "all.yaml", collection(zoo, vector={"size": 3, "distance": "Dot"}), point_set("animals", zoo, {1: [1, 0, 0]})
+    )
+    planned = shell.run("plan", "-f", "all.yaml", "--qdrant", place.given)
+
+    held = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given)
+    assert (held.code, approves(held)) == (1, approves(planned))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--approve", "0123456789ab").code == 1
+    granted = ("-f", "all.yaml", "--qdrant", place.given, "--approve", approves(held))
+    assert "- the vector: size 2 -> 3" in shell.run("plan", *granted).out
+
+    assert shell.run("apply", *granted).code == 0
+
+    assert place.ids(zoo) == {"1"}
+
+
+def test_an_approval_does_not_fit_what_was_filled_meanwhile(shell, place, zoo):
+    shell.write("all.yaml", collection(zoo), point_set("animals", zoo, {1: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    shell.write("all.yaml", collection(zoo, vector={"size": 3, "distance": "Dot"}))
+    held = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given)
+    client = place.client()
+    client.upsert(zoo, [models.PointStruct(id=7, vector=[1.0, 1.0])])
+    client.close()
+
+    late = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--approve", approves(held))
+
+    assert late.code == 1
+    assert approves(late) != approves(held)
+    assert place.ids(zoo) == {"1", "7"}
+
+
+def test_the_hash_that_is_told_at_the_end_counts_what_the_sets_wrote_meanwhile(shell, place, zoo):
+    vectors = [{"name": "a", "size": 2}, {"name": "b", "size": 2}]
+    shell.write("all.yaml", collection(zoo, vector=None, vectors=vectors))
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    changed = collection(zoo, vector=None, vectors=[vectors[0], {"name": "b", "size": 3}])
+    shell.write("all.yaml", changed, point_set("animals", zoo, {1: {"a": [1, 0]}}))
+    held = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given)
+    assert place.ids(zoo) == {"1"}
+
+    done = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--approve", approves(held))
+
+    assert done.code == 0
 
 
 # ---- prune ----

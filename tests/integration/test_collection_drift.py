@@ -70,7 +70,7 @@ async def test_drift_that_is_only_reported_waits_for_an_approval_each_time(
 
     await tamper(stored, qdrant, name)
     again = await team.look_again("QdrantCollection", name)
-    assert plan_hash(again) == plan_hash(reported)
+    assert plan_hash(again) != plan_hash(reported)
     assert not is_as_declared(qdrant, name)
 
 

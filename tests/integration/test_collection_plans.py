@@ -1,5 +1,6 @@
 """What cannot change in place: it waits for an approval of its plan, and costs nothing but what the plan says."""
 
+import httpx
 import pytest
 from qdrant_client import models
 
@@ -50,6 +51,38 @@ async def test_peers_09_another_size_waits_for_one_approval_and_costs_nothing_bu
     back = await team.collection(name, vector={"size": 4}, hnswConfig={"m": 20}, **declared)
     assert is_ready(back)
     assert sorted(await stored.points(name)) == [1, 2]
+
+
+async def test_a_restored_collection_is_not_destroyed_by_the_approval_of_before(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """Snapshot and annotation are back, as in a cluster that was built anew from a backup; status is in none."""
+    name = unique("restored")
+    await team.collection(name)
+    before = await put_by_hand(stored, name, 77)
+    snapshots = f"{qdrant.url}/collections/{name}/snapshots"
+    snapshot = httpx.post(snapshots, timeout=60).raise_for_status().json()["result"]["name"]
+    content = httpx.get(f"{snapshots}/{snapshot}", timeout=60).raise_for_status().content
+    held = await team.collection(name, vector={"size": 4})
+    await team.approve(name, plan_hash(held))
+    await team.wait("QdrantCollection", name, is_ready)
+    assert await stored.points(name) == {}
+
+    # Over the one that is there Qdrant restores none of another size.
+    httpx.delete(f"{qdrant.url}/collections/{name}", timeout=60).raise_for_status()
+    upload = {"snapshot": content}
+    httpx.post(f"{snapshots}/upload?priority=snapshot", files=upload, timeout=60).raise_for_status()
+    restored = await team.look_again("QdrantCollection", name)
+    await team.lose_status("QdrantCollection", name)
+    rebuilt = await team.look_again("QdrantCollection", name)
+
+    for found in (restored, rebuilt):
+        assert reason(found) == "PlanHeldBack"
+        assert found["metadata"]["annotations"]["vectorops.dev/approve-plan"] == plan_hash(held)
+    assert len({plan_hash(held), plan_hash(restored), plan_hash(rebuilt)}) == 3
+    assert await stored.points(name) == before
+    # The same plan again is asked for under the same hash.
+    assert plan_hash(await team.look_again("QdrantCollection", name)) == plan_hash(rebuilt)
 
 
 async def test_cocoindex_08_sets_fill_the_new_collection_themselves_after_an_approved_plan(

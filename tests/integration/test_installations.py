@@ -11,7 +11,7 @@ from integration.conftest import StartOperator, StartQdrant
 from integration.team import Team, message, reason
 from integration.world import Stored, collection, connection, mark_of, point, point_set
 from servers.kube import KubeServer
-from servers.kubeapi import KubeApi, Object, condition, is_ready
+from servers.kubeapi import KubeApi, Object, is_ready
 from servers.qdrant import QdrantServer
 
 POINTS = [point(1, 1, 0, 0, payload={"kind": "cat"}), point("sparrow", 0, 1, 0, payload={"kind": "bird"})]
@@ -36,6 +36,13 @@ async def declare_until_ready(team: Team, server: QdrantServer, **declared: Any)
     """The same, and the points are there."""
     await declare(team, server, **declared)
     await team.wait("PointSet", "animals", is_ready)
+
+
+async def take_over(team: Team, former: str) -> None:
+    """Has the collection taken over from an installation, once its own says whose it is."""
+    await team.wait("QdrantCollection", "zoo", "OwnedByAnother")
+    await team.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: former})
+    await team.wait("QdrantCollection", "zoo", is_ready)
 
 
 async def everything(server: QdrantServer) -> Object:
@@ -129,8 +136,9 @@ async def test_a_collection_moves_to_another_installation_with_its_points_and_no
     before = await everything(server)
 
     start_operator(installation="second", kubeconfig=second_kube.kubeconfig())
-    await declare_until_ready(second, server, take_over_from="first")
-    await second.wait("QdrantCollection", "zoo", is_ready)
+    await declare(second, server)
+    await take_over(second, "first")
+    await second.wait("PointSet", "animals", is_ready)
     after, writes = await everything(server), server.telemetry_writes()
 
     assert (after["points"], after["versions"], after["indexes"]) == (
@@ -174,8 +182,13 @@ async def test_taking_over_works_once_until_it_is_asked_for_anew(
     start_operator(installation="second", kubeconfig=second_kube.kubeconfig())
     await declare(first, server)
     await first.wait("QdrantCollection", "zoo", is_ready)
+    # It came with the resource, as out of a repository or a backup: it may have been carried out long ago.
     await declare(second, server, take_over_from="first")
-    await second.wait("QdrantCollection", "zoo", is_ready)
+    told = await second.wait("QdrantCollection", "zoo", "OwnedByAnother")
+    assert "came with the resource" in message(told)
+    await second.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: None})
+    await second.look_again("QdrantCollection", "zoo")
+    await take_over(second, "first")
 
     # Back again, and the second one's old annotation does not fetch it once more.
     await first.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: "second"})
@@ -187,9 +200,16 @@ async def test_taking_over_works_once_until_it_is_asked_for_anew(
     # A new wish is a new move.
     await second.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: None})
     await second.look_again("QdrantCollection", "zoo")
-    await second.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: "first"})
-    await second.wait("QdrantCollection", "zoo", is_ready)
+    await take_over(second, "first")
     assert mark_of(server, "zoo")["installation"] == "second"
+
+    # Whoever has lost its status remembers nothing, and does nothing.
+    await first.annotate("QdrantCollection", "zoo", {TAKE_OVER_FROM: None})
+    await first.look_again("QdrantCollection", "zoo")
+    await take_over(first, "second")
+    await second.lose_status("QdrantCollection", "zoo")
+    assert reason(await second.look_again("QdrantCollection", "zoo")) == "OwnedByAnother"
+    assert mark_of(server, "zoo")["installation"] == "first"
 
 
 async def test_two_installations_that_both_want_to_take_over_do_not_play_ping_pong(
@@ -202,9 +222,10 @@ async def test_two_installations_that_both_want_to_take_over_do_not_play_ping_po
     async with Stored(server) as stored:
         before = await stored.versions("zoo")
 
+    await declare(second, server)
+    await second.wait("QdrantCollection", "zoo", "OwnedByAnother")
     await declare(second, server, take_over_from="first")
     await declare(first, server, take_over_from="second")
-    await second.wait("QdrantCollection", "zoo", lambda found: condition(found, "Ready"))
     for each in (first, second) * 2:
         await each.look_again("QdrantCollection", "zoo")
     owner = mark_of(server, "zoo")["installation"]

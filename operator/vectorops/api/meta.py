@@ -229,6 +229,11 @@ class Resource:
         return next((c for c in self.status.get("conditions", ()) if c.get("type") == type), None)
 
     @property
+    def is_new(self) -> bool:
+        """Has no status been written yet, or was it lost? The API server fills in a generation of -1."""
+        return bool(self.status.get("observedGeneration", -1) == -1)
+
+    @property
     def ready(self) -> bool:
         """Is Ready=True, and does it speak of the current spec?"""
         condition = self.condition("Ready")

@@ -65,7 +65,8 @@ async def apply(
     """
     async with session(manifests, options, read_only=False, tell=tell) as opened:
         cluster = opened.cluster
-        runner = Runner(cluster, Driver(opened.context, RECONCILERS), settled)
+        driver = Driver(opened.context, RECONCILERS)
+        runner = Runner(cluster, driver, settled)
         until = asyncio.get_running_loop().time() + options.timeout_seconds
         in_time = await runner.run(until)
         doomed: list[Ref] = []
@@ -81,6 +82,11 @@ async def apply(
             # Everything once more: what is removed may have held an id or an alias that a resource of the files
             # waits for.
             in_time = not doomed or await runner.run(until)
+        if in_time:
+            # The hash counts the points, and sets may have written some meanwhile: the next run must take what we tell.
+            for ref in cluster.in_order():
+                if (held := cluster.now(ref)) is not None and held.status.get("plan"):
+                    await driver.run(ref)
         return Report(
             results=tuple(_result(cluster, ref) for ref in cluster.in_order()),
             pruned=tuple(ref for ref in doomed if cluster.now(ref) is None),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast, get_args
 
-from vectorops.api.meta import GROUP, JsonObject, Kind, Ref, Resource
+from vectorops.api.meta import APPROVE_PLAN, GROUP, TAKE_OVER_FROM, JsonObject, Kind, Ref, Resource
 from vectorops.api.validation import validate
 from vectorops.errors import InvalidManifest
 from vectorops.local.cluster import first_day
@@ -25,6 +25,8 @@ EXTENSIONS: Final = (".json", ".yaml", ".yml")
 OURS: Final[tuple[str, ...]] = get_args(Kind)
 STDIN: Final = "-"
 DEFAULT_NAMESPACE: Final = "default"
+GRANTS: Final = {APPROVE_PLAN: "--approve HASH", TAKE_OVER_FROM: "--take-over-from INSTALLATION"}
+"""Annotations that are set once by a person in a cluster, and what stands for them here."""
 
 
 @dataclass(slots=True)
@@ -170,12 +172,23 @@ def _object(raw: JsonObject, unnamed: str, prefix: str, namespace: str | None) -
 
 
 def _take_resource(item: _Object, found: Manifests, problems: list[str]) -> None:
-    wrong = validate(item.raw)
+    wrong = validate(item.raw) or _grants(item.raw)
     if wrong:
         problems.extend(f"{item.place}: {words}" for words in wrong)
         return
     resource = _resource(item.raw)
     found.resources[resource.ref] = resource
+
+
+def _grants(raw: JsonObject) -> list[str]:
+    """What a file allows that only a person may, for one run: it would allow it again at each."""
+    given = raw["metadata"].get("annotations") or {}
+    return [
+        f"metadata.annotations: {key}: no file can say this, since it would be true for each later run too; "
+        f"remove it, and say {option} to the one run that is to do it"
+        for key, option in GRANTS.items()
+        if key in given
+    ]
 
 
 def _resource(raw: JsonObject) -> Resource:

@@ -76,7 +76,8 @@ def take_over(context: Context, resource: Resource) -> str:
     if context.grants is not None:
         return context.grants.take_over_from
     asked = resource.meta.annotations.get(TAKE_OVER_FROM, "")
-    return asked if resource.status and resource.status.get("lastHandledTakeOverFrom") != asked else ""
+    used = resource.is_new or resource.status.get("lastHandledTakeOverFrom") == asked
+    return "" if used else asked
 
 
 def how_to_take_over(context: Context, resource: Resource, installation: str) -> str:

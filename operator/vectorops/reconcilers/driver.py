@@ -169,7 +169,7 @@ class Driver:
         if token is not None and (verdict.error is None or isinstance(verdict.error, Terminal)):
             new = {**new, "lastHandledReconcileAt": token}
         asked = resource.meta.annotations.get(TAKE_OVER_FROM)
-        if asked is not None and not resource.status and resource.kind == "QdrantCollection":
+        if asked is not None and resource.is_new and resource.kind == "QdrantCollection":
             # It came with the resource, out of a repository or a backup: see `approvals.take_over`.
             new = {**new, "lastHandledTakeOverFrom": asked}
         merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)

@@ -180,3 +180,15 @@ def test_files_without_a_resource_are_a_mistake_and_no_wish_to_have_nothing(fold
     (folder / "a.yaml").write_text(text)
 
     assert problems("a.yaml") == ["a.yaml: no resource of vectorops.dev is in there"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "option"), [("approve-plan", "--approve HASH"), ("take-over-from", "--take-over-from INSTALLATION")]
+)
+def test_no_file_allows_what_a_person_allows_for_one_run(folder, annotation, option):
+    (folder / "a.yaml").write_text(COLLECTION.replace("reconcile", annotation))
+
+    (problem,) = problems("a.yaml")
+
+    assert f"metadata.annotations: vectorops.dev/{annotation}: " in problem
+    assert option in problem

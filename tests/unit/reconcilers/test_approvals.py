@@ -132,4 +132,5 @@ def test_a_collection_is_taken_over_for_an_annotation_that_came_later_and_once()
 
     assert take_over(context(), resource({"observedGeneration": 1}, wanted)) == "first"
     assert take_over(context(), resource({}, wanted)) == ""
-    assert take_over(context(), resource({"lastHandledTakeOverFrom": "first"}, wanted)) == ""
+    assert take_over(context(), resource({"observedGeneration": -1, "conditions": []}, wanted)) == ""
+    assert take_over(context(), resource({"observedGeneration": 1, "lastHandledTakeOverFrom": "first"}, wanted)) == ""
