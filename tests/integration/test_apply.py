@@ -412,6 +412,60 @@ def test_a_pruned_set_leaves_its_points_if_its_last_policy_was_to_retain_them(sh
     assert place.ids(zoo) == {"1"}
 
 
+def test_another_collection_name_is_refused_until_prune_may_remove_the_old_one(shell, place, zoo):
+    """What the API server refuses always, since it knows what was declared before."""
+    old, new = f"{zoo}-old", f"{zoo}-new"
+    animals = point_set("animals", zoo, {1: [1, 0]})
+    common = ("-f", "all.yaml", "--qdrant", place.given, "--owner", zoo)
+    shell.write("all.yaml", collection(zoo, collectionName=old, deletionPolicy="Delete"), animals)
+    assert shell.run("apply", *common).code == 0
+    shell.write("all.yaml", collection(zoo, collectionName=new, deletionPolicy="Delete"), animals)
+
+    refused = shell.run("apply", *common, "-o", "json")
+    told = shell.run("plan", *common, "-o", "json")
+
+    assert refused.code == told.code == 1
+    assert refused.by_name()[zoo]["reason"] == "InvalidSpec"
+    for words in (refused.by_name()[zoo]["message"], told.by_name()[zoo]["problem"]):
+        assert "spec.collectionName" in words
+        assert f"this resource has collection '{old}'" in words
+        assert "--prune" in words
+    assert place.collections() & {old, new} == {old}
+
+    planned = shell.run("plan", *common, "--prune")
+    assert f"- prune: delete collection {old}" in planned.out
+    done = shell.run("apply", *common, "--prune")
+    assert done.code == 0
+    assert f"QdrantCollection default/{zoo}, as it was in collection '{old}': pruned" in done.err
+    assert place.collections() & {old, new} == {new}
+    assert place.ids(new) == {"1"}
+    assert shell.run("apply", *common, "--prune").err == ""
+
+
+def test_another_collection_of_a_set_is_refused_until_prune_may_remove_its_points(shell, place, zoo):
+    here, there = f"{zoo}-from", f"{zoo}-to"
+    both = [collection(here), collection(there)]
+    common = ("-f", "all.yaml", "--qdrant", place.given, "--owner", zoo)
+    shell.write("all.yaml", *both, point_set("moving", here, {1: [1, 0]}), point_set("stays", here, {2: [1, 0]}))
+    assert shell.run("apply", *common).code == 0
+    shell.write("all.yaml", *both, point_set("moving", there, {1: [1, 0]}), point_set("stays", here, {2: [1, 0]}))
+
+    refused = shell.run("apply", *common, "-o", "json")
+
+    assert refused.code == 1
+    assert f"the points of this set are in collection '{here}'" in refused.by_name()["moving"]["message"]
+    assert (place.ids(here), place.ids(there)) == ({"1", "2"}, set())
+
+    assert shell.run("apply", *common, "--prune").code == 0
+    assert (place.ids(here), place.ids(there)) == ({"2"}, {"1"})
+    assert shell.run("plan", *common, "--detailed-exitcode").code == 0
+
+    # And out of the files, from where it is now.
+    shell.write("all.yaml", *both, point_set("stays", here, {2: [1, 0]}))
+    assert shell.run("apply", *common, "--prune").code == 0
+    assert (place.ids(here), place.ids(there)) == ({"2"}, set())
+
+
 def test_prune_needs_an_owner(shell, zoo):
     shell.write("all.yaml", collection(zoo))
 

@@ -173,7 +173,7 @@ def test_prune_shows_what_would_go_and_by_which_policy(scene):
 
     answer = scene.plan(collection("zoo"), flags=("--prune",))
 
-    assert "- prune: delete its points" in words(answer)
+    assert "- prune: delete its points in collection zoo" in words(answer)
     assert "- prune: delete collection goes" in words(answer)
     assert "- prune: let go of collection stays, which stays (deletionPolicy: Retain)" in words(answer)
 

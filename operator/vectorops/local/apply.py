@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.local.cluster import LocalCluster, Tell
 from vectorops.local.manifests import Manifests
-from vectorops.local.prune import left_over
+from vectorops.local.prune import LeftOver, Places, beside, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, session
-from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.driver import Driver, Reconciler
 from vectorops.reconcilers.kinds import RECONCILERS
 
+DELETABLE: Final = ("PointSet", "QdrantCollection")
+"""Kinds that `--prune` removes something of."""
 NOT_LOOKED_AT: Final = {"reason": Reason.PROGRESSING.value, "message": "not looked at before time ran out"}
 
 
@@ -36,13 +39,13 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class Report:
     """results: of all resources of the files, and of those that should have been pruned and are still there.
-    pruned: what is gone.
+    pruned: what is gone, in words.
 
     notices: what was left alone, and why. timed_out: time ran out before all had settled.
     """
 
     results: tuple[Result, ...]
-    pruned: tuple[Ref, ...] = ()
+    pruned: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     timed_out: bool = False
 
@@ -65,34 +68,60 @@ async def apply(
     """
     async with session(manifests, options, read_only=False, tell=tell) as opened:
         cluster = opened.cluster
-        driver = Driver(opened.context, RECONCILERS)
+        reconcilers = RECONCILERS if options.prune else _in_their_places(Places(opened))
+        driver = Driver(opened.context, reconcilers)
         runner = Runner(cluster, driver, settled)
         until = asyncio.get_running_loop().time() + options.timeout_seconds
         in_time = await runner.run(until)
-        doomed: list[Ref] = []
-        notices: list[str] = []
+        found = LeftOver()
+        pruned: list[str] = []
+        blocked: list[Result] = []
         if options.prune and in_time:
             found = await left_over(opened, stand_in=options.override is not None)
-            notices = found.notices
-            doomed = [resource.ref for resource in found.resources]
+            for name, resources in found.moved.items():
+                former = beside(cluster, resources)
+                context = replace(opened.context, cluster=former)
+                await Runner(former, Driver(context, RECONCILERS)).run(until, kinds=DELETABLE)
+                left = [resource.ref for resource in resources if former.now(resource.ref) is not None]
+                blocked += [_result(former, ref) for ref in left]
+                gone = [resource.ref for resource in resources if resource.ref not in left]
+                pruned += [f"{ref}, as it was in collection {name!r}" for ref in gone]
             for resource in found.resources:
                 cluster.add(resource)
             if options.override is not None:
                 await options.override.rewrite(cluster)
             # Everything once more: what is removed may have held an id or an alias that a resource of the files
             # waits for.
-            in_time = not doomed or await runner.run(until)
+            in_time = not (found.resources or found.moved) or await runner.run(until)
+            pruned += [str(resource.ref) for resource in found.resources if cluster.now(resource.ref) is None]
         if in_time:
             # The hash counts the points, and sets may have written some meanwhile: the next run must take what we tell.
             for ref in cluster.in_order():
                 if (held := cluster.now(ref)) is not None and held.status.get("plan"):
                     await driver.run(ref)
         return Report(
-            results=tuple(_result(cluster, ref) for ref in cluster.in_order()),
-            pruned=tuple(ref for ref in doomed if cluster.now(ref) is None),
-            notices=tuple(notices),
+            results=(*(_result(cluster, ref) for ref in cluster.in_order()), *blocked),
+            pruned=tuple(pruned),
+            notices=tuple(found.notices),
             timed_out=not in_time,
         )
+
+
+class _InItsPlace:
+    """A reconciler that first sees to it that nothing is left behind elsewhere."""
+
+    def __init__(self, places: Places, inner: Reconciler) -> None:
+        self._places = places
+        self._inner = inner
+        self.finalize = inner.finalize
+
+    async def reconcile(self, context: Context, resource: Resource) -> Outcome:
+        await self._places.require(resource)
+        return await self._inner.reconcile(context, resource)
+
+
+def _in_their_places(places: Places) -> dict[str, Reconciler]:
+    return {kind: _InItsPlace(places, reconciler) for kind, reconciler in RECONCILERS.items()}
 
 
 def _result(cluster: LocalCluster, ref: Ref) -> Result:

@@ -58,6 +58,10 @@ class LocalCluster:
         """The same, each kind after what it needs."""
         return sorted(self._resources, key=lambda ref: ORDER.index(ref.kind))
 
+    def with_others(self, resources: Iterable[Resource]) -> LocalCluster:
+        """A cluster of other resources with the same Secrets."""
+        return LocalCluster(resources, self._secrets, self._tell)
+
     def add(self, resource: Resource) -> None:
         """One that no file holds: a connection that `--qdrant` stands in for, or an object that `--prune` removes."""
         self._resources[resource.ref] = resource

@@ -28,7 +28,7 @@ from vectorops.local import plans, preview_points
 from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
 from vectorops.local.plans import Change, ResourcePlan, planned
-from vectorops.local.prune import left_over
+from vectorops.local.prune import Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
 from vectorops.looks import look_at
@@ -94,7 +94,7 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
     with _without_traces(options) as careful:
         async with session(manifests, careful, read_only=True) as opened:
             await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds={"QdrantConnection"})
-            previewed = _Preview(opened)
+            previewed = _Preview(opened, None if options.prune else Places(opened))
             found = [await previewed.of(ref) for ref in opened.cluster.in_order()]
             if options.prune:
                 found += await _pruned(opened, stand_in=options.override is not None)
@@ -115,7 +115,8 @@ def _without_traces(options: Options) -> Iterator[Options]:
 class _Preview:
     """One preview. It remembers the collections that point sets are then compared with."""
 
-    def __init__(self, opened: Session) -> None:
+    def __init__(self, opened: Session, places: Places | None) -> None:
+        self._places = places
         self._cluster = opened.cluster
         self._context = opened.context
         self._collections: dict[Ref, _Collection] = {}
@@ -125,6 +126,8 @@ class _Preview:
         assert resource is not None, "refs lists what is there"
         try:
             with look_at(str(ref)):
+                if self._places is not None:
+                    await self._places.require(resource)
                 match ref.kind:
                     case "QdrantConnection":
                         return _connection(resource)
@@ -313,11 +316,14 @@ def _of_the_mark(todo: Plan, mark: Mark) -> list[Change]:
 
 async def _pruned(opened: Session, *, stand_in: bool) -> list[ResourcePlan]:
     found = await left_over(opened, stand_in=stand_in)
-    return [planned(resource.ref, [Change("delete", _removal(resource))]) for resource in found.resources]
+    resources = [*(one for moved in found.moved.values() for one in moved), *found.resources]
+    return [planned(resource.ref, [Change("delete", _removal(resource))]) for resource in resources]
 
 
 def _removal(resource: Resource) -> str:
-    what = "its points" if resource.kind == "PointSet" else f"collection {resource.spec['collectionName']}"
+    is_set = resource.kind == "PointSet"
+    name = resource.status["target"]["collection"] if is_set else resource.spec["collectionName"]
+    what = f"its points in collection {name}" if is_set else f"collection {name}"
     if resource.spec["deletionPolicy"] == "Delete":
         return f"prune: delete {what}"
-    return f"prune: let go of {what}, which stay{'' if resource.kind == 'PointSet' else 's'} (deletionPolicy: Retain)"
+    return f"prune: let go of {what}, which stay{'' if is_set else 's'} (deletionPolicy: Retain)"

@@ -1,34 +1,53 @@
-"""What this owner has in Qdrant and no longer declares: found by marks and ledgers alone, there is no local state.
+"""What this owner has in Qdrant and no longer declares, or declares in another place: found by marks and ledgers alone,
+there is no local state.
 
-Called by `apply` and `plan`. What is found becomes resources that are being deleted, so that the finalizers of the
+Called by `apply` and `plan`. What is to go becomes resources that are being deleted, so that the finalizers of the
 reconcilers do the rest, with the same care and by the policies that were recorded when the resources were still
 declared.
+
+In a cluster neither the name of a collection nor the collection of a set can be changed: the API server knows what was
+declared before. Here mark and ledger know it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
 from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
-from vectorops.local.cluster import first_day
+from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.session import Session
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
 from vectorops.qdrant.marks import Mark, mark_of
-from vectorops.reconcilers.dependencies import Access, cleanup_access
+from vectorops.reconcilers.dependencies import (
+    Access,
+    cleanup_access,
+    physical_name,
+    require_access,
+    require_collection,
+)
+from vectorops.reconcilers.references import target
 
 DELETED_AT: Final = "1970-01-01T00:00:00Z"
 """A time of deletion; only that there is one counts."""
 
+Place = tuple[str, str]
+"""A collection in Qdrant: endpoint of the database, name."""
+
 
 @dataclass(slots=True)
 class LeftOver:
-    """resources: to delete, as if they had been declared and deleted. notices: what cannot be, and why."""
+    """resources: to delete, as if they had been declared and deleted.
+    moved: to delete in the place where they were, by the collection's name; they are declared in another.
+    notices: what cannot be deleted, and why.
+    """
 
     resources: list[Resource] = field(default_factory=list)
+    moved: dict[str, list[Resource]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
 
@@ -38,74 +57,175 @@ async def left_over(session: Session, *, stand_in: bool) -> LeftOver:
     stand_in: are connections that the files lack made, for `--qdrant`?
     """
     found = LeftOver()
-    seen: set[tuple[str, str]] = set()
+    cluster, installation = session.cluster, session.context.installation
+    left: dict[Ref, _Left] = {}
+    for access, through in await _accesses(session):
+        for one in await _owned(access, installation, through=through):
+            ref = one.resource.ref
+            declared = cluster.now(ref)
+            if declared is not None and (not one.current or await _place(session, declared) in {None, one.place}):
+                continue
+            if not stand_in and cluster.now(one.connection) is None:
+                found.notices.append(f"{ref} is left alone: the files hold no {one.connection} to reach it by")
+            elif declared is not None or (one.current and ref in left and left[ref].current):
+                found.moved.setdefault(one.place[1], []).append(one.resource)
+            elif ref not in left or one.current:
+                # Of a set that moved, the ledger of the collection that still is there counts most.
+                left[ref] = one
+    found.resources = [one.resource for one in left.values()]
+    return found
+
+
+def beside(cluster: LocalCluster, doomed: list[Resource]) -> LocalCluster:
+    """A cluster for resources that are being deleted while others of their names are declared."""
+    connections = [one for ref in cluster.refs if ref.kind == "QdrantConnection" and (one := cluster.now(ref))]
+    return cluster.with_others([*connections, *doomed])
+
+
+class Places:
+    """Sees to it that nothing is declared in another place than the one where the owner has it already.
+
+    One for each run. The marks of a database are read only if a declared resource is not where it should be.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._heads: dict[tuple[str, str], list[JsonObject]] = {}
+        self._owned: dict[tuple[str, str], list[_Left]] = {}
+        self._lock = asyncio.Lock()
+
+    async def require(self, resource: Resource) -> None:
+        """Raises Terminal InvalidSpec if the owner has it elsewhere; Waiting if what it needs is not ready."""
+        users = resource.spec.get("managedBy") == "User"
+        if users or resource.spec.get("suspend") or resource.kind == "QdrantConnection":
+            return
+        context = self._session.context
+        is_set = resource.kind == "PointSet"
+        collection = await require_collection(context, resource) if is_set else resource
+        access = await require_access(context, collection)
+        here = (access.database.endpoint, physical_name(collection))
+        async with self._lock:
+            known = (
+                await self._is_here(resource.ref, here) if is_set else await self._is_marked(resource.ref, access, here)
+            )
+            elsewhere = [] if known else await self._elsewhere(resource.ref, here)
+        if elsewhere:
+            raise Terminal(Reason.INVALID_SPEC, _moved(resource, elsewhere[0], here))
+
+    async def _is_marked(self, ref: Ref, access: Access, here: Place) -> bool:
+        mark = await _mark(access.database, here[1])
+        return mark is not None and mark.belongs_to(self._session.context.installation, ref)
+
+    async def _is_here(self, ref: Ref, here: Place) -> bool:
+        """Has the set a ledger for this collection, or none at all?"""
+        owner = f"{self._session.context.installation}/{ref.namespace}/{ref.name}"
+        places = set()
+        for access, _ in await _accesses(self._session):
+            key = (access.database.endpoint, access.ledger_collection)
+            if key not in self._heads:
+                self._heads[key] = await _ledger_heads(access)
+            places |= {(key[0], head["collection"]) for head in self._heads[key] if head["owner"] == owner}
+        return not places or here in places
+
+    async def _elsewhere(self, ref: Ref, here: Place) -> list[_Left]:
+        found = []
+        for access, through in await _accesses(self._session):
+            key = (access.database.endpoint, access.ledger_collection)
+            if key not in self._owned:
+                self._owned[key] = await _owned(access, self._session.context.installation, through=through)
+            found += [one for one in self._owned[key] if one.resource.ref == ref and one.current and one.place != here]
+        return found
+
+
+def _moved(resource: Resource, had: _Left, here: Place) -> str:
+    """What the API server says in fewer words: the field is immutable."""
+    (endpoint, name), policy = had.place, had.resource.spec["deletionPolicy"]
+    away = endpoint != here[0]
+    if resource.kind == "PointSet":
+        changed, what, it = "collectionRef", f"the points of this set are in collection {name!r}", "them"
+    else:
+        changed = "connectionRef" if away else "collectionName"
+        what, it = f"this resource has collection {name!r}", "it"
+    fate = f"deletes {it}" if policy == "Delete" else f"lets go of {it} and leaves {it} there (deletionPolicy: Retain)"
+    return (
+        f"spec.{changed} must not lead to another collection, {here[1]!r}: {what}{f' at {endpoint}' if away else ''}. "
+        f"Change it back; or run with --prune, which {fate}; or, if this is another resource of the same name, give it "
+        "an --owner of its own"
+    )
+
+
+async def _place(session: Session, resource: Resource) -> Place | None:
+    """Where a declared resource is to be; None if what it names is not there, or not ready."""
+    collection: Resource | None = resource
+    if resource.kind == "PointSet":
+        ref = target(resource)
+        collection = session.cluster.now(ref) if ref else None
+    ref = target(collection) if collection else None
+    connection = session.cluster.now(ref) if ref else None
+    if collection is None or connection is None or not connection.ready:
+        return None
+    access = await cleanup_access(session.context, connection.meta.namespace, connection.meta.name)
+    return access.database.endpoint, physical_name(collection)
+
+
+async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
+    """Every database that a Ready connection leads to, once, and that connection."""
+    found: dict[tuple[str, str], tuple[Access, Ref]] = {}
     for ref in session.cluster.refs:
         connection = session.cluster.now(ref)
-        if ref.kind != "QdrantConnection" or connection is None or not connection.ready:
-            continue
-        access = await cleanup_access(session.context, ref.namespace, ref.name)
-        place = (access.database.endpoint, access.ledger_collection)
-        if place in seen:
-            continue
-        seen.add(place)
-        for left in await _owned(access, session.context.installation, through=ref):
-            if session.cluster.now(left.resource.ref) is not None:
-                continue
-            if stand_in or session.cluster.now(left.connection) is not None:
-                found.resources.append(left.resource)
-            else:
-                found.notices.append(
-                    f"{left.resource.ref} is left alone: the files hold no {left.connection} to reach it by"
-                )
-    return found
+        if ref.kind == "QdrantConnection" and connection is not None and connection.ready:
+            access = await cleanup_access(session.context, ref.namespace, ref.name)
+            found.setdefault((access.database.endpoint, access.ledger_collection), (access, ref))
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """One resource as it was, and the connection that leads to what it owns."""
+    """One resource as it was, and the connection that leads to what it owns.
+
+    current: is it there still? (Else only a ledger is left of it.)
+    """
 
     resource: Resource
     connection: Ref
+    place: Place
+    current: bool = True
 
 
 async def _owned(access: Access, installation: str, through: Ref) -> list[_Left]:
     """All that this installation has in one database, points before collections."""
-    marks = [mark for mark in await _marks(access.database) if _is_ours(mark, installation)]
-    by_collection = {mark.collection: mark for mark in marks}
-    sets: dict[Ref, _Left] = {}
+    names = await access.database.collection_names()
+    marks = {name: mark for name in names if (mark := await _mark(access.database, name)) is not None}
+    found = []
     for head in await _ledger_heads(access):
         owner, namespace, name = str(head["owner"]).rsplit("/", 2)
-        mark = by_collection.get(head["collection"])
-        current = mark is not None and mark.incarnation == head["incarnation"]
-        ref = Ref("PointSet", namespace, name)
-        # Of a set that moved, the ledger of the collection that still is there counts most.
-        if owner == installation and (ref not in sets or current):
-            sets[ref] = _point_set(ref, head, mark, through)
-    return [*sets.values(), *(_collection(mark) for mark in marks)]
+        if owner == installation:
+            mark = marks.get(head["collection"])
+            current = head["collection"] in names and (mark is None or mark.incarnation == head["incarnation"])
+            place = (access.database.endpoint, head["collection"])
+            ref = Ref("PointSet", namespace, name)
+            found.append(
+                _point_set(ref, head, mark if mark and _is_ours(mark, installation) else None, through, place, current)
+            )
+    ours = [mark for mark in marks.values() if _is_ours(mark, installation)]
+    return [*found, *(_collection(mark, access) for mark in ours)]
 
 
 def _is_ours(mark: Mark, installation: str) -> bool:
     return mark.installation == installation and mark.kind == "QdrantCollection" and not mark.released
 
 
-async def _marks(database: Database) -> list[Mark]:
-    found = []
-    for name in await database.collection_names():
-        try:
-            collection = await database.collection(name)
-        except Rejected as error:
-            if error.reason != Reason.INVALID_SPEC:
-                raise
-            # Somebody else's name that cannot be asked for, as `..`: nothing of ours can be called that.
-            continue
-        try:
-            mark = mark_of(collection or {}, name)
-        except Terminal:
-            # Of a newer version: whoever owns it, this one must not touch it.
-            continue
-        if mark is not None:
-            found.append(mark)
-    return found
+async def _mark(database: Database, name: str) -> Mark | None:
+    try:
+        return mark_of(await database.collection(name) or {}, name)
+    except Rejected as error:
+        if error.reason != Reason.INVALID_SPEC:
+            raise
+        # Somebody else's name that cannot be asked for, as `..`: nothing of ours can be called that.
+        return None
+    except Terminal:
+        # Of a newer version: whoever owns it, this one must not touch it.
+        return None
 
 
 async def _ledger_heads(access: Access) -> list[JsonObject]:
@@ -130,7 +250,7 @@ def _is_head(head: JsonObject) -> bool:
     )
 
 
-def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _Left:
+def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref, place: Place, current: bool) -> _Left:
     # A collection that its user manages has no mark; its connection is the one that led here, if it is of the same
     # namespace.
     connection = Ref("QdrantConnection", ref.namespace, mark.connection if mark else through.name)
@@ -140,10 +260,10 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref) -> _
         "deletionPolicy": head.get("deletion_policy", "Retain"),
     }
     where = {"connection": connection.name, "collection": head["collection"], "incarnation": head["incarnation"]}
-    return _Left(_deleted(ref, spec, {"target": where}), connection)
+    return _Left(_deleted(ref, spec, {"target": where}), connection, place, current)
 
 
-def _collection(mark: Mark) -> _Left:
+def _collection(mark: Mark, access: Access) -> _Left:
     spec = {
         "connectionRef": {"name": mark.connection},
         "collectionName": mark.collection,
@@ -151,7 +271,8 @@ def _collection(mark: Mark) -> _Left:
     }
     ref = Ref(mark.kind, mark.namespace, mark.name)
     where = {"name": mark.collection, "incarnation": mark.incarnation}
-    return _Left(_deleted(ref, spec, {"collection": where}), Ref("QdrantConnection", mark.namespace, mark.connection))
+    connection = Ref("QdrantConnection", mark.namespace, mark.connection)
+    return _Left(_deleted(ref, spec, {"collection": where}), connection, (access.database.endpoint, mark.collection))
 
 
 def _deleted(ref: Ref, spec: JsonObject, status: JsonObject) -> Resource:

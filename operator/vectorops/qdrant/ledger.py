@@ -293,9 +293,12 @@ class LedgerStore:
                 raise
 
     async def remove_others(self) -> None:
-        """Deletes what this set remembered of other physical collections: those are gone."""
+        """Deletes what this set remembered of former collections of this name: those are gone."""
         stale = {
-            "must": [{"key": "owner", "match": {"value": self.key.owner}}],
+            "must": [
+                {"key": "owner", "match": {"value": self.key.owner}},
+                {"key": "collection", "match": {"value": self.key.collection}},
+            ],
             "must_not": [{"key": "key", "match": {"value": str(self.key)}}],
         }
         await self.database.delete_matching(self.ledger_collection, stale)
