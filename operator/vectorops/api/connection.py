@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from vectorops.api.meta import CollectionName, Conditions, LocalRef, Model, ObservedGeneration, SecretKeyRef, Whole
-from vectorops.api.rules import Rule, UpdateRule
+from vectorops.api.rules import Matches, Rule, UpdateRule
 
 LEDGER_COLLECTION = "vectorops-ledger"
 """Default of `QdrantConnectionSpec.ledger_collection_name`."""
@@ -24,7 +24,14 @@ class ConnectionTLS(Model):
         description="A Secret of type kubernetes.io/tls (keys tls.crt and tls.key) to present to the server.",
     )
     server_name: (
-        Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_]([-.:A-Za-z0-9_]*[A-Za-z0-9])?$")]
+        Annotated[
+            str,
+            Field(min_length=1, max_length=253),
+            Matches(
+                r"^[A-Za-z0-9_]([-.:A-Za-z0-9_]*[A-Za-z0-9])?$",
+                "must be a host name or an IP address, without scheme and port",
+            ),
+        ]
         | None
     ) = Field(default=None, description="Name to expect in the server's certificate, if not the URL's host.")
     insecure_skip_verify: bool | None = Field(
@@ -45,10 +52,15 @@ class ConnectionTLS(Model):
 class QdrantConnectionSpec(Model):
     """How to reach one Qdrant server or cluster."""
 
-    url: str = Field(
+    url: Annotated[
+        str,
+        Matches(
+            r"^https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[-._~%!$&'()*+,;=:/A-Za-z0-9]*)?$",
+            "must be http:// or https://, a host, and if need be a port and a path: no credentials, query or fragment",
+        ),
+    ] = Field(
         min_length=1,
         max_length=2048,
-        pattern=r"^https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[-._~%!$&'()*+,;=:/A-Za-z0-9]*)?$",
         description="REST address, as https://qdrant.search.svc:6333. No credentials, query or fragment in it.",
     )
     grpc_port: Annotated[int, Field(ge=1, le=65535), Whole] | None = Field(

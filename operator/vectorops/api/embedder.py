@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from vectorops.api.meta import FreeJson, JsonObject, Model, OneOf, SecretKeyRef, Whole
+from vectorops.api.rules import Matches
 
 MAX_SIZE: Final = 65536
 """Most components that Qdrant takes in a dense vector."""
@@ -19,14 +20,24 @@ MAX_EXACT: Final = 2**53
 """So far a whole number is the same as a float."""
 
 HubModel = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$")
+    str,
+    Field(min_length=1, max_length=200),
+    Matches(
+        r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$",
+        "must be name or owner/name: letters, digits, -, _ and ., with a letter or digit first",
+    ),
 ]
 """Name of a model on the hub, as owner/name, or of a folder below the model folder. Never a path that leads
 elsewhere.
 """
 
 Revision = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)*$")
+    str,
+    Field(min_length=1, max_length=200),
+    Matches(
+        r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)*$",
+        "must be a branch, tag or commit: letters, digits, -, _, . and /, with a letter or digit first and after /",
+    ),
 ]
 """Branch, tag or commit. It becomes part of a path, in the hub's cache and in its URLs: no part begins with a dot."""
 
@@ -128,16 +139,18 @@ class ExtraBody(Model):
 class OpenAIEmbedder(Model):
     """A model behind a server that speaks OpenAI's embeddings API: OpenAI, Azure, Ollama, vLLM, TEI."""
 
-    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")] = Field(
-        description="Name of the model as the server knows it, as text-embedding-3-small."
-    )
+    model: Annotated[
+        str, Field(min_length=1, max_length=200), Matches(r"^[!-~]+$", "must be printable ASCII without a space")
+    ] = Field(description="Name of the model as the server knows it, as text-embedding-3-small.")
     base_url: (
         Annotated[
             str,
-            Field(
-                max_length=2048,
-                pattern=r"^https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+            Field(max_length=2048),
+            Matches(
+                r"^https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
                 r"(/[-._~%!$&'()*+,;=:/A-Za-z0-9]*)?(\?[-._~%!$&'()*+,;=:/A-Za-z0-9]*)?$",
+                "must be http:// or https://, a host, and if need be a port, a path and a query: no credentials or "
+                "fragment",
             ),
         ]
         | None

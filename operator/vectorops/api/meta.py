@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from vectorops.api.nesting import bounded
-from vectorops.api.rules import Rule, Unique, UpdateRule, broken, schemas
+from vectorops.api.rules import Matches, Rule, Unique, UpdateRule, broken, schemas
 
 GROUP: Final = "vectorops.dev"
 VERSION: Final = "v1alpha1"
@@ -57,7 +57,12 @@ Whole: Final = BeforeValidator(lambda value: int(value) if isinstance(value, flo
 
 ObjectName = Annotated[
     str,
-    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    Field(min_length=1, max_length=253),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "must be the name of an object: lowercase letters, digits, - and ., with a letter or digit at either end and "
+        "beside each .",
+    ),
 ]
 """The name of an object in the same namespace (RFC 1123 subdomain)."""
 
@@ -65,7 +70,14 @@ _IN_NAMES: Final = r'[^/\\:*?"<>|\x00\x1f]'
 _NO_DOT: Final = r'[^./\\:*?"<>|\x00\x1f]'
 _COLLECTION_NAME: Final = rf"^({_NO_DOT}{_IN_NAMES}*|\.{_NO_DOT}{_IN_NAMES}*|\.\.{_IN_NAMES}+)$"
 
-CollectionName = Annotated[str, Field(min_length=1, max_length=255, pattern=_COLLECTION_NAME)]
+CollectionName = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    Matches(
+        _COLLECTION_NAME,
+        'must be a name that Qdrant takes: none of / \\ : * ? " < > | in it, no NUL, no U+001F, and neither . nor ..',
+    ),
+]
 """What Qdrant 1.16 accepts as a collection's name, but for `.` and `..`, which lead elsewhere in the path of a
 request. It checks no alias, so that `a/b` would be out of reach: we do.
 """
@@ -145,8 +157,8 @@ class SecretKeyRef(Model):
     """One key of a Secret in the same namespace."""
 
     name: ObjectName = Field(description="Name of the Secret, in the same namespace.")
-    key: str = Field(
-        min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in the Secret's data."
+    key: Annotated[str, Matches(r"^[-._a-zA-Z0-9]+$", "must be a key of a Secret: letters, digits, -, _ and .")] = (
+        Field(min_length=1, max_length=253, description="Key in the Secret's data.")
     )
 
 

@@ -28,7 +28,7 @@ _WORDS: Final = {
     "less_than_equal": "should be less than or equal to {le}",
     "string_too_short": "should be at least {min_length} chars long",
     "string_too_long": "Too long: may not be more than {max_length} characters",
-    "string_pattern_mismatch": "should match '{pattern}'",
+    "mismatch": "{words}",
     "too_short": "should have at least {min_length} items",
     "too_long": "Too many: {actual_length}: must have at most {max_length} items",
     "literal_error": "Unsupported value: {value}: supported values: {expected}",
