@@ -101,7 +101,8 @@ class PayloadIndex(Model):
     """An index on a payload field."""
 
     field: Annotated[str, Field(min_length=1, max_length=512)] = Field(
-        description="Path of the payload field, as in Qdrant."
+        description="Path of the payload field, as in Qdrant: keys of letters, digits, _ and -, joined by a dot, each "
+        "with [] behind it where it holds a list; any other key in double quotes."
     )
     schema_: FreeJson = Field(alias="schema", description="The index as in Qdrant: {type: keyword, is_tenant: true}.")
 

@@ -32,9 +32,9 @@ from vectorops.qdrant.collections import (
     BLOCKS,
     DATATYPE,
     canonical_index,
-    canonical_path,
     is_sharded_by_key,
     normal_vectors,
+    parsed_path,
     pruned,
 )
 from vectorops.qdrant.database import UNNAMED
@@ -283,7 +283,13 @@ def _by(model: Resolved, what: str) -> str:
 def _indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:
     indexes: dict[str, JsonObject] = {}
     for number, index in enumerate(declared):
-        place, path = f"spec.payloadIndexes[{number}]", canonical_path(index.field)
+        place, path = f"spec.payloadIndexes[{number}]", parsed_path(index.field)
+        if path is None:
+            raise _invalid(
+                f"{place}.field",
+                f"{index.field!r} is no path of a payload field: keys of letters, digits, _ and -, joined by a dot, "
+                'each with [] behind it where it holds a list; put any other key in double quotes, as in a."b c"',
+            )
         if path in indexes:
             raise _invalid(f"{place}.field", f"another index is on {path!r} already")
         if not isinstance(index.schema_.get("type"), str):

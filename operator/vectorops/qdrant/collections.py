@@ -226,8 +226,13 @@ def _observed_index(index: Mapping[str, Any]) -> JsonObject:
 def canonical_path(path: str) -> str:
     """The path of a payload field as Qdrant gives it back: `"abc"` is `abc`, `a."b"` is `a.b`.
 
-    What is no path is left as it is: Qdrant refuses it, with better words than ours.
+    What is no path is left as it is.
     """
+    return parsed_path(path) or path
+
+
+def parsed_path(path: str) -> str | None:
+    """The same; None if it is no path. Qdrant 1.16.3 reads paths the same way; when it refuses one, it names no field."""
     items: list[str] = []
     position = 0
     while match := PATH_ITEM.match(path, position):
@@ -240,7 +245,7 @@ def canonical_path(path: str) -> str:
         if path[position] != ".":
             break
         position += 1
-    return path
+    return None
 
 
 def leaves(tree: Mapping[str, Any]) -> dict[Path, Any]:

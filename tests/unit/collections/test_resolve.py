@@ -69,6 +69,13 @@ def test_indexes_and_their_paths_are_in_canonical_form():
             {"payloadIndexes": [{"field": f, "schema": {"type": "bool"}} for f in ("a", '"a"')]},
             r"spec\.payloadIndexes\[1\]\.field: another index is on 'a' already",
         ),
+        *(
+            (
+                {"payloadIndexes": [{"field": path, "schema": {"type": "bool"}}]},
+                r"spec\.payloadIndexes\[0\]\.field: .* double quotes",
+            )
+            for path in ("a b", "a.", ".a", "a..b", "a[x]", "a[-1]", '"a"b', "a/b", "a\n")
+        ),
         ({"payloadIndexes": [{"field": "a", "schema": {}}]}, r"spec\.payloadIndexes\[0\]\.schema\.type: must name"),
         ({"payloadIndexes": [{"field": "a", "schema": {"type": 3}}]}, r"spec\.payloadIndexes\[0\]\.schema\.type"),
     ],
