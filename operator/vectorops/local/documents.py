@@ -1,13 +1,15 @@
 """From the text of a file to its documents, read as kubectl reads them. Called by `manifests` for each file.
 
-What kubectl does was tried out with kubectl 1.31 (`annotate --local`): YAML 1.1 booleans, dates and `1:30` stay
-strings, `1.0` is the integer 1 (its way through JSON), keys become strings, a file that begins with `{` is JSON.
-Stricter than kubectl on purpose: a key given twice and a tag of one's own are refused, since both hide a mistake.
-Integers keep all 64 bits.
+What kubectl does was tried out with kubectl 1.31 and 1.34 (`annotate --local`): YAML 1.1 booleans, dates and `1:30`
+stay strings, `1.0` is the integer 1 (its way through JSON), keys become strings. A file that begins with `{` is JSON;
+where that fails and at most one object was read, it is YAML from there on (since 1.33).
+Stricter than kubectl on purpose: a key given twice, a tag of one's own, and a second object in one document (of which
+kubectl reads the first alone) are refused, since all hide a mistake. Integers keep all 64 bits.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -261,16 +263,20 @@ def _json_documents(text: str) -> Iterator[Document]:
     decoder = json.JSONDecoder(
         object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_json_number, parse_int=_json_number
     )
-    position = 0
-    while True:
-        position += len(text[position:]) - len(text[position:].lstrip())
-        if position == len(text):
+    end = 0
+    for read in itertools.count():
+        start = len(text) - len(text[end:].lstrip())
+        if start == len(text):
             return
-        line = text.count("\n", 0, position) + 1
+        line = text.count("\n", 0, start) + 1
         try:
-            value, position = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            raise Unreadable(error.lineno, f"not JSON: {error.msg}, column {error.colno}") from None
+            not_json = Unreadable(error.lineno, f"not JSON: {error.msg}, column {error.colno}")
+            if read > 1:
+                raise not_json from None
+            yield from _the_rest(text, end, not_json)
+            return
         except _NotStrict as error:
             raise Unreadable(line, f"in the object that begins here, {error}") from None
         except RecursionError:
@@ -278,6 +284,16 @@ def _json_documents(text: str) -> Iterator[Document]:
         if is_deeper(value, READ_LEVELS):
             raise Unreadable(line, TOO_DEEP)
         yield Document(value, line)
+
+
+def _the_rest(text: str, start: int, not_json: Unreadable) -> Iterator[Document]:
+    """What follows the first object, or all, as YAML. not_json: what is wrong with it as JSON."""
+    rest = text[start:]
+    try:
+        # With as many lines before it, so that places are those in the file.
+        yield from _yaml_documents("\n" * text.count("\n", 0, start) + rest)
+    except Unreadable as not_yaml:
+        raise (not_yaml if rest.lstrip().startswith("---") else not_json) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -232,7 +232,7 @@ def canonical_path(path: str) -> str:
 
 
 def parsed_path(path: str) -> str | None:
-    """The same; None if it is no path. Qdrant 1.16.3 reads paths the same way; when it refuses one, it names no field."""
+    """The same; None if it is no path. Qdrant 1.16.3 reads paths the same way, but names no field when it refuses."""
     items: list[str] = []
     position = 0
     while match := PATH_ITEM.match(path, position):

@@ -97,7 +97,10 @@ def test_empty_documents_are_left_out_and_lines_are_counted_through_the_file():
         ("a: !!python/object:os.system {}", 1, "tag"),
         ("a: *nowhere", 1, "'nowhere' is not known"),
         ("a: \x01", 1, "not YAML"),
-        ('{"a": 1,\n "b": }', 2, "not JSON"),
+        ('{"a": 1,\n "b": ]', 2, "not JSON"),
+        ('{"a": 1}\n---\nb: [', 3, "not YAML"),
+        ('{"a": 1}\n{"b": 2}\n---\nc: 3', 3, "not JSON"),
+        ('---\n{"a": 1}\n{"b": 2}', 3, "expected <document start>"),
         ('{"a": {"b": 1, "b": 2}}', 1, "'b' is given twice"),
         ('{"a": 1}\n{"b": NaN}', 2, "NaN"),
         ('{"a": 1e999}', 1, "larger than any number"),
@@ -130,6 +133,28 @@ def test_a_file_that_begins_with_a_brace_is_json_with_any_number_of_documents():
     text = '{"a": "\\ud83d\\ude00", "t": 1.0}\n\n{"b": 18446744073709551615}'
 
     assert [document.value for document in documents(text)] == [{"a": "😀", "t": 1}, {"b": 2**64 - 1}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}\n---\nb: 2\n',
+        '{"a": 1}---\nb: 2',
+        '{"a": 1}\n--- # the next\n{"b": 2}',
+        '{"a": 1}\n\n---\n# nothing\n---\n{b: 2}\n---\n',
+        '{"a": 1, # flow\n}\n---\nb: 2\n',
+        "{a: 1}\n---\nb: 2",
+    ],
+)
+def test_a_stream_that_begins_like_json_goes_on_as_yaml(text):
+    """kubectl before 1.33 reads none of these."""
+    found = [document.value for document in documents(text)]
+
+    assert found == [{"a": 1}, {"b": 2}]
+
+
+def test_lines_are_counted_through_a_stream_of_both():
+    assert [document.line for document in documents('\n{"a":\n 1}\n---\nb: 2')] == [2, 5]
 
 
 def test_vectors_come_through_bit_by_bit():
