@@ -184,7 +184,7 @@ async def test_cocoindex_19_a_bad_point_fails_alone_and_nothing_is_deleted_for_i
         3: ({"v": {"packed": packed(float("inf"), 1)}}, "not a finite"),
         4: ({"v": {"values": [1e39, 0]}}, "not a finite"),
         5: ({"nobody": {"values": [1, 2]}}, "no vector of this name"),
-        6: ({}, "no vector is given"),
+        6: ({"tokens": {"rows": [[1, 2], [1e20, 0]]}}, "rows[1]: too long to be normalized"),
         7: ({"v": {"packed": "!"}}, "not base64"),
         8: ({"v": {"packed": base64.b64encode(b"12345").decode()}}, "no whole number of float32"),
         9: ({"half": {"values": [70000]}}, "outside the range"),
