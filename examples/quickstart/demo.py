@@ -35,8 +35,7 @@ class Query:
 
 def apply(folder: Path) -> None:
     """Make the embedded Qdrant in a folder match the manifests beside this file; end the demo if that fails."""
-    manifests = HERE.relative_to(Path.cwd()) if HERE.is_relative_to(Path.cwd()) else HERE
-    arguments = ["apply", "-f", str(manifests), "--qdrant", str(folder)]
+    arguments = ["apply", "-f", str(near(HERE)), "--qdrant", str(folder)]
     print("$ vectorops", *arguments, flush=True)
     done = subprocess.run([sys.executable, "-m", "vectorops", *arguments], check=False)
     if done.returncode:
@@ -97,7 +96,33 @@ def main() -> None:
             console.print(answer(query, search(client, query)))
     finally:
         client.close()
-    console.print("\nRun it again: nothing is written twice. Change one note in a manifest: only that note is written.")
+    console.print("\nNext, try:")
+    for command, shows in next_commands(folder):
+        console.print(f"\n[dim]# {shows}[/dim]")
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def next_commands(folder: Path) -> list[tuple[str, str]]:
+    """What a person would try next, to be pasted into a shell where the demo was started; and what it shows."""
+    manifests = near(HERE)
+    plan = f"{near(Path(sys.executable).with_name('vectorops'))} plan --qdrant {folder}"
+    collection, notes = f"{manifests}/10-collection.yaml", f"{manifests}/20-notes-kubernetes.yaml"
+    return [
+        (f"{plan} -f {manifests}", "A second run has nothing to do: what is there is not written again."),
+        (
+            f"sed 's/StatefulSet, not Deployment/A StatefulSet/' {notes} | {plan} -f {collection} -f -",
+            "One title is changed: that note alone would be written.",
+        ),
+        (
+            f"{plan} -f {collection} -f {notes} --owner cli --prune",
+            "Two files are left out: their notes would be deleted, with --prune.",
+        ),
+    ]
+
+
+def near(path: Path) -> Path:
+    """Relative to the working directory, if it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

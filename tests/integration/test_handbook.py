@@ -77,6 +77,13 @@ def test_the_demo_answers_from_an_embedded_qdrant(clone: Path, variables: dict[s
 
     assert "Score" in told
     assert found_in(clone / ".demo/qdrant", "qdrant-notes") > 100
+    # What it tells to try next, works, and shows what it says.
+    nothing, one, pruned = (
+        run(line, clone, environment=variables) for line in told.splitlines() if " plan --qdrant " in line
+    )
+    assert "0 to change, 0 with a problem" in nothing
+    assert "~ 1 point to change" in one
+    assert pruned.count("- prune: delete its points in collection qdrant-notes") == 2
 
 
 def test_the_quickstart_runs_without_a_cluster(clone: Path, variables: dict[str, str]) -> None:

@@ -59,7 +59,7 @@ async def test_resources_go_and_their_points_stay(
         answer = orphan("--namespace", namespace)
 
         assert answer.code == 0, answer.out
-        assert "1 pointsets deleted; what they made in Qdrant stays" in answer.out
+        assert "1 PointSet deleted; what they made in Qdrant stays" in answer.out
         assert await left(api, namespace) == []
         after = await stored.versions("zoo"), await stored.points("vectorops-ledger"), mark_of(qdrant, "zoo")
         assert after == before

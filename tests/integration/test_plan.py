@@ -121,7 +121,7 @@ def test_what_cannot_be_changed_in_place_is_shown_as_held_back_with_its_price(sc
     assert answer.code == ERROR
     held, problem = words(answer)[1:3]
     assert held.startswith("! the vector: size 2 -> 3")
-    assert "1 points would be lost" in held
+    assert "1 point would be lost" in held
     assert "x held back: approve plan" in problem
 
 

@@ -192,9 +192,9 @@ async def test_cocoindex_19_a_bad_point_fails_alone_and_nothing_is_deleted_for_i
     others: dict[int, tuple[Object, str]] = {
         10: ({"byte": {"values": [-1]}}, "outside the range"),
         11: ({"tokens": {"rows": []}}, "at least one row"),
-        12: ({"tokens": {"rows": [[1, 2], [1]]}}, "1 components"),
+        12: ({"tokens": {"rows": [[1, 2], [1]]}}, "1 component,"),
         13: ({"s": {"sparse": {"indices": [1, 1], "values": [1, 2]}}}, "given twice"),
-        14: ({"s": {"sparse": {"indices": [1], "values": [1, 2]}}}, "1 indices, but 2 values"),
+        14: ({"s": {"sparse": {"indices": [1], "values": [1, 2]}}}, "1 index, but 2 values"),
         15: ({"s": {"values": [1]}}, "as `sparse`"),
         16: ({"v": {"rows": [[1, 2]]}}, "no multi-vector"),
         17: ({"v": {"sparse": {"indices": [0], "values": [1]}}}, "not a sparse"),

@@ -32,6 +32,7 @@ from vectorops.errors import Terminal
 from vectorops.qdrant.collections import DATATYPE, Observed, Path, is_sharded_by_key, leaves, same, shown
 from vectorops.qdrant.database import UNNAMED, ShardKeyName
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
+from vectorops.words import counted
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ class Step:
         """The lines with what they would cost. points: how many there are; leave it out where the words must not
         change.
         """
-        lost = "all points" if points is None else f"{points:,} points"
+        lost = "all points" if points is None else counted(points, "point")
         match self.action:
             case Action.RECREATE_COLLECTION:
                 again = "the collection must be deleted and created again"

@@ -43,6 +43,7 @@ from vectorops.embedders.hosted import (
 from vectorops.embedders.outbound import Outbound, check_allowed
 from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.vectors import VectorData
+from vectorops.words import counted
 
 PROVIDER: Final = "openAI"
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -455,7 +456,7 @@ def vectors_in(answer: bytes, count: int) -> list[VectorData | Unusable]:
     if not isinstance(data, list):
         raise NonsenseError("it has no `data`")
     if len(data) != count:
-        raise NonsenseError(f"{len(data)} vectors for {count} texts")
+        raise NonsenseError(f"{counted(len(data), 'vector')} for {counted(count, 'text')}")
     found: dict[int, VectorData | Unusable] = {}
     for place, item in enumerate(data):
         if not isinstance(item, dict) or "embedding" not in item:

@@ -16,6 +16,7 @@ from vectorops.errors import Transient
 from vectorops.kube import access
 from vectorops.kube.calls import CONFLICT, MERGE_PATCH, NOT_FOUND, PLURALS, Calls, Refused, resource_path
 from vectorops.kube.cluster import KubeCluster
+from vectorops.words import counted
 
 AT_A_TIME: Final = 8
 """Resources under way; three requests each, one after the other."""
@@ -65,7 +66,7 @@ async def orphan(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
         resources = await _all(cluster, kind, namespaces)
         await asyncio.gather(*map(one, resources))
         if resources:
-            tell(f"{len(resources)} {PLURALS[kind]} deleted; what they made in Qdrant stays")
+            tell(f"{counted(len(resources), kind)} deleted; what they made in Qdrant stays")
     left = [resource for kind in PLURALS for resource in await _all(cluster, kind, namespaces)]
     if left:
         raise NotOrphaned("\n".join(f"{resource.ref} is still there: {_why(resource)}" for resource in left))

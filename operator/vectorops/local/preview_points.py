@@ -15,6 +15,7 @@ from vectorops.points.sync import GivenUp, Target, look
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import LedgerStore
 from vectorops.reconcilers.approvals import Approval
+from vectorops.words import counted
 
 SHOWN_IDS: Final = 5
 
@@ -113,7 +114,7 @@ def _problem(declaration: Declaration, conflicts: Sequence[str], withheld: str) 
 def _counted(ids: Sequence[str], what: str, count: int | None = None) -> str:
     """`3 points to insert: a, b, c`."""
     total = len(ids) if count is None else count
-    words = f"{total:,} point{'' if total == 1 else 's'} {what}"
+    words = f"{counted(total, 'point')} {what}"
     if not ids:
         return words
     return f"{words}: {', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"

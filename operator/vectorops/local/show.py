@@ -7,11 +7,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from vectorops import metrics
@@ -20,11 +20,16 @@ from vectorops.api.meta import JsonObject, Ref
 from vectorops.local.apply import Report
 from vectorops.local.plans import ResourcePlan
 from vectorops.local.schemas import Problem, Schema
+from vectorops.words import counted
 
 WIDE = 100_000
 """Columns of what is no terminal: a program that reads lines must not find them folded."""
 SIGNS = {"create": "+", "update": "~", "delete": "-", "hold": "!"}
 STYLES = {"create": "green", "update": "yellow", "delete": "red", "hold": "magenta"}
+GAP = "  "
+"""Between two columns."""
+LEAST_ROOM = 30
+"""Columns that a sentence needs beside the others."""
 REVISION_SHOWN = 12
 """Characters of a commit or digest in a table; JSON has them all."""
 
@@ -44,7 +49,7 @@ class Progress:
 
     def __rich__(self) -> Text:
         embedded = sum(int(one.value) for family in metrics.TEXTS_EMBEDDED.collect() for one in family.samples)
-        counts = [f"{len(self._settled)} done"] + ([f"{embedded} texts embedded"] if embedded else [])
+        counts = [f"{len(self._settled)} done"] + ([f"{counted(embedded, 'text')} embedded"] if embedded else [])
         return Text("  ".join([*counts, self._words]))
 
 
@@ -93,7 +98,7 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
             console.print(f"  x {plan.problem}", style="bold red", soft_wrap=True)
     changed, failed = sum(bool(plan.changes) for plan in plans), sum(bool(plan.problem) for plan in plans)
     console.print(
-        f"{len(plans)} resources: {changed} to change, {failed} with a problem, "
+        f"{counted(len(plans), 'resource')}: {changed} to change, {failed} with a problem, "
         f"{sum(not plan.changes and not plan.problem for plan in plans)} as declared"
     )
 
@@ -104,17 +109,16 @@ def schemas(schemas: Sequence[Schema], *, as_json: bool) -> None:
         _print_json([_schema_json(schema) for schema in schemas])
         return
     several = len({schema.namespace for schema in schemas}) > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("COLLECTION", "NAME", "KIND", "SIZE", "DISTANCE", "DATATYPE", "MODEL", "REVISION", "FROM"):
-        table.add_column(title, overflow="fold", no_wrap=title not in {"COLLECTION", "NAME", "MODEL", "FROM"})
+    rows = []
     for schema in schemas:
         where = f"{schema.namespace}/{schema.name}" if several else schema.name
         for one in schema.found:
             if isinstance(one, Problem):
-                table.add_row(where, one.vector, *[""] * 6, one.words, style="red")
+                rows.append(Row([where, one.vector, *[""] * 6, one.words], "red"))
             else:
-                table.add_row(where, *_vector_cells(one))
-    _console().print(table)
+                rows.append(Row([where, *_vector_cells(one)]))
+    titles = ["COLLECTION", "NAME", "KIND", "SIZE", "DISTANCE", "DATATYPE", "MODEL", "REVISION", "FROM"]
+    _print_rows(titles, rows)
 
 
 def _schema_json(schema: Schema) -> JsonObject:
@@ -151,19 +155,43 @@ def _by_source(sources: Mapping[str, str]) -> str:
 
 
 def _print_table(report: Report) -> None:
-    namespaces = {result.namespace for result in report.results}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ["KIND", "NAMESPACE", "NAME", "READY", "REASON", "MESSAGE"]
-    several = len(namespaces) > 1
-    for title in titles:
-        if title != "NAMESPACE" or several:
-            table.add_column(title, overflow="fold", no_wrap=title not in {"NAME", "MESSAGE"})
+    several = len({result.namespace for result in report.results}) > 1
+    namespace = ["NAMESPACE"] if several else []
+    rows = []
     for result in report.results:
         where = [result.namespace] if several else []
         ready = "True" if result.ready else "False"
-        style = None if result.ready else "red"
-        table.add_row(result.kind, *where, result.name, ready, result.reason, result.message, style=style)
-    _console().print(table)
+        cells = [result.kind, *where, result.name, ready, result.reason, result.message]
+        rows.append(Row(cells, "" if result.ready else "red"))
+    _print_rows(["KIND", *namespace, "NAME", "READY", "REASON", "MESSAGE"], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table. style: as Rich names it."""
+
+    cells: Sequence[str]
+    style: str = ""
+
+
+def _print_rows(titles: Sequence[str], rows: Sequence[Row]) -> None:
+    """A table in which nothing is cut. The last column holds sentences: it is not padded, and on a terminal it is
+    wrapped; below the row, if there is little room beside it.
+    """
+    console = _console()
+    every = [Row(titles, "bold"), *rows]
+    widths = [max(cell_len(row.cells[column]) for row in every) for column in range(len(titles) - 1)]
+    beside = sum(widths) + len(GAP) * len(widths)
+    under = console.width - beside < LEAST_ROOM
+    indent = " " * (4 if under else beside)
+    for row in every:
+        *cells, sentence = (" ".join(cell.split()) for cell in row.cells)
+        padded = GAP.join(cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+        wrapped = Text(sentence).wrap(console, console.width - len(indent)) if console.is_terminal else [Text(sentence)]
+        lines = [line.plain for line in wrapped] or [""]
+        first = [] if under and row is not every[0] else lines[:1]
+        for line in (GAP.join([padded, *first]), *(indent + line for line in lines[len(first) :])):
+            console.print(line.rstrip(), style=row.style or None, soft_wrap=True)
 
 
 def _print_json(value: object) -> None:

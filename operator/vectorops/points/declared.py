@@ -28,6 +28,7 @@ from vectorops.points.identity import IdFormat, UnusableId, point_id
 from vectorops.points.schema import PointSchema, VectorSchema
 from vectorops.qdrant.database import UNNAMED, PointData, PointId
 from vectorops.vectors import Sparse, VectorData
+from vectorops.words import counted
 
 SHOWN_ID = 80
 """Characters of an id that status shows."""
@@ -241,7 +242,8 @@ def _sparse(where: str, value: SparseValues, expected: VectorSchema) -> Sparse:
     if expected.kind != "sparse":
         raise BadPoint(f"{where}: this is a {expected.kind} vector, not a sparse one")
     if len(value.indices) != len(value.values):
-        raise BadPoint(f"{where}: {len(value.indices)} indices, but {len(value.values)} values")
+        places = counted(len(value.indices), "index", "indices")
+        raise BadPoint(f"{where}: {places}, but {counted(len(value.values), 'value')}")
     if len(set(value.indices)) != len(value.indices):
         raise BadPoint(f"{where}.indices: an index is given twice")
     indices, numbers = np.asarray(value.indices, dtype=np.uint32), _floats(value.values)
@@ -252,7 +254,7 @@ def _sparse(where: str, value: SparseValues, expected: VectorSchema) -> Sparse:
 
 def _check_components(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
     if len(numbers) != expected.size:
-        raise BadPoint(f"{where}: {len(numbers)} components, but the vector's size is {expected.size}")
+        raise BadPoint(f"{where}: {counted(len(numbers), 'component')}, but the vector's size is {expected.size}")
     check_range(where, numbers, expected)
 
 
@@ -282,7 +284,7 @@ def _unpacked(where: str, packed: str) -> NDArray[np.float32]:
     except (binascii.Error, ValueError):
         raise BadPoint(f"{where}: not base64") from None
     if len(raw) % 4:
-        raise BadPoint(f"{where}: {len(raw)} bytes are no whole number of float32 components")
+        raise BadPoint(f"{where}: {counted(len(raw), 'byte')}, no whole number of float32 components")
     return np.frombuffer(raw, dtype="<f4").astype(np.float32)
 
 

@@ -47,6 +47,7 @@ from vectorops.reconcilers.interruption import while_unchanged
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
+from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -381,22 +382,18 @@ def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, synced: 
     if synced.withheld:
         return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)
     if not shown:
-        message = f"{_points(counts.synced)} as declared"
+        message = f"{counted(counts.synced, 'point')} as declared"
         if rebuilt:
             message += "; the ledger was lost once: points that left the set before that may still be stored"
         return conditions(True, Reason.LEDGER_LOST if rebuilt else Reason.SUCCEEDED, message)
     first = shown[0]
-    parts = [f"{counts.failed} of {_points(counts.desired)} failed"] if counts.failed else []
-    parts += [f"{counts.conflicts} of {_points(counts.desired)} held by others"] if counts.conflicts else []
+    parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
+    parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
     message = f"{', '.join(parts)}; first: point {first['id']!r}: {first['reason']}"
     if not complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
     return conditions(False, reason, message, stalled=True)
-
-
-def _points(count: int) -> str:
-    return f"{count:,} point{'' if count == 1 else 's'}"
 
 
 def _held_by(owner: str) -> str:

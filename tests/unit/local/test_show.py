@@ -1,6 +1,8 @@
 """What the commands print."""
 
 import json
+import re
+import sys
 
 import pytest
 
@@ -9,7 +11,9 @@ from vectorops.api.collection import VectorStatus
 from vectorops.api.embedder import EmbedderStatus
 from vectorops.api.meta import Ref
 from vectorops.local import show
+from vectorops.local.apply import Report, Result
 from vectorops.local.schemas import Problem, Schema
+from vectorops.words import counted
 
 MINILM = EmbedderStatus(
     provider="sentenceTransformers",
@@ -69,6 +73,45 @@ def test_programs_get_everything_in_full(printed):
     (found,) = json.loads("".join(printed(Schema("default", "zoo", (TEXT, LOST)), as_json=True)))
 
     assert found == {"namespace": "default", "name": "zoo", "vectors": [TEXT.dump()], "problem": LOST.words}
+
+
+REASON = "the vector: size 2 -> 3 (cannot be changed in place), " * 4 + "and that is why"
+FAILED = Result("QdrantCollection", "default", "zoo", False, "PlanHeldBack", REASON, {})
+READY = Result("PointSet", "default", "animals", True, "Succeeded", "1 point as declared", {})
+
+
+def reported(capfdbinary, monkeypatch, width: int | None) -> list[str]:
+    """What `apply` prints. width: of the terminal; None: there is none."""
+    if width is not None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+    show.report(Report((FAILED, READY)), as_json=False)
+    return re.sub("\x1b[^m]*m", "", capfdbinary.readouterr().out.decode()).splitlines()
+
+
+def test_for_a_program_each_resource_is_one_line_without_padding(capfdbinary, monkeypatch):
+    assert reported(capfdbinary, monkeypatch, None) == [
+        "KIND              NAME     READY  REASON        MESSAGE",
+        f"QdrantCollection  zoo      False  PlanHeldBack  {REASON}",
+        "PointSet          animals  True   Succeeded     1 point as declared",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 120])
+def test_on_a_terminal_nothing_is_cut_and_sentences_are_wrapped(capfdbinary, monkeypatch, width):
+    lines = reported(capfdbinary, monkeypatch, width)
+
+    assert " ".join(" ".join(lines).split()).count(REASON) == 1
+    assert "PlanHeldBack" in " ".join(lines)
+    beside = len("QdrantCollection  zoo      False  PlanHeldBack  ")
+    assert max(map(len, lines)) <= max(width, beside + len("MESSAGE"))
+
+
+def test_one_is_singular():
+    assert [counted(count, "point") for count in (0, 1, 2000)] == ["0 points", "1 point", "2,000 points"]
 
 
 def test_progress_tells_how_many_texts_were_embedded():

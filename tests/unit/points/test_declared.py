@@ -45,8 +45,8 @@ def only_failure(point, schema=SCHEMA, **options):
         ({"text": {"values": [math.inf, 1]}}, "vectors.text.values[0]: not a finite float32 number"),
         ({"text": {"values": [1, 1e39]}}, "vectors.text.values[1]: not a finite float32 number"),
         ({"text": {"packed": "%%%"}}, "vectors.text.packed: not base64"),
-        ({"text": {"packed": "AAAA"}}, "vectors.text.packed: 3 bytes are no whole number of float32 components"),
-        ({"text": {"packed": packed(1)}}, "vectors.text.packed: 1 components, but the vector's size is 2"),
+        ({"text": {"packed": "AAAA"}}, "vectors.text.packed: 3 bytes, no whole number of float32 components"),
+        ({"text": {"packed": packed(1)}}, "vectors.text.packed: 1 component, but the vector's size is 2"),
         ({"text": {"packed": packed(1, math.nan)}}, "vectors.text.packed[1]: not a finite float32 number"),
         ({"text": {"rows": [[1, 2]]}}, "vectors.text.rows: this is no multi-vector; give it as `values` or `packed`"),
         ({"text": {"sparse": {"indices": [1], "values": [1]}}}, "vectors.text.sparse: this is a dense vector"),
@@ -54,10 +54,10 @@ def only_failure(point, schema=SCHEMA, **options):
         ({"bytes": {"values": [-1, 1]}}, "vectors.bytes.values[0]: outside the range of datatype uint8"),
         ({"half": {"values": [1, 65505]}}, "vectors.half.values[1]: outside the range of datatype float16"),
         ({"rows": {"rows": []}}, "vectors.rows.rows: a multi-vector needs at least one row"),
-        ({"rows": {"rows": [[1, 2], [1]]}}, "vectors.rows.rows[1]: 1 components, but the vector's size is 2"),
+        ({"rows": {"rows": [[1, 2], [1]]}}, "vectors.rows.rows[1]: 1 component, but the vector's size is 2"),
         ({"rows": {"rows": [[1, 2], [1, 1e39]]}}, "vectors.rows.rows[1][1]: not a finite float32 number"),
         ({"terms": {"values": [1, 2]}}, "vectors.terms: this is a sparse vector; give it as `sparse`"),
-        ({"terms": {"sparse": {"indices": [1, 2], "values": [1]}}}, "vectors.terms.sparse: 2 indices, but 1 values"),
+        ({"terms": {"sparse": {"indices": [1, 2], "values": [1]}}}, "vectors.terms.sparse: 2 indices, but 1 value"),
         (
             {"terms": {"sparse": {"indices": [1, 1], "values": [1, 2]}}},
             "vectors.terms.sparse.indices: an index is given",
@@ -232,7 +232,7 @@ def test_a_point_is_whole_when_its_texts_are_embedded():
         ({"text": {"text": " \n\t\u3000"}}, "vectors.text.text: empty text"),
         ({"text": {"text": "secret \ud800"}}, "vectors.text.text: not valid Unicode text"),
         ({"nope": {"text": "a lion"}}, "vectors.nope: the collection has no vector of this name, but 'bytes'"),
-        ({"text": {"text": "a lion"}, "bytes": {"values": [1]}}, "vectors.bytes.values: 1 components"),
+        ({"text": {"text": "a lion"}, "bytes": {"values": [1]}}, "vectors.bytes.values: 1 component"),
     ],
 )
 def test_a_bad_text_is_refused_with_its_place(vectors, reason):
