@@ -20,6 +20,7 @@ from vectorops.points.diff import Stored, parts_as_written
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import Entries, Ledger
+from vectorops.words import counted
 
 FEW: Final = 10
 """Of fewer points, any two that are gone or changed at once are too many; of as many or more, more than half."""
@@ -51,17 +52,17 @@ class Replaced:
     def found(self) -> str:
         """For people."""
         changed = f"{len(self.gone):,} gone and {len(self.other):,} changed"
-        return f"of {_points(self.written)} that the set wrote into collection {self.collection!r}, {changed}"
+        return f"of {counted(self.written, 'point')} that the set wrote into collection {self.collection!r}, {changed}"
 
     def steps(self, declaration: Declaration) -> list[str]:
         """What is done when it is approved, for people."""
         steps = [f"take collection {self.collection!r} as it is now for the one that the set writes into"]
         if gone := [id for id in self.gone if id in declaration.points]:
-            steps.append(f"write {_points(len(gone))} again, where nothing stands under the id")
+            steps.append(f"write {counted(len(gone), 'point')} again, where nothing stands under the id")
         if self.other:
             ids = [declaration.points[id].shown_id if id in declaration.points else str(id) for id in self.other]
             shown = f"{', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"
-            steps.append(f"leave {_points(len(ids))} to whoever changed them, as they are: {shown}")
+            steps.append(f"leave {counted(len(ids), 'point')} to whoever changed them, as they are: {shown}")
         return steps
 
     def kept(self, entries: Entries) -> Entries:
@@ -111,7 +112,3 @@ def _is_same_time(one: str, other: str) -> bool:
         return datetime.fromisoformat(one) == datetime.fromisoformat(other)
     except (ValueError, TypeError):
         return one == other
-
-
-def _points(count: int) -> str:
-    return f"{count:,} point{'' if count == 1 else 's'}"
