@@ -25,12 +25,16 @@ from vectorops.api.reasons import Reason
 
 
 class VectorOpsError(Exception):
-    """What went wrong, for a condition: `reason` is API, `message` is for people and holds no secret and no payload."""
+    """What went wrong, for a condition: `reason` is API, `message` is for people and holds no secret and no payload.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    on: the resource whose change may help, and has whoever got this looked at again; None if there is none of ours.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, on: Ref | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.on = on
 
     def at(self, place: str) -> Self:
         """The same error, saying where; another object, because several may wait for what raised this one."""
@@ -73,14 +77,7 @@ class Unauthorized(Transient):
 
 
 class Waiting(VectorOpsError):
-    """A dependency is not ready.
-
-    on: the resource whose change wakes us; None when it is no resource of ours (we then look each minute).
-    """
-
-    def __init__(self, reason: Reason, message: str, *, on: Ref | None = None) -> None:
-        super().__init__(reason, message)
-        self.on = on
+    """A dependency is not ready: `on`, or what is no resource of ours (we then look each minute)."""
 
 
 class Terminal(VectorOpsError):

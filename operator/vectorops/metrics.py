@@ -72,6 +72,12 @@ RESOURCES: Final = Gauge(
     ("kind", "ready", "reason"),
     registry=REGISTRY,
 )
+UNHEALTHY_COLLECTIONS: Final = Gauge(
+    "vectorops_unhealthy_collections",
+    "Collections of which Qdrant says that something is wrong. problem: red, grey, optimizer (failed), or warning.",
+    ("problem",),
+    registry=REGISTRY,
+)
 NOT_READY_SINCE: Final = Gauge(
     "vectorops_not_ready_since_timestamp_seconds",
     "Since when a resource is not Ready (Unix time), and why. stalled: true if only a person can help. "

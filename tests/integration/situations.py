@@ -171,7 +171,7 @@ class Recorder:
 
 
 def _says(obj: Object, reason: Reason) -> bool:
-    kind = "Drifted" if reason is Reason.DRIFTED else "Ready"
+    kind = reason.value if reason in {Reason.DRIFTED, Reason.UNHEALTHY} else "Ready"
     is_current = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
     return is_current and condition(obj, kind).get("reason") == reason
 
@@ -372,6 +372,7 @@ class World:
             declared(self.collection("wrong", hnswConfig={"m": -1}), Reason.REQUEST_REJECTED),
             declared(self.collection("future", hnswConfig={"from_the_future": 1}), Reason.UNSUPPORTED_BY_SERVER),
             declared(self.collection("second", collectionName="documents"), Reason.OWNED_BY_ANOTHER),
+            declared(self.collection("warned", hnswConfig={"inline_storage": True}), Reason.UNHEALTHY),
         )
 
         await team.collection("larger")

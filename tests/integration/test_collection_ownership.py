@@ -381,6 +381,22 @@ async def test_cocoindex_07_the_second_resource_on_a_collection_is_refused_and_t
     assert await stored.count(name) == 1
 
 
+async def test_a_resource_that_was_refused_has_the_collection_as_soon_as_its_owner_is_gone(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """As when a resource is renamed: the new one is there before the old one has gone."""
+    name, second = unique("renamed"), unique("second")
+    await team.collection(name)
+    await put_by_hand(stored, name, 1)
+    assert reason(await team.collection(second, collectionName=name)) == "OwnedByAnother"
+
+    await team.delete("QdrantCollection", name)
+    await team.wait("QdrantCollection", second, is_ready)
+
+    assert mark_of(qdrant, name)["name"] == second
+    assert await stored.count(name) == 1
+
+
 async def test_an_alias_of_another_collection_is_not_moved(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
     holder, name, alias = unique("holder"), unique("wants"), unique("alias")
     await team.collection(holder, aliases=[alias])
@@ -394,7 +410,7 @@ async def test_an_alias_of_another_collection_is_not_moved(team: Team, stored: S
     assert found[f"{alias}-free"] == name
 
     await team.collection(holder, aliases=[])
-    assert is_ready(await team.look_again("QdrantCollection", name))
+    await team.wait("QdrantCollection", name, is_ready)
     found = {entry["alias_name"]: entry["collection_name"] for entry in qdrant.get("/aliases")["aliases"]}
     assert found[alias] == name
 

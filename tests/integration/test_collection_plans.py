@@ -1,12 +1,17 @@
 """What cannot change in place: it waits for an approval of its plan, and costs nothing but what the plan says."""
 
+import asyncio
+import threading
+
 import httpx
 import pytest
 from qdrant_client import models
 
+from integration.conftest import StartProxy
 from integration.team import Team, plan_hash, reason, unique
-from integration.world import Stored, config_of, indexes_of, point, put_by_hand
+from integration.world import Stored, config_of, connection, indexes_of, point, put_by_hand
 from servers.kubeapi import Object, condition, is_ready
+from servers.proxy import Call
 from servers.qdrant import QdrantServer
 
 
@@ -105,6 +110,38 @@ async def test_cocoindex_08_sets_fill_the_new_collection_themselves_after_an_app
     )
 
     assert await stored.vectors(name) == {n: {"v": [1.0, 2.0, 3.0]} for n in range(20)}
+
+
+async def test_sets_say_that_they_are_not_ready_before_an_approved_plan_takes_anything_from_their_points(
+    team: Team, stored: Stored, qdrant: QdrantServer, start_proxy: StartProxy
+) -> None:
+    name, between = unique("announced"), start_proxy(qdrant.url)
+    deletion, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> None:
+        if call.method == "DELETE" and call.path.startswith(f"/collections/{name}"):
+            deletion.set()
+            released.wait(60)
+
+    between.before = hold
+    await team.api.apply(connection(team.namespace, between.url, name))
+    spec: Object = {"connectionRef": {"name": name}}
+    await team.collection(name, **spec, vector={"size": 3})
+    await team.points(name, name, [point(1, 1, 0, 0)], until=is_ready)
+    await team.points(f"{name}-off", name, [], suspend=True)
+    held = await team.collection(name, **spec, vector={"size": 3, "distance": "Dot"})
+
+    await team.approve(name, plan_hash(held))
+    assert await asyncio.to_thread(deletion.wait, 60)
+    told = await team.get("PointSet", name)
+    assert not is_ready(told)
+    assert reason(told) == "CollectionNotReady"
+    assert await stored.count(name) == 1, "nothing was taken yet"
+
+    released.set()
+    await team.wait("PointSet", name, is_ready)
+    assert await stored.vectors(name) == {1: [1.0, 0.0, 0.0]}
+    assert is_ready(await team.get("QdrantCollection", name))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ class QdrantServer(Process):
     def telemetry_writes_by_endpoint(self) -> dict[str, int]:
         """The same by endpoint (`PUT /collections/{name}/points`, `/qdrant.Points/Upsert`): shows what was written."""
         requests = self.get("/telemetry?details_level=10")["requests"]
-        answered = {**requests["rest"]["responses"], **requests["grpc"]["responses"]}
+        rest = {_as_of_old(endpoint): counts for endpoint, counts in requests["rest"]["responses"].items()}
+        answered = {**rest, **requests["grpc"]["responses"]}
         return {endpoint: _counts_in(counts) for endpoint, counts in answered.items() if _writes(endpoint)}
 
     def _is_ready(self) -> bool:
@@ -219,6 +220,11 @@ class QdrantCluster:
     def wait_for(self, collection: str, holds: Callable[[dict[int, dict[int, str]]], bool], *, what: str) -> None:
         """Waits until the replicas are so, as the first node sees them."""
         wait_until(lambda: holds(self.replicas(collection)), what=what, within_seconds=60)
+
+
+def _as_of_old(endpoint: str) -> str:
+    """The path of a REST endpoint as 1.16 calls it: 1.19 says `{collection_name}`."""
+    return endpoint.replace("{collection_name}", "{name}")
 
 
 def _writes(endpoint: str) -> bool:

@@ -24,7 +24,7 @@ from vectorops.api.meta import (
 from vectorops.api.rules import Rule, Unique, UpdateRule
 
 Distance = Literal["Cosine", "Dot", "Euclid", "Manhattan"]
-Datatype = Literal["float32", "float16", "uint8"]
+Datatype = Literal["float32", "float16", "uint8", "turbo4", "turbo8", "turbo16"]
 
 PeerId = Annotated[int, Field(ge=1, le=2**53 - 1), Whole]
 """Id of a node of a distributed Qdrant. It draws them below 2^53, so that numbers in JSON hold them exactly."""
@@ -58,7 +58,11 @@ class Vector(Model):
     distance: Distance | None = Field(
         default=None, description="How two vectors are compared. Default: what the embedder's model says, else Cosine."
     )
-    datatype: Datatype | None = Field(default=None, description="How components are stored. Default: float32.")
+    datatype: Datatype | None = Field(
+        default=None,
+        description="How components are stored. turbo4 needs Qdrant 1.18.2, turbo8 and turbo16 need 1.20. Default: "
+        "float32.",
+    )
     multivector: Multivector | None = Field(
         default=None, description="Set for a multi-vector. Default: what the embedder's model says."
     )
@@ -158,7 +162,7 @@ class QdrantCollectionSpec(Model):
         default=None,
         description="Leave the collection as it is. Deletion of this resource still works. Default: false.",
     )
-    vector: Vector | None = Field(default=None, description="The single unnamed vector; instead of `vectors`.")
+    vector: Vector | None = Field(default=None, description="The vector without a name.")
     vectors: Annotated[list[NamedVector], Field(min_length=1, max_length=64), Unique("name")] | None = Field(
         default=None, description="Named vectors."
     )
@@ -169,7 +173,9 @@ class QdrantCollectionSpec(Model):
         default=None, description="Payload indexes. Those that others made are left alone."
     )
     aliases: Annotated[list[CollectionName], Field(max_length=64), Unique()] | None = Field(
-        default=None, description="Other names of the collection. An alias of another collection is never moved."
+        default=None,
+        description="Other names of the collection. An alias that a collection of another resource has is taken "
+        "only when that resource no longer declares it.",
     )
     params: FreeJson | None = Field(
         default=None,
@@ -200,12 +206,6 @@ class QdrantCollectionSpec(Model):
             "has(self.vector) || has(self.vectors) || has(self.sparseVectors)",
             "at least one of vector, vectors, sparseVectors is required",
             lambda spec: spec.vector is not None or spec.vectors is not None or spec.sparse_vectors is not None,
-        ),
-        Rule(
-            "!has(self.vector) || !has(self.vectors)",
-            "vector and vectors exclude each other: name all dense vectors, or have one without a name",
-            lambda spec: spec.vector is None or spec.vectors is None,
-            field="vector",
         ),
         Rule(
             "!has(self.vectors) || !has(self.sparseVectors) || "
@@ -280,6 +280,17 @@ class PlanStatus(Model):
     )
     steps: list[str] = Field(description="What would be done, in order.")
     destructive: bool = Field(description="Would data be lost?")
+    approved: bool | None = Field(
+        default=None, description="It is carried out as soon as all PointSets of the collection are not Ready."
+    )
+
+
+class HealthStatus(Model):
+    """What Qdrant says of a collection that is not well."""
+
+    color: str = Field(description="green, yellow, grey or red.")
+    optimizer: str | None = Field(default=None, description="What the optimizer failed at.")
+    warnings: list[str] = Field(default_factory=list, description="Warnings about the configuration.")
 
 
 class ReplicasStatus(Model):
@@ -296,13 +307,16 @@ class QdrantCollectionStatus(Model):
 
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = Field(
-        default_factory=list, description="Ready; Reconciling, Stalled and Drifted only while true."
+        default_factory=list, description="Ready; Reconciling, Stalled, Drifted and Unhealthy only while true."
     )
     collection: PhysicalCollection | None = Field(default=None, description="The collection in Qdrant.")
     schema_: SchemaStatus | None = Field(default=None, alias="schema", description="The vectors as resolved.")
     plan: PlanStatus | None = Field(default=None, description="Steps that are held back, if any.")
     replicas: ReplicasStatus | None = Field(
         default=None, description="Its replicas; absent where Qdrant is not distributed."
+    )
+    health: HealthStatus | None = Field(
+        default=None, description="What Qdrant says of the collection, unless it is well; yellow is."
     )
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."

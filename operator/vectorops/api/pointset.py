@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from vectorops.api.collection import PlanStatus
 from vectorops.api.meta import Conditions, FreeJson, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
 from vectorops.api.nesting import LEVELS, bounded
-from vectorops.api.rules import Rule, UpdateRule
+from vectorops.api.rules import UpdateRule
 
 MAX_POINTS: Final = 2000
 """Points in one resource. etcd holds 1.5 MiB an object, kubectl's annotation 256 KiB: 2,000 small points come near."""
@@ -59,19 +59,11 @@ class Point(Model):
         description="Unsigned integer, UUID, or any string (it becomes a UUIDv5). Other JSON becomes its canonical "
         "string. Write integers from 2^63 on as strings: the API server rounds them."
     )
-    vector: VectorValue | None = Field(default=None, description="The unnamed vector; instead of `vectors`.")
+    vector: VectorValue | None = Field(default=None, description="The unnamed vector.")
     vectors: Annotated[dict[str, VectorValue], BeforeValidator(_without_nulls)] | None = Field(
         default=None, description="Named vectors, by name. Those left out stay absent."
     )
     payload: FreeJson | None = Field(default=None, description=f"Any JSON object, nested at most {LEVELS} levels deep.")
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.vector) || !has(self.vectors)",
-            "vector and vectors exclude each other",
-            lambda point: point.vector is None or point.vectors is None,
-            field="vector",
-        ),
-    )
 
 
 class PointSetSpec(Model):

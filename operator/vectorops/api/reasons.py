@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Reasons of the conditions Ready, Reconciling, Stalled and Drifted."""
+    """Reasons of the conditions Ready, Reconciling, Stalled, Drifted and Unhealthy."""
 
     meaning: str
 
@@ -67,6 +67,7 @@ class Reason(StrEnum):
         "On a distributed Qdrant, a shard has fewer active replicas than `params.replication_factor` says.",
     )
     DRIFTED = "Drifted", "Somebody else changed the collection, and `spec.driftPolicy` is Report."
+    UNHEALTHY = "Unhealthy", "Qdrant says that the collection is not well, or warns: the message holds its words."
     # The embedder.
     MODEL_NOT_FOUND = "ModelNotFound", "The model, its revision or its files are not to be found."
     MODEL_GATED = "ModelGated", "The model hub gives the model's files only to those who accepted its terms."

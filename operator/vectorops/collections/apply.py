@@ -31,6 +31,7 @@ ON_THE_MARK: Final = frozenset(
         Action.CREATE_SHARD_KEY,
         Action.PUT_INDEX,
         Action.CREATE_ALIAS,
+        Action.MOVE_ALIAS,
         Action.DELETE_ALIAS,
         Action.DELETE_INDEX,
         Action.DELETE_SHARD_KEY,
@@ -115,7 +116,7 @@ async def _recreate(database: Database, todo: Plan, step: Step, mark: Mark) -> t
     await database.delete_collection(name)
     mark = replace(mark, incarnation=new_incarnation())
     gone = Observed(name=name, exists=False, holders=_without_aliases(current))
-    empty = plan(todo.desired, gone, version=todo.version, last_applied=todo.last.to_json())
+    empty = plan(todo.desired, gone, version=todo.version, last_applied=todo.last.to_json(), passing=todo.passing)
     created = await _create(database, empty, mark, body=step.body["collection"])
     for key, options in step.body["shard_keys"].items():
         await _create_shard_key(database, name, key, options)
@@ -134,7 +135,7 @@ def _without_aliases(observed: Observed) -> dict[str, str]:
 
 
 async def _make_room(database: Database, todo: Plan, mark: Mark, replaced: list[Step]) -> tuple[Plan, Mark]:
-    """Deletes the vectors that are to be replaced (Qdrant >= 1.18). Cut off after that, the next look adds them."""
+    """Deletes the vectors that are to be replaced (Qdrant >= 1.19). Cut off after that, the next look adds them."""
     begun = _begun(todo).intended()
     mark = replace(mark, last_applied=begun.to_json(), embedders=todo.locks())
     await database.update_collection(todo.desired.name, {"metadata": mark.metadata()})
@@ -195,7 +196,13 @@ async def _update(database: Database, todo: Plan, mark: Mark, granted: list[Step
         await database.update_collection(name, {"metadata": final.metadata()})
     if final != mark or left is todo:
         observed = replace(left.observed, mark=final, metadata=left.observed.metadata | final.metadata())
-        left = plan(todo.desired, observed, version=todo.version, last_applied=final.last_applied)
+        left = plan(
+            todo.desired,
+            observed,
+            version=todo.version,
+            last_applied=final.last_applied,
+            passing=todo.passing,
+        )
     return Applied(left.observed, left, final)
 
 
@@ -216,6 +223,10 @@ async def _carry_out(database: Database, name: str, step: Step) -> None:
             await database.delete_index(name, step.target)
         case Action.CREATE_ALIAS:
             await _create_alias(database, name, step.target)
+        case Action.MOVE_ALIAS:
+            # Look once more: whoever has it by now may be nobody of ours.
+            if (await database.aliases()).get(step.target) == step.body["from"]:
+                await database.move_alias(step.target, name)
         case Action.DELETE_ALIAS:
             if (await database.aliases()).get(step.target) == name:
                 await database.delete_alias(step.target)
@@ -285,7 +296,7 @@ async def _again(database: Database, done: Plan) -> Plan:
     """The plan after a look at how things are now."""
     observed = await observe(database, done.desired.name, done.desired.aliases)
     last_applied = observed.mark.last_applied if observed.mark else done.last.to_json()
-    return plan(done.desired, observed, version=done.version, last_applied=last_applied)
+    return plan(done.desired, observed, version=done.version, last_applied=last_applied, passing=done.passing)
 
 
 def _step(steps: tuple[Step, ...], action: Action) -> Step | None:

@@ -26,7 +26,17 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import change_of_model, locks_of, relocked
 from vectorops.collections.resolve import Desired
-from vectorops.collections.rules import VECTORS_CHANGE_IN_PLACE, How, Rule, Version, parse_version, rule_for
+from vectorops.collections.rules import (
+    DATATYPES,
+    MEMORY,
+    VECTORS_ARE_ADDED,
+    VECTORS_ARE_DELETED,
+    How,
+    Rule,
+    Version,
+    parse_version,
+    rule_for,
+)
 from vectorops.embedders.base import Resolved
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import DATATYPE, Observed, Path, is_sharded_by_key, leaves, same, shown
@@ -54,6 +64,9 @@ VECTORS: Final = frozenset({"vectors", "sparse_vectors"})
 IDENTITY: Final = frozenset({"size", "distance", "datatype", "multivector_config"})
 """What a dense vector is made of, and cannot be changed by PATCH."""
 
+NEVER: Final[Version] = ()
+"""The version of Qdrant that can do what none can."""
+
 AS_IT_IS: Final = "the collection as it is"
 """Where a vector's schema comes from whose change is held back, for people."""
 
@@ -67,6 +80,7 @@ class Action(StrEnum):
     UPDATE_COLLECTION = "update collection"
     PUT_INDEX = "put index"
     CREATE_ALIAS = "create alias"
+    MOVE_ALIAS = "move alias"
     DELETE_ALIAS = "delete alias"
     DELETE_INDEX = "delete index"
     DELETE_SHARD_KEY = "delete shard key"
@@ -83,7 +97,7 @@ class Step:
 
     target: the collection, vector, index, alias or shard key that it is about. body: what Qdrant is sent, without the
     mark. lines: for people, one for each difference that the step removes. points: of the shard key that it is about,
-    if that is known.
+    if that is known. since: of one that makes the collection anew, the version of Qdrant that need not.
     """
 
     action: Action
@@ -91,6 +105,7 @@ class Step:
     lines: tuple[str, ...]
     body: JsonObject = field(default_factory=dict)
     points: int | None = None
+    since: str = ""
 
     def described(self, points: int | None = None) -> list[str]:
         """The lines with what they would cost. points: how many there are; leave it out where the words must not
@@ -100,7 +115,8 @@ class Step:
         match self.action:
             case Action.RECREATE_COLLECTION:
                 again = "the collection must be deleted and created again"
-                cost = f"cannot be changed in place: {again}; {lost} would be lost"
+                older = f" before Qdrant {self.since}" if self.since else ""
+                cost = f"cannot be changed in place{older}: {again}; {lost} would be lost"
             case Action.DELETE_SHARD_KEY:
                 cost = f"{self._of_the_key(points)} would be lost"
             case Action.REPLACE_SHARD_KEY:
@@ -145,7 +161,22 @@ class Difference:
             line = f"{_vector_words(self.path[1])}: {'.'.join(self.path[2:])} {change}"
         else:
             line = f"{'.'.join(self.path)}: {change}"
-        return f"{line}, {self.rule.because}" if self.rule.because else line
+        return f"{line}, {self.rule.note}" if self.rule.note else line
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """Aliases that pass from one collection of this installation to another, so that they lead somewhere all the while.
+
+    free: those that are declared here and may be taken: alias to the collection that it is taken from.
+    left: those that are declared here no longer, and stay until another collection, which declares them, takes them.
+    """
+
+    free: Mapping[str, str] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+
+
+NONE_PASS: Final = Passing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +253,8 @@ class Plan:
     held_vectors: the declared vectors that are something else, in schema or by their model, until that is approved.
     differences: what the doable update of the collection and of its indexes is made of.
     unsupported: declared values that this server does not know: path and value.
-    taken: declared aliases that lead elsewhere: alias and the collection that has the name. They are never moved.
+    taken: declared aliases that lead elsewhere: alias and the collection that has the name. They are not moved.
+    passing: the aliases that are.
     premature: payload indexes that cannot be made or deleted before the collection has a shard key.
     """
 
@@ -237,6 +269,7 @@ class Plan:
     unsupported: tuple[tuple[str, Any], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
     premature: tuple[str, ...] = ()
+    passing: Passing = NONE_PASS
 
     @property
     def is_drift(self) -> bool:
@@ -244,7 +277,9 @@ class Plan:
         interrupted.)
         """
         another_try = bool(self.last.settled) and self.last.server != self.version
-        return bool(self.doable) and self.last.spec == self.desired.hash and not another_try
+        # One that was left to another collection is deleted once that one wants it no more.
+        changed = any(step.action is not Action.DELETE_ALIAS for step in self.doable)
+        return changed and self.last.spec == self.desired.hash and not another_try
 
     @property
     def is_destructive(self) -> bool:
@@ -304,7 +339,7 @@ class Plan:
         return LastApplied(
             spec=self.desired.hash,
             indexes=frozenset(self.desired.indexes),
-            aliases=self.desired.aliases - {alias for alias, _ in self.taken},
+            aliases=self.desired.aliases - {alias for alias, _ in self.taken} | self._left,
             shard_keys=frozenset(self.desired.shard_keys) | (self.last.shard_keys & self.observed.shard_keys.keys()),
             metadata=_declared_keys(self.desired),
             resets=_resettable(self.desired),
@@ -328,30 +363,33 @@ class Plan:
             resets=done.resets | self.last.resets,
         )
 
+    @property
+    def _left(self) -> frozenset[str]:
+        return self.passing.left & self.last.aliases & self.observed.aliases
+
     def _settled(self) -> frozenset[Path]:
         return _settled(self.desired, self.version, self.last)
 
 
-def plan(desired: Desired, observed: Observed, *, version: str, last_applied: JsonObject) -> Plan:
+def plan(
+    desired: Desired, observed: Observed, *, version: str, last_applied: JsonObject, passing: Passing = NONE_PASS
+) -> Plan:
     """The steps from observed to desired. version: the server's; last_applied: from the mark, {} if there is none of
     ours.
     """
     last = LastApplied.from_json(last_applied)
-    taken = tuple(
-        (alias, at)
-        for alias in sorted(desired.aliases)
-        if (at := observed.holders.get(alias, desired.name)) != desired.name
-    )
+    taken = tuple((alias, at) for alias, at in elsewhere(desired, observed).items() if passing.free.get(alias) != at)
+    aliases = _alias_steps(desired, observed, last, passing)
     if not observed.exists:
-        indexes = _index_steps(desired, observed, {})
+        indexes = _index_steps(desired, observed, {}, last)
         premature = _premature(desired, observed, indexes)
         steps = (
             _create(desired),
             *_shard_key_steps(desired, observed),
             *(() if premature else indexes),
-            *_alias_steps(desired, observed, last),
+            *aliases,
         )
-        return Plan(desired, observed, version, last, steps, taken=taken, premature=premature)
+        return Plan(desired, observed, version, last, steps, taken=taken, passing=passing, premature=premature)
     settled = _settled(desired, version, last)
     found, unknown = _config_differences(desired, observed, last, settled)
     held = [difference for difference in found if difference.rule.how is How.RECREATE]
@@ -363,18 +401,15 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
     by_index = _index_differences(desired, observed, settled)
     vectors = _vector_steps(desired, observed, by_vector, parse_version(version))
     shard_keys = _held_shard_key_steps(desired, observed, last)
-    lines = by_vector[None] + vectors.impossible
-    indexes, gone = _index_steps(desired, observed, by_index), _index_deletions(desired, observed, last)
-    premature = _premature(desired, observed, [*indexes, *gone])
+    indexes = _index_steps(desired, observed, by_index, last)
+    premature = _premature(desired, observed, indexes)
     doable = (
         *_shard_key_steps(desired, observed),
         *vectors.added,
         *_update(desired, patched, settled),
         *(() if premature else indexes),
-        *_alias_steps(desired, observed, last),
-        *(() if premature else gone),
+        *aliases,
     )
-    in_place = (*vectors.held, *shard_keys)
     refused = {path: value for path, value in leaves(_full_tree(desired)).items() if path in settled} | unknown
     refused |= {(METADATA, key): value for key, value in desired.metadata.items() if (METADATA, key) in settled}
     return Plan(
@@ -383,13 +418,30 @@ def plan(desired: Desired, observed: Observed, *, version: str, last_applied: Js
         version,
         last,
         doable,
-        held_back=(_recreate(desired, observed, last, lines + _first_lines(in_place)),) if lines else in_place,
+        held_back=_held_back(desired, observed, last, by_vector[None], vectors, shard_keys),
         held_vectors=vectors.unlike,
         differences=(*patched, *(difference for changes in by_index.values() for difference in changes)),
         unsupported=tuple((_path_words(path), value) for path, value in sorted(refused.items())),
         taken=taken,
         premature=premature,
+        passing=passing,
     )
+
+
+def elsewhere(desired: Desired, observed: Observed) -> dict[str, str]:
+    """Declared aliases that lead to another collection, or are the name of one: alias to that collection."""
+    found = {alias: observed.holders.get(alias, desired.name) for alias in sorted(desired.aliases)}
+    return {alias: at for alias, at in found.items() if at != desired.name}
+
+
+def require_known(desired: Desired, version: str) -> None:
+    """Raises Terminal UnsupportedByServer for what the server would refuse in words about a format error."""
+    for name, params in sorted(desired.vectors.items()):
+        datatype = str(params.get("datatype"))
+        since = DATATYPES.get(datatype)
+        if since is not None and parse_version(version) < since:
+            needs = f"datatype {datatype} needs Qdrant {_version_words(since)}, and this is {version}"
+            raise Terminal(Reason.UNSUPPORTED_BY_SERVER, f"{_vector_words(name)}: {needs}")
 
 
 def mismatches(desired: Desired, observed: Observed, *, version: str) -> list[str]:
@@ -405,6 +457,26 @@ def differences(desired: Desired, observed: Observed, *, version: str) -> list[s
     compared = plan(desired, replace(observed, mark=None), version=version, last_applied={})
     taken = [f"alias {alias} leads to collection {holder!r}" for alias, holder in compared.taken]
     return [*_first_lines((*compared.doable, *compared.held_back)), *compared.premature, *taken]
+
+
+def _held_back(
+    desired: Desired,
+    observed: Observed,
+    last: LastApplied,
+    others: list[str],
+    vectors: _VectorSteps,
+    shard_keys: Iterable[Step],
+) -> tuple[Step, ...]:
+    """others: lines about what is no vector, and takes another collection. That makes vectors and shard keys as well.
+
+    shard_keys: steps about single ones.
+    """
+    in_place = (*vectors.held, *shard_keys)
+    if not others and not vectors.impossible:
+        return in_place
+    lines = others + vectors.impossible + _first_lines(in_place)
+    since = "" if others or vectors.since is None else _version_words(vectors.since)
+    return (_recreate(desired, observed, last, lines, since),)
 
 
 def _first_lines(steps: Iterable[Step]) -> list[str]:
@@ -437,6 +509,7 @@ def _config_differences(
         surplus = rule.exact or path[: len(rule.path)] in replaced
         if surplus and path not in want and path not in settled:
             found.append(Difference(path, None, value))
+    found += _overridden(want, have, settled)
     for path in last.resets - _resettable(desired):
         neutral, left = rule_for(path).neutral, _at(have_tree, path)
         if left is not None and not same(neutral, left) and path not in settled:
@@ -473,6 +546,23 @@ def _same_json(want: Any, have: Any) -> bool:
 def _declared_keys(desired: Desired) -> frozenset[str]:
     """Of the metadata, those that are to be there."""
     return frozenset(key for key, value in desired.metadata.items() if value is not None)
+
+
+def _overridden(want: Mapping[Path, Any], have: Mapping[Path, Any], settled: frozenset[Path]) -> list[Difference]:
+    """Placements in memory that others set, and that override one that is declared in the older way.
+
+    They cannot be taken back, so they are set to what means the same.
+    """
+    found = []
+    for row in MEMORY:
+        for path, declared in want.items():
+            if not row.covers(path) or not isinstance(declared, bool):
+                continue
+            placed = row.placement_of(path)
+            hidden = placed in have and placed not in want and placed not in settled
+            if hidden and have[placed] not in row.same_as[declared]:
+                found.append(Difference(placed, row.same_as[declared][0], have[placed]))
+    return found
 
 
 def _agrees(path: Path, want: Any, have: Mapping[Path, Any]) -> bool:
@@ -599,12 +689,14 @@ def _without(value: Any, path: Path, settled: frozenset[Path]) -> Any:
 @dataclass(slots=True)
 class _VectorSteps:
     """added: doable. held: what changes single vectors in place, and loses what they hold. impossible: lines about
-    what neither can do on this server. unlike: see `Plan.held_vectors`.
+    what neither can do on this server. since: which one can do all of that; None: none, or this one. unlike: see
+    `Plan.held_vectors`.
     """
 
     added: list[Step] = field(default_factory=list)
     held: list[Step] = field(default_factory=list)
     impossible: list[str] = field(default_factory=list)
+    since: Version | None = None
     unlike: frozenset[str] = frozenset()
 
 
@@ -614,11 +706,16 @@ def _vector_steps(
     """What happens to whole vectors. changed: lines about those that both have, and that no PATCH makes alike."""
     want: dict[str, JsonObject] = {**desired.vectors, **desired.sparse_vectors}
     have: dict[str, JsonObject] = {**observed.vectors, **observed.sparse_vectors}
-    in_place = version >= VECTORS_CHANGE_IN_PLACE and UNNAMED not in want.keys() | have.keys()
     steps, locks = _VectorSteps(), locks_of(observed.mark)
+    newer: set[Version] = set()
     for name in sorted(want.keys() | have.keys()):
         words, before, after = _vector_words(name), _kind_words(observed, name), _kind_words(desired, name)
         whole, lines = f"{words}: {before} -> {after}", list(changed.get(name, ()))
+        since = VECTORS_ARE_ADDED if before == "absent" else VECTORS_ARE_DELETED
+        if name == UNNAMED:
+            # It has no name that the request could carry.
+            since = NEVER
+        in_place = since != NEVER and version >= since
         if before == "absent" and in_place:
             added = f"add {words}: {after}"
             steps.added.append(Step(Action.CREATE_VECTOR, name, (added,), _vector_body(desired, name)))
@@ -628,6 +725,7 @@ def _vector_steps(
                 steps.held.append(Step(Action.DELETE_VECTOR, name, (f"delete {words}: {before}",)))
             else:
                 steps.impossible.append(whole)
+                newer.add(since)
             continue
         if before == "absent" or (before == "sparse") != (after == "sparse"):
             lines = [whole]
@@ -639,9 +737,13 @@ def _vector_steps(
             steps.held.append(Step(Action.REPLACE_VECTOR, name, tuple(lines), kept))
         elif model and not lines:
             steps.held.append(Step(Action.REEMBED, name, (f"{words}: {model}",)))
-        steps.impossible += [] if in_place else lines
+        if lines and not in_place:
+            steps.impossible += lines
+            newer.add(since)
         if lines or model:
             steps.unlike |= {name}
+    # Of the unnamed vector no server can.
+    steps.since = max(newer, default=None) if all(newer) else None
     return steps
 
 
@@ -717,33 +819,70 @@ def _premature(desired: Desired, observed: Observed, steps: Collection[Step]) ->
     return tuple(line for step in steps for line in step.lines)
 
 
-def _index_steps(desired: Desired, observed: Observed, changed: Mapping[str, list[Difference]]) -> list[Step]:
+def _index_steps(
+    desired: Desired, observed: Observed, changed: Mapping[str, list[Difference]], last: LastApplied
+) -> list[Step]:
+    """Indexes are put over those that are there, and what goes is deleted last, so that filters never lack one.
+
+    Where strict mode limits their number, what goes makes room first: at the limit Qdrant refuses every index, even one
+    that is put over another (1.16.3).
+    """
+    gone = _outdated(desired, observed, last)
+    deletions = [Step(Action.DELETE_INDEX, path, (f"delete payload index {path}",)) for path in sorted(gone)]
+    added = [path for path in sorted(desired.indexes) if path not in observed.indexes]
+    replaced = sorted(desired.indexes.keys() & changed.keys())
+    limit, count = _index_limit(desired, observed), len(observed.indexes)
+    if limit is None or count + max(len(added), bool(replaced)) <= limit:
+        return [*_puts(desired, observed, replaced), *_puts(desired, observed, added), *deletions]
+    count -= len(gone)
+    steps = [*deletions]
+    for path in replaced:
+        if count == limit:
+            # It lacks for a moment. Not where this would make no room: it could not be put again.
+            steps.append(Step(Action.DELETE_INDEX, path, (f"delete payload index {path}, to make room",)))
+        steps += _puts(desired, observed, [path])
+    return [*steps, *_puts(desired, observed, added)]
+
+
+def _puts(desired: Desired, observed: Observed, paths: Iterable[str]) -> list[Step]:
     steps = []
-    for path, schema in sorted(desired.indexes.items()):
-        if path not in observed.indexes:
-            steps.append(Step(Action.PUT_INDEX, path, (f"create payload index {path}: {shown(schema)}",), schema))
-        elif path in changed:
-            line = f"replace payload index {path}: {shown(observed.indexes[path])} -> {shown(schema)}"
-            steps.append(Step(Action.PUT_INDEX, path, (line,), schema))
+    for path in paths:
+        schema, before = desired.indexes[path], observed.indexes.get(path)
+        line = f"create payload index {path}: {shown(schema)}"
+        if before is not None:
+            line = f"replace payload index {path}: {shown(before)} -> {shown(schema)}"
+        steps.append(Step(Action.PUT_INDEX, path, (line,), schema))
     return steps
 
 
-def _index_deletions(desired: Desired, observed: Observed, last: LastApplied) -> list[Step]:
-    """Of those that are no longer declared only the ones that are ours."""
-    ours = (last.indexes & observed.indexes.keys()) - desired.indexes.keys()
-    return [Step(Action.DELETE_INDEX, path, (f"delete payload index {path}",)) for path in sorted(ours)]
+def _outdated(desired: Desired, observed: Observed, last: LastApplied) -> frozenset[str]:
+    """Indexes that are no longer declared, and ours."""
+    return (last.indexes & observed.indexes.keys()) - desired.indexes.keys()
 
 
-def _alias_steps(desired: Desired, observed: Observed, last: LastApplied) -> list[Step]:
+def _index_limit(desired: Desired, observed: Observed) -> int | None:
+    """How many payload indexes strict mode allows once the configuration is as declared."""
+    block = "strict_mode_config"
+    strict = {**observed.config.get(block, {}), **desired.config.get(block, {})}
+    limit = strict.get("max_payload_index_count")
+    return limit if strict.get("enabled") is True and isinstance(limit, int) else None
+
+
+def _alias_steps(desired: Desired, observed: Observed, last: LastApplied, passing: Passing) -> list[Step]:
     missing = desired.aliases - observed.holders.keys()
-    ours = (last.aliases & observed.aliases) - desired.aliases
+    ours = (last.aliases & observed.aliases) - desired.aliases - passing.left
+    moved = {alias: at for alias, at in elsewhere(desired, observed).items() if passing.free.get(alias) == at}
     return [
         *(Step(Action.CREATE_ALIAS, alias, (f"create alias {alias}",)) for alias in sorted(missing)),
+        *(
+            Step(Action.MOVE_ALIAS, alias, (f"move alias {alias} here from collection {at}",), {"from": at})
+            for alias, at in moved.items()
+        ),
         *(Step(Action.DELETE_ALIAS, alias, (f"delete alias {alias}",)) for alias in sorted(ours)),
     ]
 
 
-def _recreate(desired: Desired, observed: Observed, last: LastApplied, lines: list[str]) -> Step:
+def _recreate(desired: Desired, observed: Observed, last: LastApplied, lines: list[str], since: str) -> Step:
     """Deletes the collection and creates it as desired, with all that others have set on it: only the data is lost."""
     tree = observed.tree()
     for kind, wanted in (("vectors", desired.vectors), ("sparse_vectors", desired.sparse_vectors)):
@@ -759,6 +898,8 @@ def _recreate(desired: Desired, observed: Observed, last: LastApplied, lines: li
     } | desired.metadata
     # In a create, a null is a value.
     metadata = {key: value for key, value in metadata.items() if value is not None}
+    # Strict mode may leave no room for those.
+    outdated = _outdated(desired, observed, last)
     merged = _merged(tree, desired.tree())
     shard_keys: dict[ShardKeyName, JsonObject] = {}
     if is_sharded_by_key(merged.get("params") or {}):
@@ -769,10 +910,11 @@ def _recreate(desired: Desired, observed: Observed, last: LastApplied, lines: li
     body = {
         "collection": create_body(merged) | ({"metadata": metadata} if metadata else {}),
         "shard_keys": shard_keys,
-        "indexes": {**observed.indexes, **desired.indexes},
+        "indexes": {path: schema for path, schema in observed.indexes.items() if path not in outdated}
+        | dict(desired.indexes),
         "aliases": sorted(observed.aliases),
     }
-    return Step(Action.RECREATE_COLLECTION, desired.name, tuple(lines), body)
+    return Step(Action.RECREATE_COLLECTION, desired.name, tuple(lines), body, since=since)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any], path: Path = ()) -> JsonObject:
@@ -814,6 +956,10 @@ def _schema_words(params: JsonObject) -> str:
 def _shortened(value: Any) -> str:
     text = shown(value)
     return text if len(text) <= SHOWN_METADATA else text[: SHOWN_METADATA - 1] + "…"
+
+
+def _version_words(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 def _path_words(path: Path) -> str:

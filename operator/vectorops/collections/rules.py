@@ -1,12 +1,13 @@
 """Qdrant's rules: which parts of a collection can be changed in place, how, and since which version.
 
 A new version of Qdrant adds a row. The first row that matches a path holds; what no row names is patched by value,
-which is what Qdrant does with nearly everything. Walked by `plan`. Measured on 1.16.3; see the version column of
-Qdrant's OpenAPI for the rest.
+which is what Qdrant does with nearly everything. Walked by `plan`. Measured on 1.16.3; what is said of newer versions
+was recorded from 1.19.0, or read in the source or documentation that the row names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -14,7 +15,8 @@ from typing import Any, Final
 from vectorops.qdrant.collections import DATATYPE, Path
 from vectorops.qdrant.connect import MINIMUM_VERSION
 
-Version = tuple[int, int]
+Version = tuple[int, ...]
+"""(1, 16, 3), or the beginning of one: (1, 18) is older than (1, 18, 0), so it may stand for all of 1.18."""
 
 
 class How(StrEnum):
@@ -39,7 +41,7 @@ class Rule:
         as it is: Qdrant cannot take back most values (null and {} do nothing).
     exact: what is there but not declared differs too.
     filled: Qdrant always gives a value back, so one that does not come back is unknown to this server.
-    because: for people, why a new collection is needed.
+    note: for people, what they should know of the change.
     """
 
     path: Path
@@ -48,7 +50,7 @@ class Rule:
     resets: bool = False
     exact: bool = False
     filled: bool = False
-    because: str = ""
+    note: str = ""
 
 
 RULES: Final = (
@@ -57,12 +59,12 @@ RULES: Final = (
     Rule(("vectors", "*", "datatype"), How.RECREATE),
     Rule(("vectors", "*", "multivector_config"), How.RECREATE, exact=True),
     Rule(("vectors", "*", "quantization_config"), How.PATCH_WHOLE, neutral="Disabled", resets=True),
-    # A PATCH is echoed, but what is stored is not converted: the echo would lie.
+    # Of the index alone: weights are stored as float32 whatever it says, and a rebuilt index has all of them (1.16.3).
     Rule(
         ("sparse_vectors", "*", "index", "datatype"),
-        How.RECREATE,
+        How.PATCH,
         neutral=DATATYPE,
-        because="stored vectors are not converted",
+        note="in each segment when its index is next rebuilt",
     ),
     Rule(("sparse_vectors", "*", "modifier"), How.PATCH, neutral="none", resets=True),
     Rule(("params", "shard_number"), How.RECREATE, filled=True),
@@ -75,9 +77,59 @@ RULES: Final = (
 )
 PATCHED: Final = Rule((), How.PATCH)
 
-VECTORS_CHANGE_IN_PLACE: Final[Version] = (1, 18)
-"""Since then Qdrant adds and removes named vectors of an existing collection (not the unnamed one). One that cannot be
-changed in place is removed and added again: other vectors and the payloads stay."""
+PARTS: Final = 3
+"""Numbers in a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How a placement in memory (Qdrant >= 1.19) overrides an older switch, where both are set.
+
+    switch: path of the switch. placement: path of the placement, from the object that holds the switch.
+    same_as: for each value of the switch, the placements that mean no other; the first one is chosen.
+    """
+
+    switch: Path
+    placement: Path
+    same_as: Mapping[bool, tuple[str, ...]]
+
+    def covers(self, path: Path) -> bool:
+        """Is this the path of such a switch?"""
+        return len(path) == len(self.switch) and _covers(self.switch, path)
+
+    def placement_of(self, path: Path) -> Path:
+        """Path of the placement beside the switch at `path`."""
+        return (*path[:-1], *self.placement)
+
+
+_ON_DISK: Final[Mapping[bool, tuple[str, ...]]] = {True: ("cold",), False: ("cached", "pinned")}
+_IN_RAM: Final[Mapping[bool, tuple[str, ...]]] = {True: ("cold",), False: ("pinned", "cached")}
+
+MEMORY: Final = (
+    # Recorded from 1.19.0 with both set; what each placement means: Qdrant's page on memory tiers (#9684).
+    Memory(("vectors", "*", "on_disk"), ("memory",), _ON_DISK),
+    Memory(("vectors", "*", "hnsw_config", "on_disk"), ("memory",), _ON_DISK),
+    Memory(("hnsw_config", "on_disk"), ("memory",), _ON_DISK),
+    Memory(("sparse_vectors", "*", "index", "on_disk"), ("memory",), _IN_RAM),
+    Memory(("params", "on_disk_payload"), ("payload", "memory"), _ON_DISK),
+)
+"""Payload indexes and quantizations are compared and sent as a whole, so nothing is hidden beside their switches."""
+
+VECTORS_ARE_ADDED: Final[Version] = (1, 18)
+"""Since then Qdrant adds named vectors to an existing collection, also beside the unnamed one (#8605)."""
+VECTORS_ARE_DELETED: Final[Version] = (1, 19)
+"""Since then it deletes them safely, so that one that cannot be changed in place is deleted and added again: other
+vectors and the payloads stay. 1.18 deletes them too, and after a crash drops whole points (#9105), or brings the old
+vectors back under the name (#9317).
+"""
+
+DATATYPES: Final[Mapping[str, Version]] = {
+    "turbo4": (1, 18, 2),  # refused by 1.16.3, taken by 1.19.0
+    "turbo8": (1, 20),  # refused by 1.19.0; OpenAPI of 1.20
+    "turbo16": (1, 20),
+}
+"""Datatypes of dense vectors that 1.16 does not know, to the version that brought each. Older ones refuse the request
+that names one, in words about a format error."""
 
 
 def rule_for(path: Path) -> Rule:
@@ -90,8 +142,10 @@ def _covers(pattern: Path, path: Path) -> bool:
 
 
 def parse_version(version: str) -> Version:
-    """(1, 16) of "1.16.3", and of what is no version: a build of someone's own is trusted with the least."""
-    numbers = version.split("-", maxsplit=1)[0].split(".")[:2]
-    if len(numbers) != len(MINIMUM_VERSION) or not all(number.isdecimal() for number in numbers):
+    """(1, 16, 3) of "1.16.3" and of "1.16.3-dev", and of what is no version: a build of someone's own is trusted with
+    the least.
+    """
+    numbers = version.split("-", maxsplit=1)[0].split(".")
+    if len(numbers) != PARTS or not all(number.isdecimal() for number in numbers):
         return MINIMUM_VERSION
-    return int(numbers[0]), int(numbers[1])
+    return tuple(map(int, numbers))

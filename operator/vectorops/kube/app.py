@@ -33,6 +33,7 @@ from vectorops.kube.listing import Listing
 from vectorops.kube.preflight import CannotStart
 from vectorops.kube.watch import Watch
 from vectorops.qdrant.connect import connect
+from vectorops.reconcilers.aliases import PATIENCE_SECONDS
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
@@ -94,7 +95,14 @@ class Operator:
         cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew, client)), instance=identity)
         databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
         self._embedders = Embedders(settings.embedders)
-        context = Context(cluster, databases, self._embedders, installation, writer=secrets.token_hex(8))
+        context = Context(
+            cluster,
+            databases,
+            self._embedders,
+            installation,
+            writer=secrets.token_hex(8),
+            alias_patience_seconds=PATIENCE_SECONDS,
+        )
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint
         )
@@ -187,6 +195,13 @@ class Operator:
         logger.info("leading", extra={"lease": f"{self._settings.lease_namespace}/{self._settings.lease_name}"})
         self._holding = asyncio.create_task(election.hold(), name="lease")
         self._holding.add_done_callback(_end_without_lease)
+
+    async def _renew(self) -> None:
+        """Reads the token again: it may have been rotated in a file, or come from a plugin."""
+        try:
+            self._client.configuration.api_key = (await access.configuration()).api_key
+        except access.NoAccess as error:
+            logger.warning("the token is refused, and cannot be read again: %s", error)
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         return access.for_kopf(await access.configuration())

@@ -42,6 +42,7 @@ class Controller:
         self._marks: dict[Ref, Mark] = {}
         self._endpoints: dict[Ref, str] = {}
         self._references = References()
+        self._heard: dict[Ref, set[Ref]] = {}
         self._tally = Tally()
         self._closing: set[asyncio.Task[None]] = set()
         self._queue: WorkQueue[Ref] = WorkQueue(
@@ -105,6 +106,7 @@ class Controller:
 
     async def _run(self, ref: Ref) -> Result:
         begin = time.perf_counter()
+        heard = self._heard[ref] = set()
         result = "error"
         try:
             verdict = await self._driver.run(ref)
@@ -117,11 +119,15 @@ class Controller:
             logger.warning("could not read or write the resource: %s", error.message, extra=words)
             return Result(backoff=True, requeue_after=error.retry_after if isinstance(error, Transient) else None)
         finally:
+            del self._heard[ref]
             seconds = time.perf_counter() - begin
             metrics.RECONCILE.labels(ref.kind, result).inc()
             metrics.RECONCILE_SECONDS.labels(ref.kind).observe(seconds)
             logger.debug("looked", extra={"resource": str(ref), "result": result, "seconds": round(seconds, 3)})
         self._take_in(ref, verdict)
+        if heard & verdict.rests_on:
+            # Changed after we had read it, and before anybody knew that this verdict rests on it.
+            self._queue.add(ref, Lane.CHANGE)
         return Result(verdict.requeue_after, verdict.backoff, verdict.longest_backoff)
 
     def _take_in(self, ref: Ref, verdict: Verdict) -> None:
@@ -134,10 +140,14 @@ class Controller:
             if self._references.looked_at(ref, verdict.status):
                 # Whoever held its ids may have given them up while it was looked at, and woke nobody then.
                 self._queue.add_after(ref, CONTESTED_SECONDS, Lane.CHANGE)
+        if ref in self._marks:
+            self._references.rest(ref, verdict.rests_on)
+        woken = self._references.resting_on(ref) if verdict.wrote else set()
+        if verdict.gave_up:
+            woken |= self._references.contesting(ref)
         if verdict.told:
-            self._wake(self._references.woken_by(ref), by=ref)
-        elif verdict.gave_up:
-            self._wake(self._references.contesting(ref), by=ref)
+            woken |= self._references.woken_by(ref)
+        self._wake(woken, by=ref)
 
     def _forget(self, ref: Ref) -> None:
         """Told once, by whoever is first: the run that let go of it, or the event that it is no more."""
@@ -145,6 +155,8 @@ class Controller:
             logger.info("gone", extra={"resource": str(ref)})
 
     def _wake(self, refs: set[Ref], *, by: Ref) -> None:
+        for heard in self._heard.values():
+            heard.add(by)
         for ref in refs:
             mark = self._marks.get(ref)
             # One that is named by another but was never seen does not exist yet; its own event will bring it. What `by`

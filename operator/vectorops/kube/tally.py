@@ -21,10 +21,15 @@ POINT_STATES: Final = {"synced": "synced", "failed": "failed", "conflicts": "con
 """Fields of `status.points` of a PointSet, and the label of each."""
 
 
+PROBLEMS: Final = ("red", "grey", "optimizer", "warning")
+"""What may be wrong with a collection, as Qdrant says."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """One resource after a look at it. All times are Unix times.
 
+    problems: what Qdrant says of the collection, as the label of `UNHEALTHY_COLLECTIONS`.
     since: the last transition of Ready. succeeded: the end of the last look that was a success.
     """
 
@@ -33,6 +38,7 @@ class State:
     stalled: bool
     since: float
     points: tuple[tuple[str, int], ...]
+    problems: tuple[str, ...]
     looked: float
     succeeded: float
 
@@ -71,6 +77,11 @@ class Tally:
         for ref, state in self._longest_not_ready():
             stalled = "true" if state.stalled else "false"
             metrics.NOT_READY_SINCE.labels(ref.kind, ref.namespace, ref.name, state.reason, stalled).set(state.since)
+        problems = Counter(dict.fromkeys(PROBLEMS, 0))
+        for state in self._states.values():
+            problems.update(state.problems)
+        for label, number in problems.items():
+            metrics.UNHEALTHY_COLLECTIONS.labels(label).set(number)
         points: Counter[str] = Counter(dict.fromkeys(POINT_STATES.values(), 0))
         for state in self._states.values():
             points.update(dict(state.points))
@@ -92,6 +103,18 @@ def _state(status: JsonObject, *, looked: float, succeeded: float) -> State:
         stalled="Stalled" in conditions,
         since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
         points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
+        problems=_problems(status.get("health") or {}),
         looked=looked,
         succeeded=succeeded,
     )
+
+
+def _problems(health: JsonObject) -> tuple[str, ...]:
+    """health: `status.health` of a QdrantCollection, empty if it is well."""
+    found = {
+        "red": health.get("color") == "red",
+        "grey": health.get("color") == "grey",
+        "optimizer": bool(health.get("optimizer")),
+        "warning": bool(health.get("warnings")),
+    }
+    return tuple(problem for problem in PROBLEMS if found[problem])

@@ -39,6 +39,7 @@ from vectorops.qdrant.database import ShardKeyName
 from vectorops.qdrant.ledger import require_ledger_collection
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers import approvals
+from vectorops.reconcilers.aliases import Aliases, aliases_of
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.collection import (
     NO_SHARD_KEY,
@@ -61,6 +62,7 @@ SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
     steps.Action.CREATE_SHARD_KEY: "create",
     steps.Action.CREATE_VECTOR: "create",
     steps.Action.CREATE_ALIAS: "create",
+    steps.Action.MOVE_ALIAS: "update",
     steps.Action.UPDATE_COLLECTION: "update",
     steps.Action.DELETE_ALIAS: "delete",
     steps.Action.DELETE_INDEX: "delete",
@@ -95,10 +97,9 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
         async with session(manifests, careful, read_only=True) as opened:
             await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds={"QdrantConnection"})
             previewed = _Preview(opened, None if options.prune else Places(opened))
-            found = [await previewed.of(ref) for ref in opened.cluster.in_order()]
-            if options.prune:
-                found += await _pruned(opened, stand_in=options.override is not None)
-            return found
+            refs = opened.cluster.in_order()
+            left = await _left_over(opened, options)
+            return [*[await previewed.of(ref) for ref in refs], *map(_pruned, left)]
 
 
 @contextmanager
@@ -144,18 +145,19 @@ class _Preview:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
         access = await require_access(self._context, resource)
         found = await observe(access.database, physical_name(resource), spec.aliases or ())
-        wanted = await wanted_of(self._context, resource, spec, found)
         version = access.database.info.version
+        wanted = await wanted_of(self._context, resource, spec, found, version)
         if spec.managed_by == "User":
             return await self._users_own(resource, access, wanted, found)
         mark = await claim(self._context, resource, spec, access, found, mismatches(wanted, found, version=version))
-        todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied)
+        aliases = await aliases_of(self._context, resource, access.database, wanted, found, mark)
+        todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied, passing=aliases.passing)
         approval = await approval_of(self._context, resource, spec, todo, access.database)
         await self._keep(resource.ref, access, todo, mark, approved=approval.given)
         if is_reported(spec, todo) and not approval.given:
             remark = f"changed by others; driftPolicy is Report, so {approval.how} to put it right:"
             return planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
-        would_be = _collection_planned(resource.ref, todo, mark, approval)
+        would_be = _collection_planned(resource.ref, todo, mark, approval, aliases)
         return await _with_replicas(would_be, access, spec, found)
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
@@ -260,14 +262,14 @@ def _connection(resource: Resource) -> ResourcePlan:
     return planned(resource.ref, problem=f"{told['reason']}: {told['message']}")
 
 
-def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) -> ResourcePlan:
+def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval, aliases: Aliases) -> ResourcePlan:
     points = todo.observed.points
     changes = _of_the_mark(todo, mark)
     changes += [Change(_sign(step, todo), "\n".join(step.described(points))) for step in todo.doable]
     for step in todo.held_back:
         words = "\n".join(step.described(points))
         changes.append(Change(_sign(step, todo), words) if approval.given else Change("hold", words))
-    problems = [f"alias {alias!r} leads to collection {holder!r}" for alias, holder in todo.taken]
+    problems = [aliases.taken_words(alias, holder) for alias, holder in todo.taken]
     problems += [f"{line}: {NO_SHARD_KEY}" for line in todo.premature]
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
     if todo.held_back and not approval.given:
@@ -277,7 +279,7 @@ def _collection_planned(ref: Ref, todo: Plan, mark: Mark, approval: Approval) ->
         changes.append(Change("update", "the mark: what was applied last"))
     if mark.embedders != todo.locks() and todo.observed.exists:
         changes.append(Change("update", "the mark: which models make the vectors"))
-    return planned(ref, changes, problem="; ".join(problems) or None)
+    return planned(ref, changes, problem="; ".join(problems) or None, remarks=aliases.stay_words)
 
 
 async def _with_replicas(
@@ -314,10 +316,18 @@ def _of_the_mark(todo: Plan, mark: Mark) -> list[Change]:
     return []
 
 
-async def _pruned(opened: Session, *, stand_in: bool) -> list[ResourcePlan]:
-    found = await left_over(opened, stand_in=stand_in)
-    resources = [*(one for moved in found.moved.values() for one in moved), *found.resources]
-    return [planned(resource.ref, [Change("delete", _removal(resource))]) for resource in resources]
+async def _left_over(opened: Session, options: Options) -> list[Resource]:
+    """What would be pruned, made known to the cluster: it gives up what the files may want, such as an alias."""
+    if not options.prune:
+        return []
+    found = await left_over(opened, stand_in=options.override is not None)
+    for resource in found.resources:
+        opened.cluster.add(resource)
+    return [*(one for moved in found.moved.values() for one in moved), *found.resources]
+
+
+def _pruned(resource: Resource) -> ResourcePlan:
+    return planned(resource.ref, [Change("delete", _removal(resource))])
 
 
 def _removal(resource: Resource) -> str:

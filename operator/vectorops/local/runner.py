@@ -107,6 +107,8 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             runs = [(ref, group.create_task(one(ref))) for ref in wave]
         for ref, run in runs:
+            self._references.rest(ref, run.result().rests_on)
+        for ref, run in runs:
             self._follow(ref, run.result())
 
     def _follow(self, ref: Ref, verdict: Verdict) -> None:
@@ -124,7 +126,9 @@ class Runner:
             self._settled(ref)
         if resource is not None:
             self._references.looked_at(ref, resource.status)
-        woken = self._references.contesting(ref) if verdict.gave_up else set()
+        woken = self._references.resting_on(ref) if verdict.wrote else set()
+        if verdict.gave_up:
+            woken |= self._references.contesting(ref)
         if verdict.told:
             woken |= self._references.woken_by(ref)
         for other in woken & self._progress.keys():

@@ -36,7 +36,9 @@ SHOWN_ID = 80
 TWICE = "this id is declared more than once, with different content, or beside one that cannot be written"
 
 LARGEST = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0, "uint8": 255.0}
-"""Largest component that a datatype holds. Qdrant clamps uint8 and overflows float16 without a word."""
+"""Largest component that a datatype holds; float32's for one that is not here. Qdrant clamps uint8 and overflows
+float16 without a word.
+"""
 
 LONGEST_SQUARED = 0.99 * LARGEST["float32"]
 """Of a vector that Qdrant normalizes: it adds the squares up as float32, and stores zeros when the sum overflows. A
@@ -200,7 +202,8 @@ def _fingerprint_of_text(where: str, text: str, identity: str | None) -> int:
 
 def _given(point: Point) -> Mapping[str, VectorValue]:
     """The vectors as declared, by name, whatever the collection has."""
-    return {UNNAMED: point.vector} if point.vector is not None else point.vectors or {}
+    unnamed = {UNNAMED: point.vector} if point.vector is not None else {}
+    return unnamed | (point.vectors or {})
 
 
 def _values(point: Point, schema: PointSchema) -> Mapping[str, VectorValue]:

@@ -15,7 +15,11 @@ from vectorops.qdrant.database import UNNAMED
 
 @dataclass(frozen=True, slots=True)
 class VectorSchema:
-    """size: components, 0 for a sparse vector. distance, datatype: as Qdrant spells them."""
+    """size: components, 0 for a sparse vector. distance, datatype: as Qdrant spells them.
+
+    datatype: how the numbers are stored. (That of a sparse vector's index is the index's alone: the weights are
+        float32.)
+    """
 
     kind: Literal["dense", "multivector", "sparse"]
     size: int = 0
@@ -32,6 +36,11 @@ class VectorSchema:
         """Does a server scale each row to the length 1 before it rounds it to the datatype? uint8 it keeps as it is."""
         return self.kind != "sparse" and self.distance == "Cosine" and self.datatype != "uint8"
 
+    @property
+    def comes_back(self) -> bool:
+        """Can what is read back be compared with what was written at all? A few bits of each number cannot."""
+        return not self.datatype.startswith("turbo")
+
 
 PointSchema = Mapping[str, VectorSchema]
 """Vectors by name, `UNNAMED` for the unnamed one."""
@@ -44,10 +53,8 @@ def schema_of(collection: JsonObject) -> PointSchema:
     # A flat object with a size is the single unnamed vector; anything else maps names to vectors.
     dense = {UNNAMED: declared} if isinstance(declared.get("size"), int) else declared
     found = {name: _dense(vector) for name, vector in dense.items()}
-    for name, sparse in (params.get("sparse_vectors") or {}).items():
-        index: JsonObject = (sparse or {}).get("index") or {}
-        found[name] = VectorSchema("sparse", datatype=index.get("datatype") or "float32", distance="Dot")
-    return found
+    sparse = {name: VectorSchema("sparse", distance="Dot") for name in params.get("sparse_vectors") or {}}
+    return found | sparse
 
 
 def _dense(vector: Mapping[str, Any]) -> VectorSchema:

@@ -395,7 +395,7 @@ async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None,
     if ledger is not None or not known.entries:
         return target.marked
     former = [key for key in target.previous if key.incarnation != store.key.incarnation]
-    return target.marked and not any([await replace(store, key=key).read() is not None for key in former])
+    return target.marked and not any([await replace(store, key=key).exists() for key in former])
 
 
 async def _free(asked: Others, given_up: GivenUp) -> frozenset[PointId]:

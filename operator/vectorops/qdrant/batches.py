@@ -47,7 +47,12 @@ async def in_halves(items: Sequence[T], send: Callable[[Sequence[T]], Awaitable[
         await in_halves(items[middle:], send)
 
 
-async def send_all(batches: Iterable[Sequence[T]], send: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+def halving(send: Callable[[Sequence[T]], Awaitable[None]]) -> Callable[[Sequence[T]], Awaitable[None]]:
+    """The same, but in halves where a rate limit is smaller than one request."""
+    return lambda items: in_halves(items, send)
+
+
+async def send_all(batches: Iterable[T], send: Callable[[T], Awaitable[None]]) -> None:
     """Sends every batch, IN_FLIGHT at a time. After the first failure no more are begun.
 
     Returns or raises when nothing is under way any more. An unknown outcome is raised rather than another failure: who
@@ -59,7 +64,7 @@ async def send_all(batches: Iterable[Sequence[T]], send: Callable[[Sequence[T]],
     async def work() -> None:
         try:
             for batch in waiting:
-                await in_halves(batch, send)
+                await send(batch)
                 if failures:
                     return
         except VectorOpsError as failure:

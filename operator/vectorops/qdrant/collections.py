@@ -53,11 +53,28 @@ INDEX_DEFAULTS: Final[Mapping[str, object]] = {
     "lowercase": True,
     "enable_hnsw": True,
     "tokenizer": "word",
+    "scoring": False,
 }
 """Options of payload indexes that mean the same when left out. Some come back filled in, some do not."""
 
+SCORING: Final[JsonObject] = {"type": "bm25"}
+"""What `scoring: true` of a text index comes back as (1.20; read in the library that its server is made of)."""
+
 PATH_ITEM: Final = re.compile(r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[\w-]+))(?P<indexes>(?:\[\d*\])*)')
 BARE: Final = re.compile(r"[\w-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What Qdrant says of how a collection does.
+
+    color: green; yellow while it is optimized; grey while that waits for a next write, as after a restart; red if some
+        operation failed. optimizer: its words when it failed, or "". warnings: in Qdrant's words.
+    """
+
+    color: str = "green"
+    optimizer: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,7 @@ class Observed:
     aliases: those of this collection. holders: every name that is taken, to the collection that it leads to.
     shard_keys: of `sharding_method: custom`. distributed: is the server? Only then there can be shard keys.
     metadata: verbatim, our mark included. had_metadata: was there ever any, so that a mark may have been removed?
-    points: Qdrant's approximate count, for people.
+    points: Qdrant's approximate count, for people. health: comes and goes, and is no part of what is compared.
     """
 
     name: str
@@ -86,6 +103,7 @@ class Observed:
     had_metadata: bool = False
     mark: Mark | None = None
     points: int = 0
+    health: Health = field(default=Health(), compare=False)
 
     @property
     def aliases(self) -> frozenset[str]:
@@ -157,6 +175,16 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         had_metadata=has_metadata(collection),
         mark=mark_of(collection, name),
         points=collection.get("points_count") or 0,
+        health=_health(collection),
+    )
+
+
+def _health(collection: JsonObject) -> Health:
+    optimizer, warnings = collection.get("optimizer_status"), collection.get("warnings") or ()
+    return Health(
+        color=str(collection.get("status") or "green"),
+        optimizer=str(optimizer.get("error") or "") if isinstance(optimizer, Mapping) else "",
+        warnings=tuple(str(warning.get("message")) for warning in warnings if isinstance(warning, Mapping)),
     )
 
 
@@ -204,6 +232,8 @@ def canonical_index(schema: Mapping[str, Any]) -> JsonObject:
     set.
     """
     result = {key: value for key, value in without_nulls(schema).items() if INDEX_DEFAULTS.get(key) != value}
+    if result.get("scoring") is True:
+        result["scoring"] = SCORING
     if "stopwords" in result:
         stopwords = _stopwords(result.pop("stopwords"))
         result |= {"stopwords": stopwords} if stopwords else {}

@@ -112,7 +112,7 @@ class Database(Protocol):
         """Adds a named vector to a collection (Qdrant >= 1.18). body: `{"dense": {...}}` or `{"sparse": {...}}`."""
 
     async def delete_vector_name(self, name: str, vector: str) -> None:
-        """Removes a named vector, and it from all points (Qdrant >= 1.18)."""
+        """Removes a named vector, and it from all points (Qdrant >= 1.19; 1.18 may lose points at a crash)."""
 
     async def shard_keys(self, name: str) -> dict[ShardKeyName, ShardsOfKey]:
         """All shard keys of a collection; none without `sharding_method: custom`."""
@@ -140,6 +140,9 @@ class Database(Protocol):
         """All aliases of this Qdrant: alias to collection."""
 
     async def create_alias(self, alias: str, collection: str) -> None: ...
+
+    async def move_alias(self, alias: str, collection: str) -> None:
+        """Has an alias lead to another collection, in one request: whoever asks meanwhile finds one of the two."""
 
     async def delete_alias(self, alias: str) -> None: ...
 

@@ -112,6 +112,9 @@ def with_vectors_of(kept: JsonObject, config: JsonObject) -> JsonObject:
     params, actual = dict(config["params"]), kept["params"]
     for kind in ("vectors", "sparse_vectors"):
         names, options = actual.get(kind) or {}, params.get(kind) or {}
+        if flat(options) and not flat(names):
+            # One was added beside the unnamed vector: that now stands among the others, under the empty name.
+            options = {"": options}
         if not flat(options):
             params[kind] = {name: options.get(name, added or {}) for name, added in names.items()}
     if not params["sparse_vectors"]:
@@ -127,6 +130,8 @@ def indexed(schema: JsonObject | str) -> JsonObject:
     if kind not in INDEX_MODELS:
         raise Rejected(Reason.REQUEST_REJECTED, "payload index: unknown type", status=400)
     given = _known(INDEX_MODELS[kind], schema)
+    if (scoring := given.pop("scoring", None)) is not None and scoring is not False:
+        given["scoring"] = {"type": "bm25"}
     if isinstance(words := given.get("stopwords"), Mapping) and words.get("custom"):
         given["stopwords"] = {**words, "custom": sorted(set(words["custom"]))}
     return {"data_type": kind, "params": {"type": kind} | INDEX_FILLED.get(kind, {}) | given}

@@ -161,16 +161,13 @@ class Embedded:
         return {alias.alias_name: alias.collection_name for alias in found.aliases}
 
     async def create_alias(self, alias: str, collection: str) -> None:
-        action = models.CreateAliasOperation(
-            create_alias=models.CreateAlias(alias_name=alias, collection_name=collection)
-        )
-        with self._errors(writes=True):
-            await self._client().update_collection_aliases([action])
+        await self._change_aliases(_created(alias, collection))
+
+    async def move_alias(self, alias: str, collection: str) -> None:
+        await self._change_aliases(_deleted(alias), _created(alias, collection))
 
     async def delete_alias(self, alias: str) -> None:
-        action = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
-        with self._errors(writes=True):
-            await self._client().update_collection_aliases([action])
+        await self._change_aliases(_deleted(alias))
 
     # ---- replicas: a folder has none ----
 
@@ -270,6 +267,10 @@ class Embedded:
 
     # ---- the folder ----
 
+    async def _change_aliases(self, *actions: models.CreateAliasOperation | models.DeleteAliasOperation) -> None:
+        with self._errors(writes=True):
+            await self._client().update_collection_aliases(actions)
+
     def _client(self) -> AsyncQdrantClient:
         if self._open is None:
             self._open = AsyncQdrantClient(path=self.endpoint)
@@ -323,6 +324,14 @@ def _shown(sparse: JsonObject) -> JsonObject:
     """The options that a sparse vector was added with, as a collection shows them."""
     shown = {key: value for key, value in sparse.items() if key != "datatype"}
     return shown | ({"index": {"datatype": sparse["datatype"]}} if "datatype" in sparse else {})
+
+
+def _created(alias: str, collection: str) -> models.CreateAliasOperation:
+    return models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
+
+
+def _deleted(alias: str) -> models.DeleteAliasOperation:
+    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
 
 
 def _json(payload: JsonObject) -> JsonObject:

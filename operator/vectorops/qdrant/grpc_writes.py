@@ -104,7 +104,7 @@ class GrpcWrites:
             )
             await self._write("upsert", self._points().Upsert, request)
 
-        await batches.send_all(batches.cut(encoded, _size), send)
+        await batches.send_all(batches.cut(encoded, _size), batches.halving(send))
         return left
 
     async def update_vectors(self, name: str, points: Sequence[PointData], *, shard_key: str | None = None) -> None:
@@ -120,7 +120,7 @@ class GrpcWrites:
             )
             await self._write("update_vectors", self._points().UpdateVectors, request)
 
-        await batches.send_all(batches.cut(encoded, _size), send)
+        await batches.send_all(batches.cut(encoded, _size), batches.halving(send))
 
     async def delete_points(self, name: str, ids: Sequence[PointId], *, shard_key: str | None = None) -> None:
         async def send(batch: Sequence[Any]) -> None:
@@ -134,7 +134,7 @@ class GrpcWrites:
             )
             await self._write("delete_points", self._points().Delete, request)
 
-        await batches.send_all(batches.cut(map(_id, ids), _size), send)
+        await batches.send_all(batches.cut(map(_id, ids), _size), batches.halving(send))
 
     def _channel(self) -> grpc.aio.Channel:
         if self._open is None:

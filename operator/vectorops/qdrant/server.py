@@ -146,10 +146,14 @@ class Server:
         return {alias["alias_name"]: alias["collection_name"] for alias in found["aliases"]}
 
     async def create_alias(self, alias: str, collection: str) -> None:
-        await self._change_alias({"create_alias": {"alias_name": alias, "collection_name": collection}})
+        await self._change_aliases(_created(alias, collection))
+
+    async def move_alias(self, alias: str, collection: str) -> None:
+        # Qdrant's documented way to switch: readers wait until all actions of a request are done.
+        await self._change_aliases(_deleted(alias), _created(alias, collection))
 
     async def delete_alias(self, alias: str) -> None:
-        await self._change_alias({"delete_alias": {"alias_name": alias}})
+        await self._change_aliases(_deleted(alias))
 
     # ---- replicas ----
 
@@ -290,9 +294,9 @@ class Server:
                 return
             request["offset"] = page["next_page_offset"]
 
-    async def _change_alias(self, action: JsonObject) -> None:
-        # One action a request: a list of them is no transaction, and creating replaces atomically.
-        await self._rest.write("change_alias", "POST", "/collections/aliases", wire.dumps({"actions": [action]}))
+    async def _change_aliases(self, *actions: JsonObject) -> None:
+        body = wire.dumps({"actions": list(actions)})
+        await self._rest.write("change_alias", "POST", "/collections/aliases", body)
 
     async def _write(self, operation: str, method: str, path: str, body: bytes | None) -> None:
         """One write of points or indexes, done only when it is completed."""
@@ -331,7 +335,7 @@ class Server:
             body = b"".join((b'{"', key.encode(), b'":[', b",".join(batch), b"]", rest))
             await self._write(operation, method, path, body)
 
-        await batches.send_all(batches.cut(elements, len), send)
+        await batches.send_all(batches.cut(elements, len), batches.halving(send))
 
 
 def shards_by_key(cluster: Mapping[str, Any]) -> dict[ShardKeyName, ShardsOfKey]:
@@ -390,6 +394,14 @@ class _Pace:
 
 def _path(collection: str) -> str:
     return f"/collections/{segment(collection)}"
+
+
+def _created(alias: str, collection: str) -> JsonObject:
+    return {"create_alias": {"alias_name": alias, "collection_name": collection}}
+
+
+def _deleted(alias: str) -> JsonObject:
+    return {"delete_alias": {"alias_name": alias}}
 
 
 def _id_bytes(point_id: PointId) -> bytes:

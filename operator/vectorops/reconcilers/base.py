@@ -69,6 +69,8 @@ class Outcome:
     gave_up: did it leave ids to whoever wants them, so that sets that wait for one should look?
     passing: it is not Ready for a reason that may pass within moments: one that was stays Ready for a while, see
         `driver.BLIP`.
+    rests_on: other resources whose change may change this answer; it is looked at again when they do. (An error says so
+        itself: `VectorOpsError.on`.)
     resource: as `set_finalizer` returned it, so that the status is not written to a version that is no more.
     Raising `Transient` means: try again with backoff. `Waiting`: the named dependency will wake us. `Terminal`: only a
     change of the resource can help. The status then keeps what it said, with new conditions.
@@ -79,6 +81,7 @@ class Outcome:
     resource: Resource | None = None
     gave_up: bool = False
     passing: bool = False
+    rests_on: frozenset[Ref] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Context:
     installation: the scope of ownership, written into marks and ledgers.
     writer: random, one for each process: the token that fences the ledger.
     grants: at the command line, what is allowed in this run; None in a cluster, where annotations say it.
+    alias_patience_seconds: how long an alias that is no longer declared stays, should another collection be declared
+        with it a moment later; 0 where all that is declared is known from the start.
     """
 
     cluster: Cluster
@@ -108,6 +113,7 @@ class Context:
     installation: str
     writer: str
     grants: Grants | None = None
+    alias_patience_seconds: float = 0.0
 
 
 def conditions(

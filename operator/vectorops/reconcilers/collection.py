@@ -12,15 +12,16 @@ from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantColle
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply
-from vectorops.collections.plan import Plan, differences, mismatches, plan
+from vectorops.collections.plan import Plan, differences, mismatches, plan, require_known
 from vectorops.collections.resolve import Desired, desired, schema_status
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.points.ledgers import holds_what_ledgers_say
-from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import LedgerStore, ledgers_of
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, Mark, mark_of, new_incarnation
 from vectorops.reconcilers import approvals
+from vectorops.reconcilers.aliases import Aliases, aliases_of, hand_over, look, owner
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome, conditions
 from vectorops.reconcilers.cleanup import finalize, has_left
@@ -34,6 +35,8 @@ from vectorops.reconcilers.dependencies import (
     require_no_owner,
 )
 from vectorops.reconcilers.embedding import resolved
+from vectorops.reconcilers.health import with_health
+from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.spec import parse
 from vectorops.reconcilers.status import suspended, without_conditions
@@ -44,6 +47,9 @@ NO_SHARD_KEY: Final = (
     "Qdrant changes no payload index of a collection with sharding_method: custom before it has a shard key; "
     "declare shardKeys"
 )
+
+SETS_SECONDS: Final = 1.0
+"""How often to look whether the sets of a collection know of a plan that takes something from their points."""
 
 
 class CollectionReconciler:
@@ -58,18 +64,20 @@ class CollectionReconciler:
             return Outcome(suspended(resource))
         access = await require_access(context, resource)
         database = access.database
-        found = await observe(database, physical_name(resource), spec.aliases or ())
-        wanted = await wanted_of(context, resource, spec, found)
+        found = await look(context, database, physical_name(resource), spec.aliases or ())
         version = database.info.version
+        wanted = await wanted_of(context, resource, spec, found, version)
         if spec.managed_by == "User":
             await require_users_own(context, resource, database, found)
             await _disown(context, resource, database, found)
             compared = _compared(resource, wanted, found, version)
-            return await self._replicas.judge(database, resource, spec, found, compared)
+            compared = await self._replicas.judge(database, resource, spec, found, compared)
+            return with_health(compared, resource, found.health)
 
         mark = await claim(context, resource, spec, access, found, mismatches(wanted, found, version=version))
         resource = await context.cluster.set_finalizer(resource, True)
-        todo = plan(wanted, found, version=version, last_applied=mark.last_applied)
+        aliases = await aliases_of(context, resource, database, wanted, found, mark)
+        todo = plan(wanted, found, version=version, last_applied=mark.last_applied, passing=aliases.passing)
         approval = await approval_of(context, resource, spec, todo, database)
         approved = approval.given
         if is_reported(spec, todo) and not approved:
@@ -77,9 +85,11 @@ class CollectionReconciler:
             mark = replace(mark, last_applied=todo.last.to_json(), embedders=todo.locks())
             if mark != found.mark:
                 await database.update_collection(found.name, {"metadata": mark.metadata()})
-            status = _status(resource, wanted, todo, mark, approval, drifted=True)
-            told = Outcome(status, resource=resource)
-            return await self._replicas.judge(database, resource, spec, found, told)
+            answer = _answer(resource, wanted, todo, mark, approval, aliases, drifted=True)
+            answer = await self._replicas.judge(database, resource, spec, found, answer)
+            return with_health(answer, resource, found.health)
+        if approved and todo.held_back and (sets := await _ready_sets(context, resource)):
+            return _announced(resource, sets)
         applied = await apply(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
@@ -93,10 +103,10 @@ class CollectionReconciler:
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {wanted.name!r}: {left}")
         digest = applied.plan.hash
         approval = await approvals.approval(context, resource, digest, database, found.name, used=approved)
-        status = _status(resource, wanted, applied.plan, applied.mark, approval, approved=approved)
-        told = Outcome(status, resource=resource)
+        answer = _answer(resource, wanted, applied.plan, applied.mark, approval, aliases, approved=approved)
         may_pass = not todo.doable and not approved
-        return await self._replicas.judge(database, resource, spec, applied.observed, told, may_pass=may_pass)
+        answer = await self._replicas.judge(database, resource, spec, applied.observed, answer, may_pass=may_pass)
+        return with_health(answer, resource, applied.observed.health)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -121,12 +131,15 @@ def is_reported(spec: QdrantCollectionSpec, todo: Plan) -> bool:
     return spec.drift_policy == "Report" and todo.is_drift
 
 
-async def wanted_of(context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed) -> Desired:
+async def wanted_of(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, found: Observed, version: str
+) -> Desired:
     """The declared collection, its embedders resolved: by the locks in the mark, or, as nothing is ever kept in a
     collection of the user's, anew. Raises Terminal InvalidSpec or UnsupportedByServer, and what `resolved` raises.
     """
     mark = found.mark if spec.managed_by != "User" else None
     wanted = desired(spec, resource.meta.name, await resolved(context, resource, spec, mark))
+    require_known(wanted, version)
     if wanted.shard_keys and not found.distributed:
         raise Terminal(
             Reason.UNSUPPORTED_BY_SERVER,
@@ -231,6 +244,7 @@ async def _require_take_over(context: Context, resource: Resource, mark: Mark) -
         Reason.OWNED_BY_ANOTHER,
         f"collection {mark.collection!r} belongs to {mark.owner}; nothing is changed. To move it here, stop that one "
         f"and {approvals.how_to_take_over(context, resource, mark.installation)}",
+        on=owner(context, mark),
     )
 
 
@@ -258,6 +272,26 @@ def _compared(resource: Resource, wanted: Desired, found: Observed, version: str
     return Outcome(_base(resource, wanted, None) | {"conditions": told})
 
 
+async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
+    """The sets that still say that their points are as declared."""
+    listed = await context.cluster.list("PointSet", refers_to=resource.ref)
+    found = [await context.cluster.get(one.ref) for one in listed]
+    sets = [one for one in found if one is not None and target(one) == resource.ref]
+    return frozenset(one.ref for one in sets if one.ready and not one.deleting and not one.spec.get("suspend"))
+
+
+def _announced(resource: Resource, sets: frozenset[Ref]) -> Outcome:
+    """An approved plan takes something from the points: their sets say so first, and wake us."""
+    waiting = ", ".join(sorted(ref.name for ref in sets))
+    message = f"the approved plan is carried out as soon as its PointSets say that they are not ready: {waiting}"
+    status = {
+        **without_conditions(resource.status),
+        "plan": {**(resource.status.get("plan") or {}), "approved": True},
+        "conditions": conditions(False, Reason.PROGRESSING, message, reconciling=True),
+    }
+    return Outcome(status, requeue_after=SETS_SECONDS, resource=resource, rests_on=sets)
+
+
 async def _tell_correction(context: Context, resource: Resource, todo: Plan) -> None:
     message = f"changed by others, and put right: {'; '.join(line for step in todo.doable for line in step.lines)}"
     logger.info(message, extra={"resource": str(resource.ref), "reason": Reason.DRIFTED.value})
@@ -276,40 +310,43 @@ def _base(resource: Resource, schema: Desired, mark: Mark | None) -> JsonObject:
     }
 
 
-def _status(
+def _answer(
     resource: Resource,
     wanted: Desired,
     left: Plan,
     mark: Mark,
     approval: Approval,
+    aliases: Aliases,
     *,
     drifted: bool = False,
     approved: bool = False,
-) -> JsonObject:
+) -> Outcome:
     """left: what is not done. approval: what that needs. approved: the plan that was approved has just been done."""
     asked, handled = resource.meta.annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
     held_back = (*left.doable, *left.held_back) if drifted else left.held_back
     lines = [line for step in held_back for line in step.described()]
     shown = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=lines, destructive=left.is_destructive)
-    return {
+    told = _told(wanted, left, approval, aliases, lines if drifted else [])
+    if aliases.again is not None:
+        told.append({"type": "Reconciling", "status": "True", **{key: told[0][key] for key in ("reason", "message")}})
+    status = {
         **_base(resource, left.in_force, mark),
         "plan": shown.dump() if lines else None,
         "lastHandledApprovePlan": asked if approved or handled == asked else None,
-        "conditions": _told(wanted, left, approval, lines if drifted else []),
+        "conditions": told,
     }
+    return Outcome(status, requeue_after=aliases.again, resource=resource, rests_on=aliases.rests_on)
 
 
-def _told(wanted: Desired, left: Plan, approval: Approval, drift: list[str]) -> list[JsonObject]:
+def _told(wanted: Desired, left: Plan, approval: Approval, aliases: Aliases, drift: list[str]) -> list[JsonObject]:
     drifted = f"changed by others: {'; '.join(drift)}; {approval.how} to put it right" if drift else ""
     if left.held_back:
         first = left.held_back[0].described()[0]
         message = f"{first}; {approval.how}, or take the change back"
         return conditions(False, Reason.PLAN_HELD_BACK, message, stalled=True, drifted=drifted)
     if left.taken:
-        message = "; ".join(f"alias {alias!r} leads to collection {holder!r}" for alias, holder in left.taken)
-        return conditions(
-            False, Reason.ALIAS_TAKEN, f"{message}; aliases of others are not moved", stalled=True, drifted=drifted
-        )
+        message = "; ".join(aliases.taken_words(alias, holder) for alias, holder in left.taken)
+        return conditions(False, Reason.ALIAS_TAKEN, message, stalled=True, drifted=drifted)
     if left.premature:
         message = f"{'; '.join(left.premature)}: {NO_SHARD_KEY}"
         return conditions(False, Reason.REQUEST_REJECTED, message, stalled=True, drifted=drifted)
@@ -317,7 +354,8 @@ def _told(wanted: Desired, left: Plan, approval: Approval, drift: list[str]) -> 
         message = "; ".join(f"{path}: {value!r}" for path, value in left.unsupported)
         told = f"Qdrant {left.version} accepts this and does not keep it: {message}"
         return conditions(False, Reason.UNSUPPORTED_BY_SERVER, told, stalled=True, drifted=drifted)
-    return conditions(True, Reason.SUCCEEDED, f"collection {wanted.name!r} is as declared", drifted=drifted)
+    stay = "".join(f"; {words}" for words in aliases.stay_words)
+    return conditions(True, Reason.SUCCEEDED, f"collection {wanted.name!r} is as declared{stay}", drifted=drifted)
 
 
 async def _release(context: Context, resource: Resource) -> None:
@@ -328,6 +366,7 @@ async def _release(context: Context, resource: Resource) -> None:
         found = await access.database.collection(name)
         mark = mark_of(found, name) if found is not None else None
         if mark is not None and mark.belongs_to(context.installation, resource.ref):
+            await hand_over(context, resource, access.database, name, mark)
             await access.database.update_collection(name, {"metadata": mark.release().metadata()})
     except VectorOpsError as error:
         words = {"resource": str(resource.ref), "reason": error.reason.value}
@@ -344,22 +383,25 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
         return _blocked(resource, point_sets)
     name = physical_name(resource)
     access = await cleanup_access(context, resource.meta.namespace, resource.spec["connectionRef"]["name"])
-    if not await _is_ours(context, resource, access.database, name):
+    mark = await _our_mark(context, resource, access.database, name)
+    if mark is None:
         return None
+    await hand_over(context, resource, access.database, name, mark)
     await access.database.delete_collection(name)
-    if await _is_ours(context, resource, access.database, name):
+    if await _our_mark(context, resource, access.database, name):
         raise Transient(Reason.DELETING, f"collection {name!r} is still there after it was deleted")
     logger.info("collection deleted", extra={"resource": str(resource.ref), "collection": name})
     return None
 
 
-async def _is_ours(context: Context, resource: Resource, database: Database, name: str) -> bool:
+async def _our_mark(context: Context, resource: Resource, database: Database, name: str) -> Mark | None:
+    """The mark of the collection, if it is ours."""
     if name in await database.aliases():
         # The name leads to a collection of somebody else's; ours is gone.
-        return False
+        return None
     found = await database.collection(name)
     mark = mark_of(found, name) if found is not None else None
-    return mark is not None and mark.belongs_to(context.installation, resource.ref)
+    return mark if mark is not None and mark.belongs_to(context.installation, resource.ref) else None
 
 
 def _blocked(resource: Resource, point_sets: list[Resource]) -> Outcome:

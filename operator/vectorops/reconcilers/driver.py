@@ -60,6 +60,8 @@ class Verdict:
         seconds.
     told: did what others can see of this resource change, so that those who hang on it should look?
     gave_up: did a PointSet give up ids, so that its siblings that wait for some should look?
+    wrote: did anything of its status change? Those whose verdict rests on it should look.
+    rests_on: other resources whose change may change this verdict, beside those that the spec names.
     status: the status as it is now in the cluster, None if the resource is gone.
     """
 
@@ -68,6 +70,8 @@ class Verdict:
     longest_backoff: float | None = None
     told: bool = False
     gave_up: bool = False
+    wrote: bool = False
+    rests_on: frozenset[Ref] = frozenset()
     status: JsonObject | None = None
     error: VectorOpsError | None = None
 
@@ -122,7 +126,7 @@ class Driver:
         return await self._tell(
             outcome.resource or resource,
             outcome.status,
-            Verdict(requeue_after=outcome.requeue_after, gave_up=outcome.gave_up),
+            Verdict(requeue_after=outcome.requeue_after, rests_on=outcome.rests_on, gave_up=outcome.gave_up),
         )
 
     async def _reconcile(self, context: Context, resource: Resource) -> Outcome:
@@ -186,7 +190,7 @@ class Driver:
         if before != after:
             await self._announce(resource, merged, after)
         seen_by_others = before != after or any(resource.status.get(key) != merged.get(key) for key in SEEN_BY_OTHERS)
-        return replace(verdict, status=merged, told=seen_by_others)
+        return replace(verdict, status=merged, told=seen_by_others, wrote=True)
 
     async def _announce(self, resource: Resource, merged: JsonObject, after: tuple[object, object]) -> None:
         message = next(c["message"] for c in merged["conditions"] if c["type"] == "Ready")
@@ -202,5 +206,6 @@ def _next_look(error: VectorOpsError) -> Verdict:
         soon = 0.0 if isinstance(error, OutcomeUnknown) else None
         return Verdict(backoff=True, requeue_after=error.retry_after or soon, error=error)
     if isinstance(error, Waiting):
+        # What it waits for, its spec names.
         return Verdict(requeue_after=POLL_SECONDS, error=error)
-    return Verdict(error=error)
+    return Verdict(rests_on=frozenset({error.on} if error.on else ()), error=error)

@@ -63,6 +63,10 @@ class PointSetReconciler:
         if spec.suspend:
             return Outcome(suspended(resource))
         collection = await require_collection(context, resource)
+        if (collection.status.get("plan") or {}).get("approved") and not collection.spec.get("suspend"):
+            raise _not_ready(
+                collection, "an approved plan takes something from its points; then they are looked at again"
+            )
         access = await require_access(context, collection)
         name = physical_name(collection)
         found = await access.database.collection(name)

@@ -39,6 +39,7 @@ class References:
     def __init__(self) -> None:
         self._target: dict[Ref, Ref] = {}
         self._referrers: dict[Ref, set[Ref]] = {}
+        self._rests_on: dict[Ref, frozenset[Ref]] = {}
         self._contested: set[Ref] = set()
 
     def update(self, resource: Resource) -> None:
@@ -51,8 +52,15 @@ class References:
 
     def remove(self, ref: Ref) -> None:
         """Learns that a resource is gone."""
+        self._rests_on.pop(ref, None)
         self._contested.discard(ref)
         self._detach(ref)
+
+    def rest(self, ref: Ref, on: frozenset[Ref]) -> None:
+        """Learns on which others the last verdict about a resource rests."""
+        self._rests_on.pop(ref, None)
+        if on - {ref}:
+            self._rests_on[ref] = on - {ref}
 
     def looked_at(self, ref: Ref, status: JsonObject) -> bool:
         """Learns how a look at a resource ended. Returns whether others hold some of its ids, and did not before."""
@@ -81,10 +89,11 @@ class References:
     def woken_by(self, ref: Ref) -> set[Ref]:
         """Whose next look may find something new after `ref` changed or went.
 
-        All that hang on it, directly or not, and what it refers to: that may wait to be deleted. Of the siblings of a
-        PointSet those that found ids of theirs held by others: it may have given them up.
+        All that hang on it, directly or not, those whose verdict rests on it, and what it refers to: that may wait to
+        be deleted. Of the siblings of a PointSet those that found ids of theirs held by others: it may have given them
+        up.
         """
-        woken = self._hanging_on(ref) | self.contesting(ref)
+        woken = self._hanging_on(ref) | self.resting_on(ref) | self.contesting(ref)
         pointed_at = self._target.get(ref)
         if pointed_at is not None:
             woken.add(pointed_at)
@@ -94,6 +103,10 @@ class References:
         """Siblings of a PointSet that found ids of theirs held by others: it may give them up."""
         pointed_at = self._target.get(ref)
         return self._referrers[pointed_at] & self._contested - {ref} if pointed_at is not None else set()
+
+    def resting_on(self, ref: Ref) -> set[Ref]:
+        """Those whose last verdict rests on it."""
+        return {resting for resting, on in self._rests_on.items() if ref in on}
 
     def _hanging_on(self, ref: Ref) -> set[Ref]:
         direct = self._referrers.get(ref, set())

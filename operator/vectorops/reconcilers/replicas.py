@@ -193,9 +193,11 @@ def shortage(spec: QdrantCollectionSpec, found: Findings) -> str:
 def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     """As declared, or, where nothing is, as Qdrant has it."""
     declared = (spec.params or {}).get("replication_factor")
-    if isinstance(declared, int | float):
-        return Factors(int(declared))
-    return Factors(observed.config.get("params", {}).get("replication_factor") or 1, declared=False)
+    is_declared = isinstance(declared, int | float)
+    factor = declared if is_declared else observed.config.get("params", {}).get("replication_factor")
+    of_all = int(factor or 1)
+    by_key: dict[str | int, int] = {key.name: key.replication_factor or of_all for key in spec.shard_keys or ()}
+    return Factors(of_all, is_declared, by_key)
 
 
 def _shown(found: Counts) -> JsonObject:

@@ -112,6 +112,8 @@ EVERYTHING: dict[str, Any] = {
     ],
 }
 
+ONE_INDEX: dict[str, Any] = {"strictModeConfig": {"enabled": True, "max_payload_index_count": 1}}
+
 IN_PLACE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vector on_disk": ({}, {"vectors": [{**TEXT, "params": {"on_disk": True}}]}),
     "unnamed vector on_disk": ({"vector": {"size": 4}}, {"vector": {"size": 4, "params": {"on_disk": True}}}),
@@ -127,6 +129,10 @@ IN_PLACE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "sparse index": (
         {"sparseVectors": [{"name": "s", "index": {"full_scan_threshold": 7}}]},
         {"sparseVectors": [{"name": "s", "index": {"full_scan_threshold": 7, "on_disk": True}}]},
+    ),
+    "sparse index datatype": (
+        {"sparseVectors": [{"name": "s", "index": {"datatype": "uint8"}}]},
+        {"sparseVectors": [{"name": "s", "index": {"datatype": "float32"}}]},
     ),
     "hnsw": ({"hnswConfig": {"m": 8}}, {"hnswConfig": {"m": 12, "on_disk": True, "inline_storage": True}}),
     "optimizers": ({}, {"optimizersConfig": {"indexing_threshold": 7, "max_optimization_threads": 1}}),
@@ -161,6 +167,18 @@ IN_PLACE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an option of an index off": (
         {"payloadIndexes": [{"field": "a", "schema": {"type": "keyword", "is_tenant": True}}]},
         {"payloadIndexes": [{"field": "a", "schema": {"type": "keyword"}}]},
+    ),
+    "index instead of another where no more are allowed": (
+        {**ONE_INDEX, "payloadIndexes": [{"field": "a", "schema": {"type": "keyword"}}]},
+        {**ONE_INDEX, "payloadIndexes": [{"field": "b", "schema": {"type": "keyword"}}]},
+    ),
+    "index of another kind where no more are allowed": (
+        {**ONE_INDEX, "payloadIndexes": [{"field": "a", "schema": {"type": "keyword"}}]},
+        {**ONE_INDEX, "payloadIndexes": [{"field": "a", "schema": {"type": "integer"}}]},
+    ),
+    "an option of an index where no more are allowed": (
+        {**ONE_INDEX, "payloadIndexes": [{"field": "a", "schema": {"type": "keyword"}}]},
+        {**ONE_INDEX, "payloadIndexes": [{"field": "a", "schema": {"type": "keyword", "on_disk": True}}]},
     ),
     "index off": ({"payloadIndexes": [{"field": '"a b".c', "schema": {"type": "keyword"}}]}, {}),
 }

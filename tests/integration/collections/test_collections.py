@@ -142,15 +142,29 @@ async def test_what_cannot_is_held_back_until_approved(database, qdrant, plain, 
     assert made.mark.incarnation != held.mark.incarnation
 
 
-async def test_stored_sparse_vectors_are_not_said_to_be_converted(database, qdrant, name):
-    """Qdrant would echo the new datatype, and convert nothing."""
-    await bring(database, declare(name, sparseVectors=[{"name": "s"}]))
-    was = world(qdrant, name)
+async def test_the_weights_of_a_sparse_vector_are_as_before_when_its_index_gets_another_datatype(database, plain, name):
+    """Only a rebuilt index has it; the weights are stored as float32 all the while."""
+    await bring(database, declare(name, sparseVectors=[{"name": "s", "index": {"datatype": "uint8"}}]))
+    weights = {"indices": [3, 8], "values": [412.5, -0.25]}
+    point = {"id": 1, "vector": {"s": weights}}
+    done(plain.put(f"/collections/{name}/points?wait=true", json={"points": [point]}))
 
-    held = await bring(database, declare(name, sparseVectors=[{"name": "s", "index": {"datatype": "float16"}}]))
+    made = await bring(database, declare(name, sparseVectors=[{"name": "s", "index": {"datatype": "float16"}}]))
 
-    assert held.plan.held_back
-    assert world(qdrant, name) == was
+    assert made.plan.describe() == []
+    assert made.observed.sparse_vectors["s"]["index"]["datatype"] == "float16"
+    found = plain.post(f"/collections/{name}/points", json={"ids": [1], "with_vector": True}).json()["result"]
+    assert found[0]["vector"] == {"s": weights}
+
+
+async def test_a_vector_without_a_name_and_named_ones_are_made_together(database, name):
+    """Also 1.16 takes them, in a map in which one has the empty name."""
+    wanted = declare(name, vector={"size": 4}, vectors=[{"name": "image", "size": 2}], sparseVectors=[{"name": "s"}])
+
+    made = await bring(database, wanted)
+
+    assert made.plan.describe() == []
+    assert made.observed.vectors.keys() == {"", "image"}
 
 
 async def test_drift_is_found_and_corrected(database, qdrant, plain, name):

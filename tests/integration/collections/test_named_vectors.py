@@ -1,4 +1,4 @@
-"""Named vectors are added to, and removed from, a collection in place where the version can (1.18 and newer).
+"""Named vectors are added to, and removed from, a collection in place where the version can (1.18, 1.19 and newer).
 
 The only such Qdrant at hand is the local mode of qdrant-client, so these run on a folder.
 """
@@ -75,7 +75,7 @@ async def test_a_vector_of_another_size_is_replaced_when_that_was_approved_and_t
     await folder.upsert("zoo", [PointData(1, payload={"kept": True}, vectors=both)])
 
     held = await bring(folder, **after)
-    assert [step.target for step in held.plan.held_back] == ["terms", "text"]
+    assert [step.target for step in held.plan.held_back] == ["text"]
     assert held.observed.vectors["text"]["size"] == 2
 
     done = await bring(folder, **after, approved=True)
@@ -86,6 +86,25 @@ async def test_a_vector_of_another_size_is_replaced_when_that_was_approved_and_t
     (point,) = (await folder.points("zoo", [1], payload=True, vectors=True)).values()
     assert (point.payload, point.vectors.keys()) == ({"kept": True}, {"image"})
     assert (await bring(folder, **after)).mark == done.mark
+
+
+async def test_named_vectors_come_and_go_beside_the_unnamed_one(folder):
+    unnamed: dict[str, Any] = {"vector": {"size": 2, "distance": "Dot"}}
+    await bring(folder, **unnamed)
+    await folder.upsert("zoo", [PointData(1, vectors={"": np.array([1, 2], np.float32)})])
+
+    both = await bring(folder, **unnamed, vectors=[IMAGE])
+    assert both.plan.describe() == []
+    assert both.observed.vectors.keys() == {"", "image"}
+    await folder.upsert("zoo", [PointData(2, vectors={"": np.ones(2, np.float32), "image": np.ones(3, np.float32)})])
+
+    done = await bring(folder, **unnamed, approved=True)
+    assert done.plan.describe() == []
+    assert done.observed.vectors.keys() == {""}
+    assert {id: point.vectors.keys() for id, point in (await folder.points("zoo", [1, 2], vectors=True)).items()} == {
+        1: {""},
+        2: {""},
+    }
 
 
 def terms(datatype: str) -> dict[str, object]:

@@ -17,6 +17,7 @@ from vectorops.points.sync import sync
 from vectorops.qdrant.database import PayloadChange, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import require_ledger_collection
 from vectorops.qdrant.marks import Mark
+from vectorops.vectors import Sparse
 
 PLAIN = [point(1, text=[1, 0, 0], image=[1, 1], a=1), point(2, text=[0, 1, 0], b="two")]
 SERVER = pytest.mark.parametrize("database", ["rest", "grpc"], indirect=True)
@@ -777,6 +778,41 @@ async def test_a_set_goes_from_a_full_server_with_its_points_and_its_ledger(scen
 
     assert await scene.stored() == {77: foreign}
     assert await scene.records() == 0
+
+
+async def test_sparse_weights_may_be_any_whatever_the_datatype_of_their_index_and_a_small_change_is_seen(scene):
+    """The index alone has it: weights are stored as float32."""
+    scene.collection += "-sparse"
+    await scene.make({}, sparse_vectors={"terms": {"index": {"datatype": "uint8"}}})
+    weights = {1: [412.5, 1.5], 2: [-0.25], 3: [0.25]}
+    points = [
+        {"id": id, "vectors": {"terms": {"sparse": {"indices": list(range(len(values))), "values": values}}}}
+        for id, values in weights.items()
+    ]
+    first = await scene.sync(*points)
+    changed = Sparse(np.array([0], np.uint32), np.array([0.5], np.float32))
+    await scene.database.update_vectors(scene.collection, [PointData(3, vectors={"terms": changed})])
+
+    second = await scene.sync(*points)
+
+    assert (first.written, first.failures) == (3, ())
+    assert (second.written, second.unchanged) == (1, 2)
+    stored = await scene.database.points(scene.collection, [1, 2, 3], vectors=True)
+    assert {id: point.vectors["terms"].values.tolist() for id, point in stored.items()} == weights
+
+
+async def test_an_unnamed_vector_stands_beside_named_ones(scene):
+    scene.collection += "-both"
+    await scene.make({"": {"size": 2, "distance": "Dot"}, "text": {"size": 3, "distance": "Dot"}})
+    both = {"id": 1, "vector": {"values": [1.0, 2.0]}, "vectors": {"text": {"values": [1.0, 2.0, 3.0]}}}
+    points = [both, {"id": 2, "vector": both["vector"]}, {"id": 3, "vectors": both["vectors"]}]
+
+    first = await scene.sync(*points)
+    second = await scene.sync(*points)
+
+    assert (first.written, first.failures, second.unchanged) == (3, (), 3)
+    stored = await scene.database.points(scene.collection, [1, 2, 3], vectors=True)
+    assert {id: point.vectors.keys() for id, point in stored.items()} == {1: {"", "text"}, 2: {""}, 3: {"text"}}
 
 
 async def test_peers_11_any_payload_is_unchanged_at_the_second_look(scene):

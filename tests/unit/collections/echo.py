@@ -114,6 +114,9 @@ class EchoingQdrant:
     async def create_alias(self, alias: str, collection: str) -> None:
         self._write(("create_alias", alias), lambda: self._alias(alias, collection))
 
+    async def move_alias(self, alias: str, collection: str) -> None:
+        self._write(("move_alias", alias), lambda: self._alias(alias, collection))
+
     async def delete_alias(self, alias: str) -> None:
         self._write(("delete_alias", alias), lambda: self.alias_map.pop(alias, None))
 
@@ -210,11 +213,17 @@ class EchoingQdrant:
         is_custom = self.collections[name]["config"]["params"].get("sharding_method") == "custom"
         if is_custom and not self.collections[name]["shard_keys"]:
             raise Rejected(Reason.REQUEST_REJECTED, "Wrong input: Shard key not specified", status=400)
+        found = self.collections[name]
+        strict = found["config"].get("strict_mode_config", {})
+        limit = strict.get("max_payload_index_count") if strict.get("enabled") else None
+        if limit is not None and len(found["payload_schema"]) >= limit:
+            message = f"Collection already has the maximum number of payload indices ({limit})"
+            raise Rejected(Reason.REQUEST_REJECTED, message, status=400)
         known = _known(schema)
         params = {**FILLED_INDEX.get(known["type"], {}), **known}
         if isinstance(words := params.get("stopwords"), dict):
             params["stopwords"] = {key: sorted(set(value)) for key, value in words.items()}
-        self.collections[name]["payload_schema"][path] = {"data_type": known["type"], "params": params, "points": 0}
+        found["payload_schema"][path] = {"data_type": known["type"], "params": params, "points": 0}
 
     def _alias(self, alias: str, collection: str) -> None:
         if alias in self.collections:

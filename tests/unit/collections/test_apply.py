@@ -262,12 +262,12 @@ async def test_a_deleted_index_that_qdrant_still_shows_stays_ours_until_it_is_go
     assert "indexes" not in done.mark.last_applied
 
 
-class TestQdrant118:
+class TestQdrant119:
     async def test_a_vector_is_added_with_all_its_options(self, qdrant):
-        await bring(qdrant, declare(), "1.18.0")
+        await bring(qdrant, declare(), "1.19.0")
         image = {"name": "image", "size": 2, "params": {"on_disk": True}, "quantizationConfig": {"binary": {}}}
 
-        done = await bring(qdrant, declare(vectors=[TEXT, image]), "1.18.0")
+        done = await bring(qdrant, declare(vectors=[TEXT, image]), "1.19.0")
 
         assert done.plan.doable == ()
         assert done.observed.vectors["image"] == {
@@ -279,19 +279,19 @@ class TestQdrant118:
         }
 
     async def test_a_new_vector_leaves_the_points_alone(self, qdrant):
-        first = await bring(qdrant, declare(), "1.18.0")
+        first = await bring(qdrant, declare(), "1.19.0")
 
-        second = await bring(qdrant, declare(vectors=[TEXT, {"name": "image", "size": 2}]), "1.18.0")
+        second = await bring(qdrant, declare(vectors=[TEXT, {"name": "image", "size": 2}]), "1.19.0")
 
         assert second.mark.incarnation == first.mark.incarnation
 
     async def test_a_vector_that_comes_again_leaves_the_points_with_their_sets(self, qdrant):
         """With another incarnation their ledgers would no longer count, and their own points be somebody else's."""
         both = declare(vectors=[TEXT, {"name": "image", "size": 2}])
-        first = await bring(qdrant, both, "1.18.0")
-        await bring(qdrant, declare(), "1.18.0", approved=True)
+        first = await bring(qdrant, both, "1.19.0")
+        await bring(qdrant, declare(), "1.19.0", approved=True)
 
-        second = await bring(qdrant, both, "1.18.0")
+        second = await bring(qdrant, both, "1.19.0")
 
         assert second.observed.vectors.keys() == {"text", "image"}
         assert second.mark.incarnation == first.mark.incarnation
@@ -299,19 +299,19 @@ class TestQdrant118:
     async def test_the_approval_of_a_removal_does_not_fit_once_more_when_the_vector_comes_again(self, qdrant):
         """An annotation stays in the files, and without a cluster no status tells that it was heeded."""
         both = declare(vectors=[TEXT, {"name": "image", "size": 2}])
-        await bring(qdrant, both, "1.18.0")
-        removal = (await look(qdrant, declare(), "1.18.0")).hash
-        await bring(qdrant, declare(), "1.18.0", approved=True)
+        await bring(qdrant, both, "1.19.0")
+        removal = (await look(qdrant, declare(), "1.19.0")).hash
+        await bring(qdrant, declare(), "1.19.0", approved=True)
 
-        await bring(qdrant, both, "1.18.0")
+        await bring(qdrant, both, "1.19.0")
 
         assert removal
-        assert (await look(qdrant, declare(), "1.18.0")).hash not in {"", removal}
+        assert (await look(qdrant, declare(), "1.19.0")).hash not in {"", removal}
 
     async def test_a_vector_is_removed_when_approved(self, qdrant):
-        await bring(qdrant, declare(vectors=[TEXT, {"name": "image", "size": 2}]), "1.18.0")
+        await bring(qdrant, declare(vectors=[TEXT, {"name": "image", "size": 2}]), "1.19.0")
 
-        done = await bring(qdrant, declare(), "1.18.0", approved=True)
+        done = await bring(qdrant, declare(), "1.19.0", approved=True)
 
         assert done.observed.vectors.keys() == {"text"}
         assert done.plan.held_back == ()

@@ -16,8 +16,8 @@ from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import observe
 
 A, B, LARGER = model("a/model"), model("b/model"), model("large/model", size=8)
-ON_118 = "1.18.0"
-VERSIONS = pytest.mark.parametrize("version", [VERSION, ON_118])
+ON_119 = "1.19.0"
+VERSIONS = pytest.mark.parametrize("version", [VERSION, ON_119])
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_another_query_prompt_reaches_the_lock_without_asking(qdrant):
 # ---- another model
 
 
-@pytest.mark.parametrize("version", [VERSION, ON_118])
+@pytest.mark.parametrize("version", [VERSION, ON_119])
 async def test_another_model_of_equal_size_is_held_back_with_both_names(qdrant, version):
     await bring(qdrant, embedded(A), version)
 
@@ -288,12 +288,12 @@ def two(made_by, **spec: Any):
     return declare(embedders={"text": made_by}, **(TWO | spec))
 
 
-class TestQdrant118:
+class TestQdrant119:
     async def test_another_size_through_another_model_replaces_the_vector_alone(self, qdrant):
-        first = await bring(qdrant, two(A), ON_118)
+        first = await bring(qdrant, two(A), ON_119)
         await qdrant.update_collection("zoo", {"vectors": {"text": {"on_disk": True}}})
 
-        waiting = await bring(qdrant, two(LARGER), ON_118)
+        waiting = await bring(qdrant, two(LARGER), ON_119)
         assert waiting.plan.describe() == [
             (
                 'vector "text": size 4 -> 8, model a/model at 1234 -> model large/model at 1234 (cannot be '
@@ -303,7 +303,7 @@ class TestQdrant118:
         assert waiting.plan.is_destructive
         assert waiting.observed.vectors["text"]["size"] == 4
 
-        done = await bring(qdrant, two(LARGER), ON_118, approved=True)
+        done = await bring(qdrant, two(LARGER), ON_119, approved=True)
         assert done.plan.doable == done.plan.held_back == ()
         assert done.mark.incarnation == first.mark.incarnation
         assert {name: params["size"] for name, params in done.observed.vectors.items()} == {"text": 8, "image": 2}
@@ -311,7 +311,7 @@ class TestQdrant118:
         assert await locks(qdrant) == {"text": "large/model"}
 
     async def test_dense_to_sparse_through_another_model_replaces_the_vector_alone(self, qdrant):
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
         terms = model("sparse/model", kind="sparse", size=None, modifier="idf")
         after = declare(
             embedders={"text": terms},
@@ -319,7 +319,7 @@ class TestQdrant118:
             sparseVectors=[{"name": "text", "embedder": EMBEDDER}],
         )
 
-        done = await bring(qdrant, after, ON_118, approved=True)
+        done = await bring(qdrant, after, ON_119, approved=True)
 
         assert done.plan.held_back == ()
         assert done.observed.vectors.keys() == {"image"}
@@ -327,59 +327,59 @@ class TestQdrant118:
         assert await locks(qdrant) == {"text": "sparse/model"}
 
     async def test_a_declared_size_in_place_of_a_model_takes_the_lock_away_with_the_vector(self, qdrant):
-        await bring(qdrant, embedded(A), ON_118)
+        await bring(qdrant, embedded(A), ON_119)
 
-        await bring(qdrant, declare(vectors=[{"name": "text", "size": 8}]), ON_118, approved=True)
+        await bring(qdrant, declare(vectors=[{"name": "text", "size": 8}]), ON_119, approved=True)
 
         assert await locks(qdrant) == {}
-        done = await bring(qdrant, embedded(LARGER), ON_118)
+        done = await bring(qdrant, embedded(LARGER), ON_119)
         assert done.plan.held_back == ()
 
     async def test_the_lock_of_a_removed_vector_goes_with_it(self, qdrant):
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
         image = declare(vectors=[{"name": "image", "size": 2}])
 
-        waiting = await bring(qdrant, image, ON_118)
+        waiting = await bring(qdrant, image, ON_119)
         assert held(waiting) == [Action.DELETE_VECTOR]
         assert await locks(qdrant) == {"text": "a/model"}
 
-        await bring(qdrant, image, ON_118, approved=True)
+        await bring(qdrant, image, ON_119, approved=True)
         assert await locks(qdrant) == {}
 
     async def test_a_new_vector_is_locked_before_it_is_there(self, qdrant):
-        await bring(qdrant, declare(vectors=[{"name": "image", "size": 2}]), ON_118)
+        await bring(qdrant, declare(vectors=[{"name": "image", "size": 2}]), ON_119)
         before = len(qdrant.writes)
 
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
 
         calls = [call for call, _ in qdrant.writes[before:]]
         assert calls[:2] == ["update_collection", "create_vector_name"]
         assert await locks(qdrant) == {"text": "a/model"}
 
     async def test_an_approval_of_a_replacement_fits_once(self, qdrant):
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
         hashes = []
         for made_by in (LARGER, A, LARGER, A):
-            hashes.append((await look(qdrant, two(made_by), ON_118)).hash)
-            await bring(qdrant, two(made_by), ON_118, approved=True)
+            hashes.append((await look(qdrant, two(made_by), ON_119)).hash)
+            await bring(qdrant, two(made_by), ON_119, approved=True)
 
         assert len(set(hashes)) == len(hashes)
 
     @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
     async def test_killed_at_any_write_of_a_replacement_the_lock_never_names_a_model_of_another_vector(self, after):
         qdrant: Any = EchoingQdrant()
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
         first = len(qdrant.writes)
-        await bring(qdrant, two(LARGER), ON_118, approved=True)
+        await bring(qdrant, two(LARGER), ON_119, approved=True)
         writes = range(first, len(qdrant.writes))
         assert len(writes) > 2
 
         for write in writes:
             qdrant = EchoingQdrant()
-            await bring(qdrant, two(A), ON_118)
+            await bring(qdrant, two(A), ON_119)
             qdrant.kill_at, qdrant.after = write, after
             with pytest.raises(Killed):
-                await bring(qdrant, two(LARGER), ON_118, approved=True)
+                await bring(qdrant, two(LARGER), ON_119, approved=True)
             qdrant.kill_at = None
 
             left = await observe(qdrant, "zoo")
@@ -387,22 +387,22 @@ class TestQdrant118:
                 named = {4: "a/model", 8: "large/model"}[left.vectors["text"]["size"]]
                 assert await locks(qdrant) == {"text": named}, write
             # What follows is what was approved, and no drift that waits for another approval.
-            todo = await look(qdrant, two(LARGER), ON_118)
+            todo = await look(qdrant, two(LARGER), ON_119)
             assert not todo.is_drift, write
-            done = await bring(qdrant, two(LARGER), ON_118, approved=bool(todo.held_back))
+            done = await bring(qdrant, two(LARGER), ON_119, approved=bool(todo.held_back))
             assert done.plan.doable == done.plan.held_back == (), write
             assert await locks(qdrant) == {"text": "large/model"}
 
     async def test_killed_between_the_old_vector_and_the_new_one_a_third_model_may_come_in(self, qdrant):
         """Nothing of the old one is left to be lost."""
-        await bring(qdrant, two(A), ON_118)
+        await bring(qdrant, two(A), ON_119)
         qdrant.kill_at, qdrant.after = len(qdrant.writes) + 1, True
         with pytest.raises(Killed):
-            await bring(qdrant, two(LARGER), ON_118, approved=True)
+            await bring(qdrant, two(LARGER), ON_119, approved=True)
         qdrant.kill_at = None
         assert "text" not in (await observe(qdrant, "zoo")).vectors
 
-        done = await bring(qdrant, two(B), ON_118)
+        done = await bring(qdrant, two(B), ON_119)
 
         assert done.plan.held_back == ()
         assert await locks(qdrant) == {"text": "b/model"}

@@ -66,7 +66,7 @@ async def test_a_new_declaration_is_settled_by_one_pass_and_never_destroys(befor
 
 
 @settings(max_examples=60, deadline=None)
-@given(specs, specs, st.sampled_from([VERSION, "1.18.0"]))
+@given(specs, specs, st.sampled_from([VERSION, "1.18.3", "1.19.0"]))
 async def test_an_approved_plan_leaves_the_declared_collection(before, after, version):
     qdrant: Any = EchoingQdrant()
     await bring(qdrant, declare(**before), version)
@@ -128,49 +128,57 @@ async def test_what_qdrant_can_change_is_patched_leaf_by_leaf(qdrant, change):
 
 
 IMMUTABLE = {
-    "size": ({"vectors": [{"name": "text", "size": 8}]}, 'vector "text": size 4 -> 8'),
-    "distance": ({"vectors": [{**TEXT, "distance": "Dot"}]}, 'vector "text": distance Cosine -> Dot'),
-    "datatype": ({"vectors": [{**TEXT, "datatype": "uint8"}]}, 'vector "text": datatype float32 -> uint8'),
+    "size": ({"vectors": [{"name": "text", "size": 8}]}, 'vector "text": size 4 -> 8', "1.19"),
+    "distance": ({"vectors": [{**TEXT, "distance": "Dot"}]}, 'vector "text": distance Cosine -> Dot', "1.19"),
+    "datatype": ({"vectors": [{**TEXT, "datatype": "uint8"}]}, 'vector "text": datatype float32 -> uint8', "1.19"),
     "multivector": (
         {"vectors": [{**TEXT, "multivector": {"comparator": "max_sim"}}]},
         'vector "text": multivector_config.comparator absent -> max_sim',
+        "1.19",
     ),
-    "shards": ({"params": {"shard_number": 3}}, "params.shard_number: 1 -> 3"),
-    "sharding": ({"params": {"sharding_method": "custom"}}, "params.sharding_method: absent -> custom"),
-    "wal": ({"walConfig": {"wal_capacity_mb": 1}}, "wal_config.wal_capacity_mb: 32 -> 1"),
-    "a vector more": ({"vectors": [TEXT, {"name": "image", "size": 2}]}, 'vector "image": absent -> 2 Cosine'),
-    "another vector": ({"vectors": [{"name": "image", "size": 2}]}, 'vector "text": 4 Cosine -> absent'),
-    "unnamed": ({"vector": {"size": 4}}, "the vector: absent -> 4 Cosine"),
+    "shards": ({"params": {"shard_number": 3}}, "params.shard_number: 1 -> 3", ""),
+    "sharding": ({"params": {"sharding_method": "custom"}}, "params.sharding_method: absent -> custom", ""),
+    "wal": ({"walConfig": {"wal_capacity_mb": 1}}, "wal_config.wal_capacity_mb: 32 -> 1", ""),
+    "a vector more": ({"vectors": [TEXT, {"name": "image", "size": 2}]}, 'vector "image": absent -> 2 Cosine', "1.18"),
+    "another vector": ({"vectors": [{"name": "image", "size": 2}]}, 'vector "text": 4 Cosine -> absent', "1.19"),
+    "unnamed": ({"vector": {"size": 4}}, "the vector: absent -> 4 Cosine", ""),
     "a sparse vector more": (
         {"vectors": [TEXT], "sparseVectors": [{"name": "terms"}]},
         'vector "terms": absent -> sparse',
+        "1.18",
     ),
-    "dense to sparse": ({"sparseVectors": [{"name": "text"}]}, 'vector "text": 4 Cosine -> sparse'),
+    "dense to sparse": ({"sparseVectors": [{"name": "text"}]}, 'vector "text": 4 Cosine -> sparse', "1.19"),
 }
 
 
 @pytest.mark.parametrize("change", IMMUTABLE)
-async def test_what_qdrant_cannot_change_is_held_back_with_what_it_would_cost(qdrant, change):
-    spec, line = IMMUTABLE[change]
+async def test_what_qdrant_cannot_change_is_held_back_with_what_it_would_cost_and_the_version_that_could(
+    qdrant, change
+):
+    spec, line, since = IMMUTABLE[change]
 
     todo = await planned(qdrant, {}, spec)
 
     assert todo.doable == ()
     assert actions(todo.held_back) == [(Action.RECREATE_COLLECTION, "zoo")]
     assert line in todo.held_back[0].lines
-    cost = "(cannot be changed in place: the collection must be deleted and created again; 1,234 points would be lost)"
+    older = f" before Qdrant {since}" if since else ""
+    again = f"cannot be changed in place{older}: the collection must be deleted and created again"
+    cost = f"({again}; 1,234 points would be lost)"
     assert f"{line} {cost}" in todo.describe(points=1234)
 
 
-async def test_stored_sparse_vectors_are_not_converted_by_a_patch_that_qdrant_would_echo(qdrant):
+async def test_the_datatype_of_a_sparse_index_is_patched_because_the_weights_stay_float32(qdrant):
     before = {"sparseVectors": [{"name": "terms"}]}
     after = {"sparseVectors": [{"name": "terms", "index": {"datatype": "float16"}}]}
 
     todo = await planned(qdrant, before, after)
 
-    assert todo.held_back[0].lines == (
-        'vector "terms": index.datatype absent -> float16, stored vectors are not converted',
-    )
+    assert todo.held_back == ()
+    assert todo.doable[0].body == {"sparse_vectors": {"terms": {"index": {"datatype": "float16"}}}}
+    assert todo.describe() == [
+        'vector "terms": index.datatype absent -> float16, in each segment when its index is next rebuilt'
+    ]
 
 
 async def test_saying_a_default_aloud_changes_nothing(qdrant):
@@ -262,6 +270,76 @@ async def test_indexes_are_put_over_and_only_ours_are_removed(qdrant):
     assert actions(todo.doable) == [(Action.PUT_INDEX, "other"), (Action.DELETE_INDEX, "gone")]
 
 
+def keyword(*fields):
+    return [{"field": field, "schema": {"type": "keyword"}} for field in fields]
+
+
+LIMIT: dict[str, Any] = {"strictModeConfig": {"enabled": True, "max_payload_index_count": 2}}
+NO_LIMIT: dict[str, Any] = {"strictModeConfig": {"enabled": False, "max_payload_index_count": 2}}
+YEARS: list[dict[str, Any]] = [{"field": "year", "schema": {"type": "integer"}}]
+SWAPS: dict[str, Any] = {
+    "no limit": ({}, keyword("a", "b"), keyword("a", "c"), ["put c", "delete b"]),
+    "a limit that is off": (NO_LIMIT, keyword("a", "b"), keyword("a", "c"), ["put c", "delete b"]),
+    "room enough": (LIMIT, keyword("b"), keyword("c"), ["put c", "delete b"]),
+    "another field": (LIMIT, keyword("a", "b"), keyword("a", "c"), ["delete b", "put c"]),
+    "another type": (LIMIT, [*keyword("a"), *YEARS], keyword("a", "year"), ["delete year", "put year"]),
+    "one goes, one changes": (LIMIT, [*keyword("a"), *YEARS], keyword("year"), ["delete a", "put year"]),
+    "both": (
+        LIMIT,
+        [*keyword("a"), *YEARS],
+        keyword("b", "year"),
+        ["delete a", "put year", "put b"],
+    ),
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+async def test_an_index_that_goes_makes_room_first_where_their_number_is_limited_and_else_there_is_never_a_gap(
+    qdrant, swap
+):
+    limit, before, after, order = SWAPS[swap]
+
+    todo = await planned(qdrant, {**limit, "payloadIndexes": before}, {**limit, "payloadIndexes": after})
+
+    assert [f"{step.action.split()[0]} {step.target}" for step in todo.doable] == order
+    writes = len(qdrant.writes)
+    done = await bring(qdrant, declare(**limit, payloadIndexes=after))
+    assert done.plan.doable == ()
+    carried_out = [f"{call.split('_')[0]} {what[0]}" for call, what in qdrant.writes[writes:] if "index" in call]
+    assert carried_out == [words.replace("put", "create") for words in order]
+
+
+async def test_a_limit_that_is_raised_by_the_same_change_does_not_count(qdrant):
+    raised: dict[str, Any] = {"strictModeConfig": {"enabled": True, "max_payload_index_count": 3}}
+
+    todo = await planned(
+        qdrant, {**LIMIT, "payloadIndexes": keyword("a", "b")}, {**raised, "payloadIndexes": keyword("a", "c")}
+    )
+
+    assert actions(todo.doable)[1:] == [(Action.PUT_INDEX, "c"), (Action.DELETE_INDEX, "b")]
+
+
+async def test_an_index_is_not_deleted_where_it_could_not_be_put_again(qdrant):
+    """Others have made more of them than are allowed by now."""
+    await bring(qdrant, declare(payloadIndexes=YEARS))
+    for field in ("theirs", "also"):
+        await qdrant.create_index("zoo", field, {"type": "bool"})
+    await bring(qdrant, declare(**LIMIT, payloadIndexes=YEARS))
+
+    todo = await look(qdrant, declare(**LIMIT, payloadIndexes=keyword("year")))
+
+    assert actions(todo.doable) == [(Action.PUT_INDEX, "year")]
+
+
+async def test_a_collection_that_is_made_anew_gets_no_index_that_goes_because_there_may_be_no_room(qdrant):
+    await bring(qdrant, declare(**LIMIT, payloadIndexes=keyword("a", "b")))
+    wanted = declare(vectors=[{"name": "text", "size": 8}], **LIMIT, payloadIndexes=keyword("a", "c"))
+
+    done = await bring(qdrant, wanted, approved=True)
+
+    assert done.observed.indexes.keys() == {"a", "c"}
+
+
 async def test_only_our_aliases_are_removed_and_none_is_stolen(qdrant):
     await bring(qdrant, declare(aliases=["docs"]))
     await bring(qdrant, declare("other"))
@@ -275,7 +353,7 @@ async def test_only_our_aliases_are_removed_and_none_is_stolen(qdrant):
 
 
 class TestQdrant118:
-    """Since 1.18 named vectors come and go in place."""
+    """Since 1.18 named vectors come in place."""
 
     VERSION = "1.18.0"
 
@@ -294,6 +372,26 @@ class TestQdrant118:
         todo = await planned(qdrant, {}, spec, self.VERSION)
 
         assert todo.doable[0].body == {"sparse": {"modifier": "idf"}}
+
+    async def test_none_is_deleted_in_place_because_a_crash_would_cost_points(self, qdrant):
+        todo = await planned(qdrant, {"vectors": [TEXT, {"name": "image", "size": 2}]}, {}, "1.18.3")
+
+        assert actions(todo.held_back) == [(Action.RECREATE_COLLECTION, "zoo")]
+        assert "in place before Qdrant 1.19: " in todo.describe()[0]
+
+    async def test_a_vector_is_added_beside_the_unnamed_one(self, qdrant):
+        both = {"vector": {"size": 4}, "vectors": [{"name": "image", "size": 2}]}
+
+        todo = await planned(qdrant, {"vector": {"size": 4}}, both, self.VERSION)
+
+        assert actions(todo.doable) == [(Action.CREATE_VECTOR, "image")]
+        assert todo.held_back == ()
+
+
+class TestQdrant119:
+    """Since 1.19 they go in place, too."""
+
+    VERSION = "1.19.0"
 
     async def test_a_vector_is_removed_only_when_approved(self, qdrant):
         todo = await planned(qdrant, {"vectors": [TEXT, {"name": "image", "size": 2}]}, {}, self.VERSION)
@@ -412,8 +510,8 @@ async def test_an_unknown_option_where_qdrant_fills_in_all_known_ones_is_not_a_r
 
 
 def test_a_build_of_someones_own_is_trusted_with_the_oldest_version():
-    assert parse_version("1.18.0-dev") == (1, 18)
-    assert parse_version("nightly") == parse_version("1.16.3")
+    assert parse_version("1.18.0-dev") == (1, 18, 0)
+    assert parse_version("nightly") <= parse_version("1.16.0")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
-from vectorops.errors import Transient, VectorOpsError, Waiting
+from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.controller import Controller, endpoint
 from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret, conditions
 from vectorops.reconcilers.databases import Databases
@@ -32,7 +32,8 @@ SPECS: dict[str, JsonObject] = {
 class World:
     """A cluster in memory, and reconcilers that find what the test says.
 
-    looks: how often each object was looked at. errors: what looking at one raises. hold: runs wait for it.
+    looks: how often each object was looked at. errors: what looking at one raises. rests_on: what its verdict rests on.
+    hold: runs wait for it. held: runs of these wait for theirs.
     conflicts: how many ids of a set others hold. gives_up: sets that give one up at their next look.
     """
 
@@ -41,9 +42,11 @@ class World:
         self.gives_up: set[Ref] = set()
         self.looks: Counter[Ref] = Counter()
         self.errors: dict[Ref, VectorOpsError] = {}
+        self.rests_on: dict[Ref, Ref] = {}
         self.conflicts: dict[Ref, int] = {}
         self.unreachable = False
         self.at_work: set[Ref] = set()
+        self.held: dict[Ref, asyncio.Event] = {}
         self.hold = asyncio.Event()
         self.hold.set()
 
@@ -58,6 +61,8 @@ class World:
         self.at_work.add(resource.ref)
         try:
             await self.hold.wait()
+            if resource.ref in self.held:
+                await self.held[resource.ref].wait()
         finally:
             self.at_work.discard(resource.ref)
         if resource.ref in self.errors:
@@ -65,8 +70,9 @@ class World:
         points = {"desired": 1, "conflicts": self.conflicts.get(resource.ref, 0)}
         gave_up = resource.ref in self.gives_up
         self.gives_up.discard(resource.ref)
+        on = frozenset({self.rests_on[resource.ref]} if resource.ref in self.rests_on else ())
         told = conditions(True, Reason.SUCCEEDED, "as declared")
-        return Outcome({"points": points, "conditions": told}, gave_up=gave_up)
+        return Outcome({"points": points, "conditions": told}, rests_on=on, gave_up=gave_up)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         return await self.reconcile(context, resource)
@@ -220,6 +226,58 @@ async def test_a_point_set_that_goes_wakes_those_of_its_siblings_that_want_ids_o
 
     assert world.looks[DOGS] == before + conflicts
     assert controller.known("PointSet") == {DOGS}
+
+
+PARK = Ref("QdrantCollection", "team", "park")
+
+
+async def test_a_verdict_that_rests_on_another_resource_is_looked_at_again_when_that_one_changes(controller, world):
+    world.rests_on[ZOO] = PARK
+    for ref in (MAIN, ZOO, PARK):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    before = world.looks[ZOO]
+
+    controller.seen(world.put(PARK, generation=2))
+    await quiet(controller)
+
+    assert world.looks[ZOO] == before + 1
+
+
+async def test_a_refusal_is_looked_at_again_when_the_one_that_it_names_is_gone(controller, world):
+    world.errors[ZOO] = Terminal(Reason.OWNED_BY_ANOTHER, "belongs to park", on=PARK)
+    for ref in (MAIN, ZOO, PARK):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    before = world.looks[ZOO]
+
+    del world.objects[PARK]
+    controller.gone(PARK)
+    await quiet(controller)
+
+    assert world.looks[ZOO] == before + 1
+
+
+async def test_a_change_during_the_look_that_rests_on_it_is_not_missed(controller, world):
+    """When it is told, nobody knows yet that the verdict under way will rest on it."""
+    world.rests_on[ZOO] = PARK
+    for ref in (MAIN, ZOO, PARK):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    world.rests_on.clear()
+    controller.seen(world.put(ZOO, generation=2))
+    await quiet(controller)
+    world.rests_on[ZOO] = PARK
+    released = world.held[ZOO] = asyncio.Event()
+    controller.seen(world.put(ZOO, generation=3))
+    controller.seen(world.put(PARK, generation=2))
+    await asyncio.sleep(0.1)
+    before = world.looks[ZOO]
+
+    released.set()
+    await quiet(controller)
+
+    assert world.looks[ZOO] == before + 1
 
 
 async def test_a_point_set_that_gives_ids_up_wakes_those_of_its_siblings_that_want_ids_of_others(controller, world):

@@ -100,3 +100,15 @@ def test_the_points_of_all_sets_are_summed_up(tally):
 
     tally.remove(DOGS)
     assert measured(tally, "vectorops_points") == {("synced",): 3, ("failed",): 0, ("conflicting",): 0}
+
+
+def test_collections_that_are_not_well_are_counted_by_what_is_wrong(tally):
+    park = Ref("QdrantCollection", "team", "park")
+    tally.put(ZOO, {**ready(), "health": {"color": "red", "optimizer": "no space"}}, success=True)
+    tally.put(park, {**ready(), "health": {"color": "green", "warnings": ["an option is ignored"]}}, success=True)
+    gauge = "vectorops_unhealthy_collections"
+    assert measured(tally, gauge) == {("red",): 1, ("grey",): 0, ("optimizer",): 1, ("warning",): 1}
+
+    tally.put(ZOO, ready(), success=True)
+    tally.remove(park)
+    assert measured(tally, gauge) == {("red",): 0, ("grey",): 0, ("optimizer",): 0, ("warning",): 0}

@@ -11,12 +11,16 @@ from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import Stored, blurred, diff, entry_of, entry_read_back, is_what_we_insert, recover
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector, unpredicted
 from vectorops.points.schema import VectorSchema
-from vectorops.qdrant.database import PointData, StoredPoint
+from vectorops.qdrant.database import PayloadChange, PointData, StoredPoint
 from vectorops.qdrant.ledger import ABSENT, TOMBSTONE, UNKNOWN, Entry, Ledger, Slot
 
 SCHEMA = {"a": VectorSchema("dense", 2, "Dot"), "b": VectorSchema("dense", 1, "Cosine")}
 NAMES = ("a", "b")
 DYING = Entry(TOMBSTONE, (TOMBSTONE, TOMBSTONE))
+
+
+def floats(numbers):
+    return np.array(numbers, dtype=np.float32)
 
 
 def point(id, payload=None, **vectors):
@@ -263,7 +267,7 @@ class TestPredictions:
     """How numbers come back is a prediction. Where it fails, nobody can tell: no conflict, no endless write."""
 
     DECLARED = point(1, {"k": 1.5}, a=[1, 2], b=[3])
-    FOUND = StoredPoint(1, {"k": 1.5}, {"a": np.float32([1, 2]), "b": np.float32([0.25])})
+    FOUND = StoredPoint(1, {"k": 1.5}, {"a": floats([1, 2]), "b": floats([0.25])})
     """`b` is Cosine, and should have come back as 1."""
 
     def test_numbers_that_no_server_should_give_back_do_not_make_it_anothers_point(self):
@@ -277,8 +281,8 @@ class TestPredictions:
         [
             StoredPoint(1, {"k": 2.5}, dict(FOUND.vectors)),
             StoredPoint(1, {"k": 1.5, "by": "x"}, dict(FOUND.vectors)),
-            StoredPoint(1, {"k": 1.5}, {"a": np.float32([1, 2])}),
-            StoredPoint(1, {"k": 1.5}, {**FOUND.vectors, "a": np.float32([1, 3])}),
+            StoredPoint(1, {"k": 1.5}, {"a": floats([1, 2])}),
+            StoredPoint(1, {"k": 1.5}, {**FOUND.vectors, "a": floats([1, 3])}),
         ],
     )
     def test_payload_names_and_what_is_stored_exactly_tell_another_writers_point(self, foreign):
@@ -313,9 +317,8 @@ class TestPredictions:
         assert is_what_we_insert(found, self.DECLARED, SCHEMA)
         assert diff(declaration(self.DECLARED), ledger({1: known}), {1: found}, SCHEMA).unchanged == 1
         other = StoredPoint(1, {"k": 1.6}, dict(found.vectors))
-        assert diff(declaration(self.DECLARED), ledger({1: known}), {1: other}, SCHEMA).change[0].payload.put == {
-            "k": 1.5
-        }
+        (change,) = diff(declaration(self.DECLARED), ledger({1: known}), {1: other}, SCHEMA).change
+        assert change.payload == PayloadChange(1, {"k": 1.5})
 
     @pytest.mark.parametrize(
         ("kind", "declared", "found"),
@@ -333,7 +336,7 @@ class TestPredictions:
     def test_what_datatypes_and_distances_make_of_numbers_is_no_drift(self, kind, declared, found):
         schema = {"a": kind, "b": SCHEMA["b"]}
         one = point(1, a=declared)
-        there = StoredPoint(1, {}, {"a": np.float32(found)})
+        there = StoredPoint(1, {}, {"a": floats(found)})
 
         assert diff(declaration(one), ledger({1: entry(one)}), {1: there}, schema).unchanged == 1
 
@@ -349,7 +352,7 @@ class TestPredictions:
     def test_other_numbers_are_drift(self, kind, declared, found):
         schema = {"a": kind, "b": SCHEMA["b"]}
         one = point(1, a=declared)
-        there = StoredPoint(1, {}, {"a": np.float32(found)})
+        there = StoredPoint(1, {}, {"a": floats(found)})
 
         (change,) = diff(declaration(one), ledger({1: entry(one)}), {1: there}, schema).change
         assert (change.vectors, change.drifted) == (("a",), True)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from vectorops.points.declared import Declaration, Declared
-from vectorops.points.diff import entry_of
+from vectorops.points.diff import Stored, entry_of
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
 from vectorops.points.replaced import Replaced, created_at, replacement
 from vectorops.points.schema import VectorSchema
-from vectorops.qdrant.database import PointData, StoredPoint
+from vectorops.qdrant.database import PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import TOMBSTONE, UNKNOWN, Entry, Ledger
 
 SCHEMA = {"v": VectorSchema("dense", 2)}
@@ -18,7 +18,7 @@ NAMES = ("v",)
 
 
 def declared(id, payload=None, numbers=(3, 4)):
-    vector = np.float32(numbers)
+    vector = np.array(numbers, dtype=np.float32)
     payload = {"n": id} if payload is None else payload
     return Declared(
         PointData(id, {"v": vector}, payload), str(id), fingerprint_payload(payload), {"v": fingerprint_vector(vector)}
@@ -26,13 +26,13 @@ def declared(id, payload=None, numbers=(3, 4)):
 
 
 def stored(id, payload=None, numbers=(0.6, 0.8)):
-    return StoredPoint(id, {"n": id} if payload is None else payload, {"v": np.float32(numbers)})
+    return StoredPoint(id, {"n": id} if payload is None else payload, {"v": np.array(numbers, dtype=np.float32)})
 
 
 def found(count, *, gone=0, other=0, created="", now="", still_declared=True, **wrote) -> Replaced | None:
     """Of `count` points that the set wrote, the first are gone, the next are somebody else's."""
-    points = {id: declared(id, **wrote) for id in range(count)}
-    there = {id: stored(id, **wrote) for id in range(gone, count)}
+    points: dict[PointId, Declared] = {id: declared(id, **wrote) for id in range(count)}
+    there: dict[PointId, StoredPoint] = {id: stored(id, **wrote) for id in range(gone, count)}
     there |= {id: stored(id, {"by": "user"}, (1, 0)) for id in range(gone, gone + other)}
     ledger = Ledger(NAMES, {id: entry_of(one, NAMES) for id, one in points.items()}, 5, created_at=created)
     return replacement("zoo", now, ledger, Declaration(points if still_declared else {}), there, SCHEMA)
@@ -92,7 +92,7 @@ def test_what_cannot_be_told_speaks_for_nothing():
     """Texts are not embedded to be compared, floats may come back a bit off, and what was under way is not known."""
     unknown = Entry(UNKNOWN, (UNKNOWN,))
     text = Entry(fingerprint_payload({}), (fingerprint_text("a lion", "0123456789abcdef"),))
-    there = {1: stored(1, {"x": 0.5}), 2: stored(2, {}), 3: stored(3)}
+    there: Stored = {1: stored(1, {"x": 0.5}), 2: stored(2, {}), 3: stored(3)}
     ledger = Ledger(NAMES, {1: entry_of(declared(1, {"x": 0.25}), NAMES), 2: text, 3: unknown}, 5)
 
     assert replacement("zoo", "", ledger, Declaration({}), there, SCHEMA) is None
@@ -105,7 +105,7 @@ def test_what_is_being_deleted_is_not_missed():
 
 
 def test_the_plan_says_what_is_written_and_what_is_left():
-    points = {id: declared(id) for id in range(4)}
+    points: dict[PointId, Declared] = {id: declared(id) for id in range(4)}
     it = Replaced("zoo", 4, gone=(0, 1), other=(2,), through=5)
 
     assert it.found == "of 4 points that the set wrote into collection 'zoo', 2 gone and 1 changed"

@@ -26,7 +26,7 @@ def test_multivectors_and_sparse_vectors_are_told_apart():
 
     assert schema_of(described(vectors={"rows": multi}, sparse_vectors=sparse)) == {
         "rows": VectorSchema("multivector", 2, "Cosine"),
-        "terms": VectorSchema("sparse", 0, "Dot", "float16"),
+        "terms": VectorSchema("sparse", 0, "Dot"),
         "plain": VectorSchema("sparse", 0, "Dot"),
         "bare": VectorSchema("sparse", 0, "Dot"),
     }

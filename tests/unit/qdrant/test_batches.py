@@ -1,6 +1,7 @@
 """How long lists become requests, and which failure is told when several parts fail."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -74,7 +75,7 @@ async def test_after_a_failure_nothing_more_is_begun_and_what_was_begun_has_ende
 async def test_what_no_minute_has_room_for_is_sent_in_halves_in_order(most):
     sent: list[int] = []
 
-    async def send(some: list[int]) -> None:
+    async def send(some: Sequence[int]) -> None:
         if len(some) > most:
             raise TooManyAtOnce(Reason.RATE_LIMITED, "request larger than rate limiter capacity")
         sent.extend(some)
@@ -88,7 +89,7 @@ async def test_what_no_minute_has_room_for_is_sent_in_halves_in_order(most):
 async def test_what_halves_cannot_help_is_told(kind):
     sent = []
 
-    async def send(some: list[int]) -> None:
+    async def send(some: Sequence[int]) -> None:
         sent.append(some)
         raise kind(Reason.RATE_LIMITED, "slow down")
 

@@ -80,6 +80,8 @@ def test_a_collection_without_vectors_is_one():
             {"type": "text", "stopwords": {"languages": ["english", "german"], "custom": ["a", "b"]}},
         ),
         ({"type": "text", "stopwords": "english"}, {"type": "text", "stopwords": {"languages": ["english"]}}),
+        ({"type": "text", "scoring": True}, {"type": "text", "scoring": {"type": "bm25"}}),
+        ({"type": "text", "scoring": False}, {"type": "text"}),
         ({"type": "text", "stopwords": {"custom": []}}, {"type": "text"}),
     ],
 )

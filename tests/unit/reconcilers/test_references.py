@@ -74,6 +74,26 @@ def test_what_is_gone_wakes_nobody_later() -> None:
     assert references.woken_by(COLLECTION) == {CONNECTION, LIONS}
 
 
+def test_a_resource_is_woken_by_those_that_its_last_verdict_rests_on() -> None:
+    references, elsewhere = known(), Ref("QdrantCollection", "other", "holder")
+    references.rest(COLLECTION, frozenset({elsewhere}))
+
+    assert references.woken_by(elsewhere) == references.resting_on(elsewhere) == {COLLECTION}
+    references.update(_resource(COLLECTION, connectionRef={"name": "main"}))
+    assert references.resting_on(elsewhere) == {COLLECTION}, "only the next verdict ends that"
+
+    references.rest(COLLECTION, frozenset())
+    assert references.resting_on(elsewhere) == set()
+
+
+def test_what_is_gone_rests_on_nothing() -> None:
+    references = known()
+    references.rest(COLLECTION, frozenset({LIONS}))
+    references.remove(COLLECTION)
+
+    assert references.resting_on(LIONS) == set()
+
+
 def test_a_set_that_moved_to_another_collection_is_woken_by_that_one_alone() -> None:
     references = known()
     references.update(_resource(LIONS, collectionRef={"name": "cats"}))

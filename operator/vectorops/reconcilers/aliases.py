@@ -1,0 +1,162 @@
+"""Which aliases pass from one collection to another, so that readers find one of the two all the while.
+
+Blue and green by hand: one QdrantCollection gives an alias up, another one declares it, and nobody says in which order
+the two are looked at. So the one that declares it takes it, in one request, from a collection whose owner gave it up;
+and the one that gave it up leaves it where it is as long as another one declares it. Only aliases that we made pass,
+and only between collections of one installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from vectorops.api.meta import Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.collections.plan import NONE_PASS, LastApplied, Passing, elsewhere
+from vectorops.collections.resolve import Desired
+from vectorops.errors import Terminal
+from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.database import Database
+from vectorops.qdrant.marks import Mark, mark_of
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.dependencies import physical_name
+from vectorops.reconcilers.references import target
+
+PATIENCE_SECONDS: Final = 5.0
+"""For so long an operator keeps an alias that nobody declares any more: the files of one change arrive one by one."""
+OF_OTHERS: Final = "aliases of others are not moved"
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """passing: for the plan. why: for people, of aliases that are taken, why they do not pass.
+
+    stay: for people, of aliases that were given up, why they are still there. rests_on: whose change may change that.
+    again: seconds until the next look, if some are only kept for a moment: somebody may be about to declare them.
+    """
+
+    passing: Passing = NONE_PASS
+    why: Mapping[str, str] = field(default_factory=dict)
+    stay: Mapping[str, str] = field(default_factory=dict)
+    rests_on: frozenset[Ref] = frozenset()
+    again: float | None = None
+
+    def taken_words(self, alias: str, holder: str) -> str:
+        """For people: where an alias leads, and why it does not pass."""
+        return f"alias {alias!r} leads to collection {holder!r}; {self.why.get(alias, OF_OTHERS)}"
+
+    @property
+    def stay_words(self) -> list[str]:
+        """For people: each alias that was given up and is still there."""
+        return [f"alias {alias!r} is no longer declared: {words}" for alias, words in sorted(self.stay.items())]
+
+
+async def look(context: Context, database: Database, name: str, aliases: Collection[str]) -> Observed:
+    """As `observe`; what it raises names the resource whose change may help."""
+    try:
+        return await observe(database, name, aliases)
+    except Terminal as error:
+        if error.reason is Reason.ALIAS_TAKEN and (holder := (await database.aliases()).get(name)):
+            mark = await _mark(database, holder)
+            error.on = owner(context, mark) if mark is not None else None
+        raise
+
+
+def owner(context: Context, mark: Mark) -> Ref | None:
+    """The resource of this installation that a collection belongs to, None if there is none."""
+    ours = mark.installation == context.installation and not mark.released
+    return Ref("QdrantCollection", mark.namespace, mark.name) if ours and mark.kind == "QdrantCollection" else None
+
+
+async def aliases_of(
+    context: Context, resource: Resource, database: Database, wanted: Desired, found: Observed, mark: Mark
+) -> Aliases:
+    """What becomes of the aliases that lead elsewhere, and of those that are no longer declared.
+
+    mark: as `claim` gives it. Asks Kubernetes only if there are any.
+    """
+    free: dict[str, str] = {}
+    why: dict[str, str] = {}
+    rests_on: set[Ref] = set()
+    for alias, holder in elsewhere(wanted, found).items():
+        theirs = await _mark(database, holder) if holder != alias else None
+        ref = owner(context, theirs) if theirs is not None else None
+        if theirs is None or ref is None:
+            why[alias] = OF_OTHERS
+            continue
+        rests_on.add(ref)
+        if refusal := await _refusal(context, ref, theirs, alias):
+            why[alias] = refusal
+        else:
+            free[alias] = holder
+    given_up = (LastApplied.from_json(mark.last_applied).aliases & found.aliases) - wanted.aliases
+    takers = await _takers(context, resource, given_up) if given_up else {}
+    stay = {
+        alias: f"it stays until {', '.join(sorted(ref.name for ref in refs))}, which declares it now, takes it"
+        for alias, refs in takers.items()
+    }
+    # Two files of one change arrive one after the other: whoever is to have the alias may be declared in a moment.
+    is_new = resource.status.get("observedGeneration") != resource.meta.generation
+    soon = frozenset(given_up - takers.keys()) if is_new and context.alias_patience_seconds else frozenset()
+    stay |= dict.fromkeys(soon, "it is deleted in a few seconds, unless another collection declares it")
+    left = frozenset(takers) | soon
+    again = context.alias_patience_seconds if soon else None
+    return Aliases(Passing(free, left), why, stay, frozenset(rests_on.union(*takers.values())), again)
+
+
+async def hand_over(context: Context, resource: Resource, database: Database, name: str, mark: Mark) -> None:
+    """Before a collection is deleted or left behind: aliases of it that other collections declare pass to those."""
+    holders = await database.aliases()
+    ours = {alias for alias in LastApplied.from_json(mark.last_applied).aliases if holders.get(alias) == name}
+    for alias, refs in (await _takers(context, resource, ours) if ours else {}).items():
+        for ref in sorted(refs, key=str):
+            taker = await context.cluster.get(ref)
+            if taker is None or taker.spec.get("suspend"):
+                continue
+            theirs = await _mark(database, physical_name(taker))
+            if theirs is not None and theirs.belongs_to(context.installation, ref):
+                await database.move_alias(alias, theirs.collection)
+                break
+
+
+async def _refusal(context: Context, ref: Ref, mark: Mark, alias: str) -> str:
+    """Why an alias may not be taken from the collection of `ref`; "" if it may."""
+    words = f"its owner {ref.namespace}/{ref.name}"
+    holder = await context.cluster.get(ref)
+    if alias not in LastApplied.from_json(mark.last_applied).aliases:
+        return OF_OTHERS
+    if holder is None:
+        return f"{words} is not here to say whether it gives it up: apply both, or delete the alias"
+    if holder.spec.get("suspend") or holder.spec.get("managedBy") == "User":
+        return f"{words} is suspended, or its user's"
+    if alias in (holder.spec.get("aliases") or ()) and not holder.deleting:
+        return f"{words} declares it too: remove it from one of the two"
+    return ""
+
+
+async def _takers(context: Context, resource: Resource, aliases: Collection[str]) -> dict[str, set[Ref]]:
+    """Who declares each of these: other collections on the same connection that may take it now or later."""
+    connection = target(resource)
+    if connection is None or not aliases:
+        return {}
+    found: dict[str, set[Ref]] = {}
+    for listed in await context.cluster.list("QdrantCollection", refers_to=connection):
+        # A list need not hold whole specs.
+        other = await context.cluster.get(listed.ref) if listed.ref != resource.ref else None
+        if other is None or other.deleting or other.spec.get("managedBy") == "User":
+            continue
+        for alias in set(aliases).intersection(other.spec.get("aliases") or ()):
+            found.setdefault(alias, set()).add(other.ref)
+    return found
+
+
+async def _mark(database: Database, name: str) -> Mark | None:
+    """The mark of a collection, None if it has none that can be read."""
+    found = await database.collection(name)
+    try:
+        return mark_of(found, name) if found is not None else None
+    except Terminal:
+        # Of a newer version: whoever owns it, nothing is taken from it.
+        return None
