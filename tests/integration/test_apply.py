@@ -59,13 +59,18 @@ class Place:
 
 
 @pytest.fixture(params=["folder", "server"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, zoo: str) -> Iterator[Place]:
     """An embedded folder, and a real server."""
     if request.param == "folder":
         yield Place("storage", tmp_path / "storage")
     else:
         qdrant: QdrantServer = request.getfixturevalue("qdrant")
-        yield Place(qdrant.url)
+        found = Place(qdrant.url)
+        yield found
+        # Sets of one owner are known by their names: the next test has one of the same name in another collection.
+        for name in found.collections():
+            if name.startswith(zoo):
+                httpx.delete(f"{qdrant.url}/collections/{name}", timeout=30).raise_for_status()
 
 
 # ---- what a person gets ----
