@@ -20,12 +20,15 @@ ON_A_CLUSTER: Final = {"start.py"}
 TINY: Final[dict[str, tuple[str, ...]]] = {
     "churn.py": ("--minutes=0.01 --sets=1 --points=2",),
     "handover.py": ("--rounds=1 --lease-seconds=2",),
+    "holders.py": ("--counts=1,2 --points=2", "--counts=1,2 --points=2 --unhashed"),
     "idle.py": ("--minutes=0.01 --collections=1 --sets-each=1",),
+    "large_sets.py": ("--count=2 --points=2 --size=4", "--count=2 --points=2 --size=4 --synced"),
     # Of fewer, the resyncs are too soon done for a queue to be seen.
     "many_collections.py": ("--count=60 --rounds=1 --tries=1",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),
     "pointset.py": ("--points=8 --size=4",),
     "schemas.py": ("--count=2 --model-folder={models}",),
+    "siblings.py": ("--counts=1",),
     "texts.py": (
         "speed --model-folder={models} --count=2 --rounds=1",
         "memory --model-folder={models} --counts 2 3 4",
