@@ -280,9 +280,10 @@ def condition(obj: Object, kind: str) -> Object:
 
 
 def is_ready(obj: Object) -> bool:
-    """Ready=True, and about the spec as it is now."""
+    """Ready=True, about the spec as it is now, and nothing under way: what kstatus calls Current."""
     ready = condition(obj, "Ready")
-    return ready.get("status") == "True" and obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
+    is_at_rest = ready.get("status") == "True" and not condition(obj, "Reconciling")
+    return is_at_rest and obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
 
 
 def _as_yaml(obj: Object | None) -> str:

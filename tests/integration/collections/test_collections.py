@@ -131,7 +131,7 @@ async def test_what_cannot_is_held_back_until_approved(database, qdrant, plain, 
     held = await bring(database, declare(name, **IMMUTABLE[change]))
 
     assert [step.action for step in held.plan.held_back] == [Action.RECREATE_COLLECTION]
-    assert "1 points would be lost" in held.plan.describe(points=held.observed.points)[0]
+    assert "1 point would be lost" in held.plan.describe(points=held.observed.points)[0]
     assert world(qdrant, name) == was
     assert qdrant.get(f"/collections/{name}/points/1")["id"] == 1
 

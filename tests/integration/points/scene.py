@@ -9,7 +9,7 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -48,6 +48,9 @@ WRITES = frozenset(
 
 Frozen = tuple[bytes, dict[str, tuple[tuple[int, ...], bytes]]]
 """A point in a form that is equal only if every bit is."""
+
+
+TOO_MANY_TERMS: Final = {"sparse": {"indices": [1, 2, 3], "values": [1.0, 1.0, 1.0]}}
 
 
 def point(id: Any, text: list[float] | None = None, image: list[float] | None = None, **payload: Any) -> JsonObject:
@@ -171,6 +174,12 @@ class Scene:
 
     async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
         await self.database.create_collection(self.collection, {"vectors": vectors, **body})
+
+    async def make_strict(self) -> None:
+        """A collection of a server that refuses points with more than two terms; see `TOO_MANY_TERMS`."""
+        self.collection += "-strict"
+        strict = {"enabled": True, "sparse_config": {"terms": {"max_length": 2}}}
+        await self.make(VECTORS, sparse_vectors={"terms": {}}, strict_mode_config=strict)
 
     async def clear(self, *, keep_ledger_collection: bool = False) -> None:
         """As after `make`. keep_ledger_collection: emptied, since making one takes longest of all."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from integration.points.scene import VECTORS, Killed, Watched, killed_after, point, text_point, without
+from integration.points.scene import TOO_MANY_TERMS, VECTORS, Killed, Watched, killed_after, point, text_point, without
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, RateLimited, Terminal, Transient
 from vectorops.points.identity import point_id
@@ -193,14 +193,13 @@ async def test_points_that_fail_are_reported_and_the_others_written(scene):
 
 @SERVER
 async def test_a_point_that_only_qdrant_refuses_is_found_and_the_others_are_written(scene):
-    nested: object = "bottom"
-    for _ in range(130):
-        nested = [nested]
+    await scene.make_strict()
     good = [point(number, n=number) for number in range(20)]
+    refused = {"id": "long", "vectors": {"terms": TOO_MANY_TERMS}}
 
-    synced = await scene.sync(*good[:11], point("deep", deep=nested), *good[11:])
+    synced = await scene.sync(*good[:11], refused, *good[11:])
 
-    assert [failure.shown_id for failure in synced.failures] == ["deep"]
+    assert [failure.shown_id for failure in synced.failures] == ["long"]
     assert "Qdrant refused it" in synced.failures[0].reason
     assert await scene.stored() == await scene.expected(*good)
 

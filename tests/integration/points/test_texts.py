@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from integration.points.scene import VECTORS, Watched, point, text_point
+from integration.points.scene import TOO_MANY_TERMS, VECTORS, Watched, point, text_point
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.points import embedding
@@ -277,14 +277,14 @@ async def test_a_collection_that_goes_away_while_texts_are_embedded_is_looked_at
 @REST
 async def test_a_point_of_another_window_that_only_qdrant_refuses_is_found(scene, monkeypatch):
     monkeypatch.setattr(embedding, "WINDOW_POINTS", 2)
-    nested: object = "bottom"
-    for _ in range(130):
-        nested = [nested]
+    await scene.make_strict()
     good = [text_point(number, f"text {number}") for number in range(7)]
+    refused = text_point("long", "long")
+    refused["vectors"]["terms"] = TOO_MANY_TERMS
 
-    synced = await scene.sync(*good[:3], text_point("deep", "deep", deep=nested), *good[3:])
+    synced = await scene.sync(*good[:3], refused, *good[3:])
 
-    assert [failure.shown_id for failure in synced.failures] == ["deep"]
+    assert [failure.shown_id for failure in synced.failures] == ["long"]
     assert await scene.stored() == await scene.expected(*good)
 
 
