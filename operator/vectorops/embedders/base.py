@@ -105,10 +105,15 @@ class Resolved:
     def _is_sound(self) -> bool:
         """Is each field of the type that it is declared with?"""
         texts = (self.provider, self.model, self.kind, self.revision, self.document_prompt, self.query_prompt)
+        try:
+            objects = (self.declared, self.sources, self.document_extra_body, self.query_extra_body)
+        except AttributeError:
+            # What is to hold the fields for queries is no object.
+            return False
         return (
             all(isinstance(text, str) for text in (*texts, self.base_url, self.distance or "", self.modifier or ""))
             and all(number is None or type(number) is int for number in (self.size, self.dimensions))
-            and all(isinstance(value, Mapping) for value in (self.declared, self.sources))
+            and all(isinstance(value, Mapping) for value in objects)
         )
 
 

@@ -325,8 +325,21 @@ def test_a_lock_comes_back_from_the_mark_as_it_was():
 
     assert Resolved.from_json(full.to_json()) == full
     assert Resolved.from_json(locked().to_json() | {"written": "by a later version"}) == locked()
-    for junk in ({"model": "half"}, full.to_json() | {"revision": 7}, full.to_json() | {"size": "x"}):
-        assert Resolved.from_json(junk) is None
+    assert Resolved.from_json({"model": "half"}) is None
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"revision": 7},
+        {"size": "x"},
+        {"document_extra_body": 1},
+        {"declared": {"sentenceTransformers": 1}},
+        {"declared": {"sentenceTransformers": {"extraBody": {"queries": 1}}}},
+    ],
+)
+def test_a_damaged_lock_is_none(junk):
+    assert Resolved.from_json(locked().to_json() | junk) is None
 
 
 @pytest.mark.parametrize(
