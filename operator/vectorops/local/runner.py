@@ -106,8 +106,11 @@ class Runner:
             self._progress[ref].due = None
         async with asyncio.TaskGroup() as group:
             runs = [(ref, group.create_task(one(ref))) for ref in wave]
+        # Of all of them first: one may have given up what another of the same wave did not find.
         for ref, run in runs:
             self._references.rest(ref, run.result().rests_on)
+            if (resource := self._cluster.now(ref)) is not None:
+                self._references.looked_at(ref, resource.status)
         for ref, run in runs:
             self._follow(ref, run.result())
 
@@ -124,8 +127,6 @@ class Runner:
             progress.due = asyncio.get_running_loop().time() + _wait_seconds(verdict, progress.tries)
         if progress.settled and not before:
             self._settled(ref)
-        if resource is not None:
-            self._references.looked_at(ref, resource.status)
         woken = self._references.resting_on(ref) if verdict.wrote else set()
         if verdict.gave_up:
             woken |= self._references.contesting(ref)

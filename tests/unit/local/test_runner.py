@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+import pytest
+
 from unit.virtual_time import in_virtual_time
 from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
@@ -95,9 +97,10 @@ async def test_each_kind_comes_after_what_it_needs_whatever_the_order_of_the_fil
     assert set(world.settled) == {CONNECTION, COLLECTION, ANIMALS, PLANTS}
 
 
+@pytest.mark.parametrize("sets", [(ANIMALS, PLANTS), (PLANTS, ANIMALS)])
 @in_virtual_time
-async def test_a_set_that_waits_for_an_id_is_looked_at_again_when_its_sibling_gave_ids_up():
-    world = World(CONNECTION, COLLECTION, ANIMALS, PLANTS)
+async def test_a_set_that_waits_for_an_id_is_looked_at_again_when_its_sibling_gave_ids_up(sets: tuple[Ref, ...]):
+    world = World(CONNECTION, COLLECTION, *sets)
     told = conditions(False, Reason.POINT_CONFLICTS, "", stalled=True)
     world.played.answers[ANIMALS] = lambda run: (
         ready() if run > 1 else Outcome({"conditions": told, "points": {"conflicts": 1}}, requeue_after=60)
