@@ -277,9 +277,16 @@ class Plan:
         interrupted.)
         """
         another_try = bool(self.last.settled) and self.last.server != self.version
-        # One that was left to another collection is deleted once that one wants it no more.
-        changed = any(step.action is not Action.DELETE_ALIAS for step in self.doable)
+        changed = any(map(self._undoes_others, self.doable))
         return changed and self.last.spec == self.desired.hash and not another_try
+
+    def _undoes_others(self, step: Step) -> bool:
+        """Is the step there because something of ours was changed? An alias that we did not have yet was another
+        collection's until now, and one that is deleted was left to another that wants it no more.
+        """
+        if step.action in {Action.CREATE_ALIAS, Action.MOVE_ALIAS}:
+            return step.target in self.last.aliases
+        return step.action is not Action.DELETE_ALIAS
 
     @property
     def is_destructive(self) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, VERSION, bring, declare, look, specs
 from vectorops.api.reasons import Reason
-from vectorops.collections.plan import Action, LastApplied, differences, mismatches, plan
+from vectorops.collections.plan import Action, LastApplied, Passing, differences, mismatches, plan
 from vectorops.collections.rules import parse_version
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import Observed, observe
@@ -467,6 +467,25 @@ async def test_a_new_declaration_is_no_drift_and_a_change_by_others_is(qdrant):
     await bring(qdrant, wanted)
     assert not (await look(qdrant, wanted)).is_drift
     await qdrant.update_collection("zoo", {"hnsw_config": {"m": 32}})
+    assert (await look(qdrant, wanted)).is_drift
+
+
+async def test_an_alias_that_another_collection_lets_go_is_no_drift_and_one_that_was_ours_is(qdrant):
+    wanted = declare(aliases=["docs"])
+    await bring(qdrant, declare("other", aliases=["docs"]))
+    assert (await bring(qdrant, wanted)).plan.taken
+
+    seen = await observe(qdrant, "zoo", wanted.aliases)
+    passing = Passing(free={"docs": "other"})
+    moved = plan(wanted, seen, version=VERSION, last_applied=seen.mark.last_applied, passing=passing)
+    assert (actions(moved.doable), moved.is_drift) == ([(Action.MOVE_ALIAS, "docs")], False)
+
+    await qdrant.delete_alias("docs")
+    made = await look(qdrant, wanted)
+    assert (actions(made.doable), made.is_drift) == ([(Action.CREATE_ALIAS, "docs")], False)
+
+    await bring(qdrant, wanted)
+    await qdrant.delete_alias("docs")
     assert (await look(qdrant, wanted)).is_drift
 
 
