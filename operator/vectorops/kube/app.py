@@ -87,7 +87,6 @@ class Operator:
 
     def __init__(self, settings: Settings, client: ApiClient, installation: str) -> None:
         self._settings = settings
-        self._client = client
         # Unique: a pod runs one process at a time. Outside of pods, several may run on one machine.
         identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._election = _election(settings, client, identity)
@@ -195,13 +194,6 @@ class Operator:
         logger.info("leading", extra={"lease": f"{self._settings.lease_namespace}/{self._settings.lease_name}"})
         self._holding = asyncio.create_task(election.hold(), name="lease")
         self._holding.add_done_callback(_end_without_lease)
-
-    async def _renew(self) -> None:
-        """Reads the token again: it may have been rotated in a file, or come from a plugin."""
-        try:
-            self._client.configuration.api_key = (await access.configuration()).api_key
-        except access.NoAccess as error:
-            logger.warning("the token is refused, and cannot be read again: %s", error)
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         return access.for_kopf(await access.configuration())

@@ -134,12 +134,19 @@ class KubeCluster:
             if event["type"] == "ERROR":
                 raise Refused(int(content.get("code", 0)), f"the watch of {kind} ended: {content.get('message')}")
             columns = column_names(content) or columns
+            gone = event["type"] == "DELETED"
             # Those of a bookmark are empty.
-            found = await self._outlines(kind, columns, content) if event["type"] != "BOOKMARK" else []
-            yield Event(version, found, gone=event["type"] == "DELETED")
+            is_told = event["type"] != "BOOKMARK"
+            found = await self._outlines(kind, columns, content, gone=gone) if is_told else []
+            yield Event(version, found, gone=gone)
 
-    async def _outlines(self, kind: str, columns: Sequence[str], table: JsonObject) -> Sequence[Resource]:
-        """The objects of a table. One that cannot be read is left out, and does no harm to the others."""
+    async def _outlines(
+        self, kind: str, columns: Sequence[str], table: JsonObject, *, gone: bool = False
+    ) -> Sequence[Resource]:
+        """The objects of a table. One that cannot be read is left out, and does no harm to the others.
+
+        gone: they are no more, so that nothing can be read of them but this.
+        """
         found = []
         for row in table["rows"]:
             try:
@@ -147,7 +154,7 @@ class KubeCluster:
             except (KeyError, TypeError, ValueError) as error:
                 _skip(kind, _name_of(row), error)
                 continue
-            if resource is not None and not is_complete(kind, columns):
+            if resource is not None and not gone and not is_complete(kind, columns):
                 resource = await self.get(resource.ref)
             if resource is not None:
                 found.append(resource)

@@ -159,6 +159,14 @@ async def test_a_watch_tells_what_came_and_what_went_and_where_to_go_on() -> Non
     ]
 
 
+async def test_with_older_custom_resource_definitions_what_went_is_told_too() -> None:
+    old = table(row("cats", "True", "zoo"), columns=("Name", "Ready", "Collection"))
+
+    events = [each async for each in cluster(Server(lines=(event("DELETED", old),))).watch("PointSet", None, since="9")]
+
+    assert [(found.meta.name, each.gone) for each in events for found in each.resources] == [("cats", True)]
+
+
 async def test_a_line_of_a_watch_that_nobody_can_read_is_left_out() -> None:
     lines = (b"<html>", b"[]", b'{"type": "ADDED"}', event("ADDED", table(settled("cats"))))
     before = unreadable()
