@@ -242,3 +242,19 @@ def test_a_users_collection_that_was_made_again_is_planned_as_apply_leaves_it(sc
     assert approval is not None
     assert approval[0] in told["message"]
     assert scene.qdrant.get("/collections/zoo")["points_count"] == 0
+
+
+def test_a_collection_that_becomes_its_users_keeps_its_sets_points(tmp_path):
+    shell = Shell(tmp_path)
+    animals = point_set("animals", "zoo", {1: [1, 0], 2: [0, 1]})
+    flags = ("-f", "all.yaml", "--qdrant", "storage")
+    shell.write("all.yaml", collection("zoo"), animals)
+    assert shell.run("apply", *flags).code == 0
+    shell.write("all.yaml", collection("zoo", managedBy="User"), animals)
+
+    planned = shell.run("plan", *flags, "-o", "json").by_name()
+
+    assert planned["animals"]["points"]["unchanged"] == 2
+    assert "becomes its user's" in planned["zoo"]["changes"][0]["description"]
+    assert shell.run("apply", *flags).code == 0
+    assert shell.run("plan", *flags, "--detailed-exitcode").code == NOTHING

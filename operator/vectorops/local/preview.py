@@ -170,8 +170,9 @@ class _Preview:
             raise Terminal(Reason.SCHEMA_MISMATCH, f"collection {wanted.name!r} differs: {'; '.join(differing)}")
         described = await access.database.collection(wanted.name) or {}
         keys = frozenset(found.shard_keys) if found.is_sharded_by_key else None
+        # A mark from before still tells the incarnation, and so where the ledgers of its sets are.
         self._collections[resource.ref] = _Collection(
-            access, wanted.name, schema_of(described), described, shard_keys=keys
+            access, wanted.name, schema_of(described), described, found.mark, shard_keys=keys
         )
         ours = found.mark is not None and found.mark.belongs_to(self._context.installation, resource.ref)
         return planned(
@@ -238,8 +239,11 @@ class _Preview:
         """The identity of each vector's embedder: the locked one, or the one that would be locked first."""
         if not vectors_of_texts(spec.points):
             return {}
-        locks = locks_of(into.mark)
-        found = await resolved(self._context, collection, parse(QdrantCollectionSpec, collection), into.mark)
+        declared = parse(QdrantCollectionSpec, collection)
+        # Which models made the vectors of a collection of its user's, no mark says.
+        mark = into.mark if declared.managed_by != "User" else None
+        locks = locks_of(mark)
+        found = await resolved(self._context, collection, declared, mark)
         return {name: locks.get(name, embedder).identity for name, embedder in found.items()}
 
 
