@@ -662,3 +662,28 @@ def test_help_and_version_need_nothing_heavy(shell):
     assert shell.run("--help", environment=environment).code == 0
     assert shell.run("--version", environment=environment).out.startswith("vectorops ")
     assert shell.run("apply", "-f", "all.yaml", "--timeout", "1", environment=environment).code == 1
+
+
+def test_what_is_declared_stays_when_another_connection_spells_the_address_otherwise(
+    shell, start_qdrant: StartQdrant, zoo
+):
+    """Two teams' connections to one Qdrant: each shows the collections of both."""
+    qdrant = start_qdrant()
+    other = qdrant.url.replace("127.0.0.1", "localhost")
+    assert other != qdrant.url
+    shell.write(
+        "all.yaml",
+        CONNECTION.replace('"http://127.0.0.1:1"', f"{qdrant.url}, preferGrpc: false"),
+        CONNECTION.replace('"http://127.0.0.1:1"', f"{other}, preferGrpc: false").replace("name: main", "name: other"),
+        collection(zoo, connectionRef={"name": "other"}, deletionPolicy="Delete"),
+        point_set("animals", zoo, {1: [1, 0]}),
+    )
+    flags = ("-f", "all.yaml", "--owner", "us", "--prune")
+    assert shell.run("apply", *flags).code == 0
+    before = qdrant.get(f"/collections/{zoo}")["config"]["metadata"]
+
+    assert "delete" not in shell.run("plan", *flags).out
+    again = shell.run("apply", *flags)
+
+    assert (again.code, again.err) == (0, "")
+    assert qdrant.get(f"/collections/{zoo}")["config"]["metadata"] == before

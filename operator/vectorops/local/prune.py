@@ -24,6 +24,7 @@ from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
 from vectorops.qdrant.marks import Mark, mark_of
 from vectorops.reconcilers.dependencies import (
+    UNMANAGED,
     Access,
     cleanup_access,
     physical_name,
@@ -59,12 +60,16 @@ async def left_over(session: Session, *, stand_in: bool) -> LeftOver:
     found = LeftOver()
     cluster, installation = session.cluster, session.context.installation
     left: dict[Ref, _Left] = {}
+    seen: set[tuple[Ref, str, str]] = set()
     for access, through in await _accesses(session):
         for one in await _owned(access, installation, through=through):
             ref = one.resource.ref
             declared = cluster.now(ref)
-            if declared is not None and (not one.current or await _place(session, declared) in {None, one.place}):
+            known = (ref, one.place[1], one.incarnation)
+            if known in seen or (declared is not None and (not one.current or await _is_its_place(session, one))):
                 continue
+            if one.incarnation != UNMANAGED:
+                seen.add(known)
             if not stand_in and cluster.now(one.connection) is None:
                 found.notices.append(f"{ref} is left alone: the files hold no {one.connection} to reach it by")
             elif declared is not None or (one.current and ref in left and left[ref].current):
@@ -154,18 +159,36 @@ def _moved(resource: Resource, had: _Left, here: Place) -> str:
     )
 
 
-async def _place(session: Session, resource: Resource) -> Place | None:
-    """Where a declared resource is to be; None if what it names is not there, or not ready."""
-    collection: Resource | None = resource
-    if resource.kind == "PointSet":
-        ref = target(resource)
-        collection = session.cluster.now(ref) if ref else None
-    ref = target(collection) if collection else None
-    connection = session.cluster.now(ref) if ref else None
+async def _is_its_place(session: Session, one: _Left) -> bool:
+    """Is it what the declared resource of its name is to have, or can that not be told?
+
+    Several addresses may lead to one server, so that another one proves nothing: another incarnation does.
+    """
+    found = await _place(session, one.resource.ref)
+    if found is None:
+        return True
+    access, name = found
+    endpoint, had = one.place
+    if name != had or access.database.endpoint == endpoint:
+        return name == had
+    mark = await _mark(access.database, name)
+    return one.incarnation == (mark.incarnation if mark is not None else UNMANAGED)
+
+
+async def _place(session: Session, ref: Ref) -> tuple[Access, str] | None:
+    """Where a declared resource is to be, as access and collection; None if what it names is not there, or not
+    ready.
+    """
+    resource = collection = session.cluster.now(ref)
+    if resource is not None and resource.kind == "PointSet":
+        into = target(resource)
+        collection = session.cluster.now(into) if into else None
+    through = target(collection) if collection else None
+    connection = session.cluster.now(through) if through else None
     if collection is None or connection is None or not connection.ready:
         return None
     access = await cleanup_access(session.context, connection.meta.namespace, connection.meta.name)
-    return access.database.endpoint, physical_name(collection)
+    return access, physical_name(collection)
 
 
 async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
@@ -183,12 +206,13 @@ async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
 class _Left:
     """One resource as it was, and the connection that leads to what it owns.
 
-    current: is it there still? (Else only a ledger is left of it.)
+    incarnation: of the collection. current: is it there still? (Else only a ledger is left of it.)
     """
 
     resource: Resource
     connection: Ref
     place: Place
+    incarnation: str
     current: bool = True
 
 
@@ -260,7 +284,7 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref, plac
         "deletionPolicy": head.get("deletion_policy", "Retain"),
     }
     where = {"connection": connection.name, "collection": head["collection"], "incarnation": head["incarnation"]}
-    return _Left(_deleted(ref, spec, {"target": where}), connection, place, current)
+    return _Left(_deleted(ref, spec, {"target": where}), connection, place, head["incarnation"], current)
 
 
 def _collection(mark: Mark, access: Access) -> _Left:
@@ -272,7 +296,8 @@ def _collection(mark: Mark, access: Access) -> _Left:
     ref = Ref(mark.kind, mark.namespace, mark.name)
     where = {"name": mark.collection, "incarnation": mark.incarnation}
     connection = Ref("QdrantConnection", mark.namespace, mark.connection)
-    return _Left(_deleted(ref, spec, {"collection": where}), connection, (access.database.endpoint, mark.collection))
+    place = (access.database.endpoint, mark.collection)
+    return _Left(_deleted(ref, spec, {"collection": where}), connection, place, mark.incarnation)
 
 
 def _deleted(ref: Ref, spec: JsonObject, status: JsonObject) -> Resource:
