@@ -137,7 +137,7 @@ class Step:
     def _of_the_key(self, points: int | None) -> str:
         if points is None or self.points is None:
             return "its points"
-        return f"its {self.points:,} point{'' if self.points == 1 else 's'}"
+        return f"its {counted(self.points, 'point')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """All that changes in one kind of resource, told without a gap: LIST, then WATCH from there, for ever.
 
-Not Kopf's watch: it reads whole objects with a parser that takes 1,000 levels, and ends the operator at a deeper one,
-so that one object of one tenant would stop it for all. To have it ask for metadata only is not enough: managed fields
-are nested as deeply as what they describe.
+Not Kopf's watch: it reads whole objects, and what it cannot read ends the operator, so that one object of one tenant
+could stop it for all. To have it ask for metadata only is not enough: managed fields are nested as deeply as what they
+describe.
 """
 
 from __future__ import annotations
