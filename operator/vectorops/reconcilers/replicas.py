@@ -122,7 +122,8 @@ class Replicas:
             status |= {"conditions": [*told, *drifted]}
         # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
         passing = bool(found.counts.short) and found.passes and found.step is None and may_pass
-        return replace(outcome, status=status, requeue_after=found.again_seconds, passing=passing)
+        again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)
+        return replace(outcome, status=status, requeue_after=again, passing=passing)
 
     def _lost(self, uid: str, placement: Placement) -> set[Place]:
         """Those that are not waited for any longer."""

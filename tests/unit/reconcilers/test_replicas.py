@@ -119,6 +119,17 @@ async def test_as_many_as_declared_is_fine_and_asks_for_nothing_more(policy: str
     assert (outcome.requeue_after, qdrant.asked) == (None, ["zoo"])
 
 
+@pytest.mark.parametrize("states", [("Active", "Active"), ("Active",)])
+async def test_who_wanted_to_look_again_sooner_does(states: tuple[str, ...]) -> None:
+    """As where an alias that nobody declares any more is kept for a few seconds."""
+    looks, soon = Looks(), Outcome(FINE, requeue_after=5.0)
+    observed = Observed("zoo", exists=True, config={"params": {"replication_factor": 2}})
+
+    outcome = await looks.replicas.judge(cast("Database", Played(*states)), ZOO, looks.spec, observed, soon)
+
+    assert outcome.requeue_after == 5.0
+
+
 async def test_nothing_is_done_while_something_else_is_wrong() -> None:
     qdrant = Played("Active")
 
