@@ -534,11 +534,12 @@ async def _candidates(
     keys: dict[str, str] = {}
     bad = []
     for record in records:
-        named, owner = record.payload.get("key"), record.payload.get("owner")
-        if named == f"{owner}/{key.collection}/{key.incarnation}" and record.id in _ids_of(named):
-            keys[named] = str(owner)
+        named, owner = str(record.payload.get("key")), str(record.payload.get("owner"))
+        is_a_set = owner.count("/") > 1 and named == f"{owner}/{key.collection}/{key.incarnation}"
+        if is_a_set and record.id in _ids_of(named):
+            keys[named] = owner
         else:
-            bad.append(_unreadable(record.id, owner))
+            bad.append(_unreadable(record.id, record.payload.get("owner")))
     return keys, bad
 
 

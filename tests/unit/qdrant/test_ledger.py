@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorops.api.meta import JsonObject, Ref
-from vectorops.qdrant.database import PointId
+from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.qdrant.ledger import (
     ABSENT,
     TOMBSTONE,
@@ -32,6 +32,7 @@ from vectorops.qdrant.ledger import (
     _unpack_flags,
     align,
     hash_of,
+    others,
     record_id,
 )
 
@@ -217,3 +218,17 @@ def test_a_ledger_of_which_half_is_gone_may_hold_any_point_and_one_that_is_gone_
 
     assert len(half.unreadable) == 1
     assert gone.unreadable == ()
+
+
+@pytest.mark.parametrize("owner", ["somebody", "prod/cats", "", None, 7])
+async def test_a_record_of_what_is_no_set_may_hold_any_point(owner):
+    record = record_id(f"{owner}/{KEY.collection}/{KEY.incarnation}", "base")
+
+    class Played:
+        async def scroll(self, *_: Any, **__: Any) -> list[StoredPoint]:
+            payload = {"key": f"{owner}/{KEY.collection}/{KEY.incarnation}", "owner": owner}
+            return [StoredPoint(record, payload, {})]
+
+    found = await others(cast("Database", Played()), "ledgers", KEY, [1])
+
+    assert (found.held, len(found.unreadable)) == ({}, 1)
