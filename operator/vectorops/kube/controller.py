@@ -157,12 +157,13 @@ class Controller:
     def _wake(self, refs: set[Ref], *, by: Ref) -> None:
         for heard in self._heard.values():
             heard.add(by)
+        resting = self._references.resting_on(by)
         for ref in refs:
             mark = self._marks.get(ref)
             # One that is named by another but was never seen does not exist yet; its own event will bring it. What `by`
-            # refers to only minds when it waits to be deleted: else 300 new collections would have their connection
-            # looked at 300 times.
-            if mark is not None and (mark.deleting or not _refers_upward(by, ref)):
+            # refers to only minds when it waits to be deleted, or for `by`: else 300 new collections would have their
+            # connection looked at 300 times.
+            if mark is not None and (mark.deleting or ref in resting or not _refers_upward(by, ref)):
                 self._queue.add(ref, Lane.CHANGE)
 
     def _endpoint_of(self, ref: Ref) -> str | None:

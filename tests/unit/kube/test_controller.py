@@ -231,14 +231,15 @@ async def test_a_point_set_that_goes_wakes_those_of_its_siblings_that_want_ids_o
 PARK = Ref("QdrantCollection", "team", "park")
 
 
-async def test_a_verdict_that_rests_on_another_resource_is_looked_at_again_when_that_one_changes(controller, world):
-    world.rests_on[ZOO] = PARK
-    for ref in (MAIN, ZOO, PARK):
+@pytest.mark.parametrize("on", [PARK, CATS])
+async def test_a_verdict_that_rests_on_another_resource_is_looked_at_again_when_that_one_changes(controller, world, on):
+    world.rests_on[ZOO] = on
+    for ref in (MAIN, ZOO, on):
         controller.seen(world.put(ref))
     await quiet(controller)
     before = world.looks[ZOO]
 
-    controller.seen(world.put(PARK, generation=2))
+    controller.seen(world.put(on, generation=2))
     await quiet(controller)
 
     assert world.looks[ZOO] == before + 1
