@@ -118,7 +118,8 @@ class Driver:
             told = next(c for c in (outcome.status or {})["conditions"] if c["type"] == "Ready")
             extra = {"resource": str(ref), "reason": told["reason"]}
             logger.info("trying again: %s", told["message"], extra=extra)
-            return Verdict(requeue_after=min(left, outcome.requeue_after or left), status=resource.status)
+            again = min(left, outcome.requeue_after or left)
+            return Verdict(requeue_after=again, rests_on=outcome.rests_on, status=resource.status)
         if not outcome.passing:
             self._failing_since.pop(ref, None)
         if outcome.status is None:

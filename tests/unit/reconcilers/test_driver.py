@@ -130,9 +130,11 @@ async def test_what_may_pass_within_moments_is_told_only_if_it_lasts(world: Worl
     """Such as replicas whose node is restarted."""
     await world.driver.run(REF)
     told = conditions(False, Reason.REPLICAS_MISSING, "one is dead", reconciling=True)
-    world.act = _returns(Outcome({"conditions": told}, requeue_after=60.0, passing=True))
+    other = frozenset({replace(REF, name="other")})
+    world.act = _returns(Outcome({"conditions": told}, requeue_after=60.0, passing=True, rests_on=other))
 
     first = await world.driver.run(REF)
+    assert first.rests_on == other
     world.now += timedelta(seconds=90)
     second = await world.driver.run(REF)
     assert (first.requeue_after, second.requeue_after) == (60.0, 30.0)
