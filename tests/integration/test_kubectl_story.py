@@ -43,6 +43,7 @@ async def test_a_row_tells_the_story_of_a_collection(kube: KubeServer, team: Tea
     fine = {
         "Ready": "True",
         "Reason": "Succeeded",
+        "Connection": "main",
         "Collection": physical,
         "Schema": "image 512 Dot float16, text 384 Cosine, terms sparse",
     }
