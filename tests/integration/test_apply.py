@@ -447,6 +447,47 @@ def test_another_collection_name_is_refused_until_prune_may_remove_the_old_one(s
     assert shell.run("apply", *common, "--prune").err == ""
 
 
+@pytest.mark.parametrize("why", ["another's", "suspended"])
+def test_the_old_collection_stays_while_its_resource_is_not_as_declared_in_the_new_one(shell, place, zoo, why):
+    """Else a rename that is refused would end with nothing at all."""
+    old, new = f"{zoo}-old", f"{zoo}-new"
+    animals = point_set("animals", zoo, {1: [1, 0]})
+    common = ("-f", "all.yaml", "--qdrant", place.given, "--owner", zoo)
+    shell.write("other.yaml", collection("other", collectionName=new))
+    assert shell.run("apply", "-f", "other.yaml", "--qdrant", place.given, "--owner", f"{zoo}-other").code == 0
+    shell.write("all.yaml", collection(zoo, collectionName=old, deletionPolicy="Delete"), animals)
+    assert shell.run("apply", *common).code == 0
+    name = new if why == "another's" else f"{zoo}-newer"
+    shell.write(
+        "all.yaml", collection(zoo, collectionName=name, deletionPolicy="Delete", suspend=why == "suspended"), animals
+    )
+
+    told = shell.run("plan", *common, "--prune")
+    done = shell.run("apply", *common, "--prune")
+
+    words = "is as declared elsewhere"
+    assert f"collection '{old}' would be left as it is until" in told.out
+    assert words in told.out
+    assert f"collection '{old}' is left as it is until" in done.err
+    assert words in done.err
+    assert place.ids(old) == {"1"}
+
+
+def test_a_collection_that_becomes_its_users_under_another_name_is_refused_as_well(shell, place, zoo):
+    old, new = f"{zoo}-old", f"{zoo}-new"
+    common = ("-f", "all.yaml", "--qdrant", place.given, "--owner", zoo)
+    shell.write("other.yaml", collection("other", collectionName=new))
+    assert shell.run("apply", "-f", "other.yaml", "--qdrant", place.given, "--owner", f"{zoo}-other").code == 0
+    shell.write("all.yaml", collection(zoo, collectionName=old))
+    assert shell.run("apply", *common).code == 0
+    shell.write("all.yaml", collection(zoo, collectionName=new, managedBy="User"))
+
+    refused = shell.run("apply", *common, "-o", "json")
+
+    assert refused.code == 1
+    assert f"this resource has collection '{old}'" in refused.by_name()[zoo]["message"]
+
+
 def test_another_collection_of_a_set_is_refused_until_prune_may_remove_its_points(shell, place, zoo):
     here, there = f"{zoo}-from", f"{zoo}-to"
     both = [collection(here), collection(there)]

@@ -79,6 +79,11 @@ async def apply(
         if options.prune and in_time:
             found = await left_over(opened, stand_in=options.override is not None)
             for name, resources in found.moved.items():
+                if waiting := [one.ref for one in resources if not _has_arrived(cluster.now(one.ref))]:
+                    found.notices.append(
+                        f"collection {name!r} is left as it is until {waiting[0]} is as declared elsewhere"
+                    )
+                    continue
                 former = beside(cluster, resources)
                 context = replace(opened.context, cluster=former)
                 await Runner(former, Driver(context, RECONCILERS)).run(until, kinds=DELETABLE)
@@ -105,6 +110,17 @@ async def apply(
             notices=tuple(found.notices),
             timed_out=not in_time,
         )
+
+
+def _has_arrived(resource: Resource | None) -> bool:
+    """Is a resource that was elsewhere as declared, so that nothing of it is needed there any more?
+
+    All but its aliases: one may have the name of the collection that it was.
+    """
+    if resource is None or resource.spec.get("suspend"):
+        return False
+    told = resource.condition("Ready") or NOT_LOOKED_AT
+    return resource.ready or told["reason"] == Reason.ALIAS_TAKEN
 
 
 class _InItsPlace:

@@ -28,7 +28,7 @@ from vectorops.local import plans, preview_points
 from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
 from vectorops.local.plans import Change, ResourcePlan, planned
-from vectorops.local.prune import Places, left_over
+from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
 from vectorops.looks import look_at
@@ -99,7 +99,24 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
             previewed = _Preview(opened, None if options.prune else Places(opened))
             refs = opened.cluster.in_order()
             left = await _left_over(opened, options)
-            return [*[await previewed.of(ref) for ref in refs], *map(_pruned, left)]
+            plans = [await previewed.of(ref) for ref in refs]
+            stuck = {ref for ref, plan in zip(refs, plans, strict=True) if _is_stuck(plan, opened.cluster.now(ref))}
+            for name, moved in left.moved.items():
+                if waiting := [one.ref for one in moved if one.ref in stuck]:
+                    words = f"collection {name!r} would be left as it is until {waiting[0]} is as declared elsewhere"
+                    plans += [planned(one.ref, remarks=[words]) for one in moved]
+                else:
+                    plans += map(_pruned, moved)
+            return [*plans, *map(_pruned, left.resources)]
+
+
+def _is_stuck(plan: ResourcePlan, resource: Resource | None) -> bool:
+    """Would a resource that was elsewhere not be as declared after all, so that it is left there? See
+    `apply._has_arrived`.
+    """
+    if resource is not None and resource.spec.get("suspend"):
+        return True
+    return plan.problem is not None and not (plan.kind == "QdrantCollection" and plan.changes)
 
 
 @contextmanager
@@ -320,14 +337,14 @@ def _of_the_mark(todo: Plan, mark: Mark) -> list[Change]:
     return []
 
 
-async def _left_over(opened: Session, options: Options) -> list[Resource]:
+async def _left_over(opened: Session, options: Options) -> LeftOver:
     """What would be pruned, made known to the cluster: it gives up what the files may want, such as an alias."""
     if not options.prune:
-        return []
+        return LeftOver()
     found = await left_over(opened, stand_in=options.override is not None)
     for resource in found.resources:
         opened.cluster.add(resource)
-    return [*(one for moved in found.moved.values() for one in moved), *found.resources]
+    return found
 
 
 def _pruned(resource: Resource) -> ResourcePlan:

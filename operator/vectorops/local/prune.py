@@ -101,8 +101,7 @@ class Places:
 
     async def require(self, resource: Resource) -> None:
         """Raises Terminal InvalidSpec if the owner has it elsewhere; Waiting if what it needs is not ready."""
-        users = resource.spec.get("managedBy") == "User"
-        if users or resource.spec.get("suspend") or resource.kind == "QdrantConnection":
+        if resource.spec.get("suspend") or resource.kind == "QdrantConnection":
             return
         context = self._session.context
         is_set = resource.kind == "PointSet"

@@ -291,7 +291,8 @@ def _payload_as_written(known: int, declared: Declared | None, found: StoredPoin
     if known == UNKNOWN:
         return None
     if payload_fingerprint(found) == known:
-        return True
+        # That of a point without one is everybody's.
+        return True if found.payload else None
     if declared is not None and known in (declared.payload, unpredicted(declared.payload)):
         return _same_json(declared.data.payload, found.payload, ROUGHLY)
     # Floats may come back a bit off, and then the fingerprint is another one.

@@ -33,6 +33,7 @@ class Replaced:
     """What speaks against the collection being the same. written: how many points the set wrote into it.
 
     gone: of those, the ones that are not there. other: the ones under whose id something else stands.
+    unclear: those of which nothing is certainly as it was written, and nothing certainly otherwise.
     through: the sequence of the ledger's last window, so that no later plan is the same.
     """
 
@@ -41,6 +42,7 @@ class Replaced:
     gone: tuple[PointId, ...]
     other: tuple[PointId, ...]
     through: int
+    unclear: tuple[PointId, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -59,15 +61,15 @@ class Replaced:
         steps = [f"take collection {self.collection!r} as it is now for the one that the set writes into"]
         if gone := [id for id in self.gone if id in declaration.points]:
             steps.append(f"write {counted(len(gone), 'point')} again, where nothing stands under the id")
-        if self.other:
-            ids = [declaration.points[id].shown_id if id in declaration.points else str(id) for id in self.other]
+        if left := (*self.other, *self.unclear):
+            ids = [declaration.points[id].shown_id if id in declaration.points else str(id) for id in left]
             shown = f"{', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"
-            steps.append(f"leave {counted(len(ids), 'point')} to whoever changed them, as they are: {shown}")
+            steps.append(f"leave {counted(len(ids), 'point')} to whoever may have changed them, as they are: {shown}")
         return steps
 
     def kept(self, entries: Entries) -> Entries:
         """What the set still owns: what stands there as it was written, and what is being deleted."""
-        lost = {*self.gone, *self.other}
+        lost = {*self.gone, *self.other, *self.unclear}
         return {id: entry for id, entry in entries.items() if id not in lost}
 
 
@@ -95,7 +97,8 @@ def replacement(
         if id in stored
     }
     other = tuple(id for id, known in parts.items() if False in known)
-    found = Replaced(collection, len(owned), gone, other, ledger.through)
+    unclear = tuple(id for id, known in parts.items() if not {True, False} & set(known))
+    found = Replaced(collection, len(owned), gone, other, ledger.through, unclear)
     if not (gone or other):
         return None
     if ledger.created_at and created:

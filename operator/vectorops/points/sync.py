@@ -137,7 +137,7 @@ async def _sync(
         done = await _write(store, target, view.ours, view.diff, embed)
     except OutOfSpace:
         # What leaves the set makes room.
-        await _delete_unrecorded(store, target.collection, view.diff.delete)
+        await _delete_unrecorded(store, target.collection, view.ledger, view.diff.delete)
         raise
     deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
     _require_shown(view)
@@ -209,15 +209,16 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
         except OutOfSpace:
             # The ledger goes anyway.
             ours, stored = await _owned(store, collection, ledger, marked)
-            return await _delete_unrecorded(store, collection, [id for id in ours.entries if id in stored])
+            return await _delete_unrecorded(store, collection, ledger, [id for id in ours.entries if id in stored])
 
 
-async def _delete_unrecorded(store: LedgerStore, collection: str, ids: Sequence[PointId]) -> int:
+async def _delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger | None, ids: Sequence[PointId]) -> int:
     """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
 
+    ledger: as it was found. If somebody has written it since, nothing is deleted: the ids may be wanted again.
     A server that is full takes deletions (from Qdrant 1.19 on), or nothing at all, and then raises OutOfSpace.
     """
-    if not ids:
+    if not ids or await store.read() != ledger:
         return 0
     theirs = (await ask_others(store, ids)).held
     mine = [id for id in ids if id not in theirs]

@@ -45,6 +45,8 @@ class Aliases:
 
     def taken_words(self, alias: str, holder: str) -> str:
         """For people: where an alias leads, and why it does not pass."""
+        if alias == holder:
+            return f"alias {alias!r} is the name of a collection"
         return f"alias {alias!r} leads to collection {holder!r}; {self.why.get(alias, OF_OTHERS)}"
 
     @property

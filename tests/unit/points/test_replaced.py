@@ -72,6 +72,25 @@ def test_one_point_alone_that_keeps_something_was_changed_by_hand(changed):
     assert replacement("zoo", "", ledger, Declaration({0: point}), {0: changed}, SCHEMA) is None
 
 
+def test_an_empty_payload_alone_is_nothing_that_was_kept():
+    """Whoever makes the collection again puts points without one there, too."""
+    point = declared(0, {})
+    ledger = Ledger(NAMES, {0: entry_of(point, NAMES)}, 5)
+
+    assert replacement("zoo", "", ledger, Declaration({0: point}), {0: stored(0, {}, (1, 0))}, SCHEMA) is not None
+
+
+def test_what_cannot_be_told_is_no_longer_the_sets_once_the_collection_is_another():
+    text = Entry(fingerprint_payload({}), (fingerprint_text("a lion", "0123456789abcdef"),))
+    ledger = Ledger(NAMES, {1: entry_of(declared(1), NAMES), 2: entry_of(declared(2), NAMES), 3: text}, 5)
+
+    it = replacement("zoo", "", ledger, Declaration({}), {3: stored(3, {})}, SCHEMA)
+
+    assert it is not None
+    assert (it.gone, it.other, it.unclear) == ((1, 2), (), (3,))
+    assert it.kept(ledger.entries) == {}
+
+
 OLD, NEW = "2026-10-22T10:00:00.5Z", "2026-11-01T10:00:00Z"
 
 
@@ -112,7 +131,7 @@ def test_the_plan_says_what_is_written_and_what_is_left():
     assert it.steps(Declaration(points)) == [
         "take collection 'zoo' as it is now for the one that the set writes into",
         "write 2 points again, where nothing stands under the id",
-        "leave 1 point to whoever changed them, as they are: 2",
+        "leave 1 point to whoever may have changed them, as they are: 2",
     ]
     assert it.kept({id: Entry(20, ()) for id in points}).keys() == {3}
 
