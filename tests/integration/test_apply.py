@@ -404,6 +404,30 @@ def test_another_collection_for_ledgers_is_refused_until_the_first_is_named_agai
         zoo += "-next"
 
 
+def test_the_ledger_of_a_users_collection_is_found_where_it_is(shell, qdrant: QdrantServer, zoo):
+    """Its metadata names none, and its own points must not be told to be another writer's."""
+    made = {"vectors": {"size": 2, "distance": "Dot"}}
+    httpx.put(f"{qdrant.url}/collections/{zoo}", json=made, timeout=30).raise_for_status()
+
+    def run(ledgers: str) -> Answer:
+        spec = f'url: "{qdrant.url}", preferGrpc: false, ledgerCollectionName: {ledgers}'
+        shell.write(
+            "all.yaml",
+            CONNECTION.replace('url: "http://127.0.0.1:1"', spec),
+            collection(zoo, managedBy="User"),
+            point_set("animals", zoo, {1: [1, 0]}),
+        )
+        return shell.run("apply", "-f", "all.yaml", "--owner", zoo, "-o", "json")
+
+    assert run(f"{zoo}-first").code == 0
+    refused = run(f"{zoo}-then")
+
+    assert refused.code == 1
+    assert refused.by_name()["animals"]["reason"] == "InvalidSpec"
+    assert f"{zoo}-first" in refused.by_name()["animals"]["message"]
+    assert run(f"{zoo}-first").code == 0
+
+
 def test_a_pruned_set_leaves_its_points_if_its_last_policy_was_to_retain_them(shell, place, zoo):
     shell.write("all.yaml", collection(zoo), point_set("old", zoo, {1: [1, 0]}))
     assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given, "--owner", zoo).code == 0

@@ -26,7 +26,16 @@ from vectorops.points.schema import PointSchema
 from vectorops.points.window import BAD_CONTENT, Written, write
 from vectorops.qdrant import visibility
 from vectorops.qdrant.database import Database, PointId, StoredPoint
-from vectorops.qdrant.ledger import TOMBSTONE, Entry, Ledger, LedgerKey, LedgerStore, Others, ensure_ledger_collection
+from vectorops.qdrant.ledger import (
+    TOMBSTONE,
+    Entry,
+    Ledger,
+    LedgerKey,
+    LedgerStore,
+    Others,
+    ensure_ledger_collection,
+    ledger_collections,
+)
 
 HIDDEN_SECONDS: Final = 5.0
 """How soon points that Qdrant hides are looked for again."""
@@ -308,7 +317,11 @@ async def look(
             await _require_not_elsewhere(store, target.elsewhere)
         lost = target.registered is True
         known = await first(store, target.schema, declaration, lost=lost, previous=target.previous)
-    return await _compared(store, target, declaration, ledger, known, given_up)
+    view = await _compared(store, target, declaration, ledger, known, given_up)
+    if ledger is None and target.registered is None and view.diff.conflicts:
+        # A collection of its user's names no ledger: what looks like another writer's point may be our own.
+        await _require_not_elsewhere(store, await ledger_collections(store.database))
+    return view
 
 
 async def _require_not_elsewhere(store: LedgerStore, names: Iterable[str]) -> None:

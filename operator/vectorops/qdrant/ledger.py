@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -416,6 +417,18 @@ async def _require_only_records(database: Database, name: str, found: JsonObject
 
 def _is_record(payload: JsonObject) -> bool:
     return all(isinstance(payload.get(name), int if name == "format" else str) for name in FIELDS_OF_ALL)
+
+
+async def ledger_collections(database: Database) -> list[str]:
+    """The collections that carry the mark of one for ledgers. Reads every collection: for rare questions."""
+    found = []
+    for name in sorted(await database.collection_names()):
+        described = await database.collection(name)
+        # Other marks, and damaged ones, are not what is asked for.
+        with suppress(Terminal):
+            if described is not None and is_ledger(described, name):
+                found.append(name)
+    return found
 
 
 async def ledgers_of(database: Database, ledger_collection: str, collection: str, owners: str) -> list[LedgerKey]:

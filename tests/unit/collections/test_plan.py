@@ -475,6 +475,7 @@ async def test_an_alias_that_another_collection_lets_go_is_no_drift_and_one_that
     await bring(qdrant, declare("other", aliases=["docs"]))
     assert (await bring(qdrant, wanted)).plan.taken
 
+    assert seen.mark is not None
     seen = await observe(qdrant, "zoo", wanted.aliases)
     passing = Passing(free={"docs": "other"})
     moved = plan(wanted, seen, version=VERSION, last_applied=seen.mark.last_applied, passing=passing)
