@@ -404,7 +404,7 @@ def test_another_collection_for_ledgers_is_refused_until_the_first_is_named_agai
         zoo += "-next"
 
 
-def test_the_ledger_of_a_users_collection_is_found_where_it_is(shell, qdrant: QdrantServer, zoo):
+def test_the_ledger_of_a_users_collection_is_found_where_it_is(shell: Shell, qdrant: QdrantServer, zoo: str) -> None:
     """Its metadata names none, and its own points must not be told to be another writer's."""
     made = {"vectors": {"size": 2, "distance": "Dot"}}
     httpx.put(f"{qdrant.url}/collections/{zoo}", json=made, timeout=30).raise_for_status()

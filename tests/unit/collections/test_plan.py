@@ -475,8 +475,8 @@ async def test_an_alias_that_another_collection_lets_go_is_no_drift_and_one_that
     await bring(qdrant, declare("other", aliases=["docs"]))
     assert (await bring(qdrant, wanted)).plan.taken
 
-    assert seen.mark is not None
     seen = await observe(qdrant, "zoo", wanted.aliases)
+    assert seen.mark is not None
     passing = Passing(free={"docs": "other"})
     moved = plan(wanted, seen, version=VERSION, last_applied=seen.mark.last_applied, passing=passing)
     assert (actions(moved.doable), moved.is_drift) == ([(Action.MOVE_ALIAS, "docs")], False)
