@@ -11,7 +11,7 @@ import pytest
 from integration.command_line import CONNECTION, Answer, Shell
 from integration.command_line import collection as declared
 from integration.team import Team, is_settled, unique
-from integration.world import point, resource
+from integration.world import change_by_hand, point, resource
 from servers.kubeapi import Object, condition, is_ready
 from servers.qdrant import QdrantCluster
 from vectorops.api.meta import JsonObject, Ref, Resource
@@ -134,6 +134,12 @@ def test_the_command_line_says_what_it_would_do_about_replicas_and_does_it(
     assert answer.code == 0, answer.out
     assert states(three_nodes, name) == [["Active"]] * 2
     assert "drop the replica" not in run("plan", params=params(1), replicaPolicy="Converge").out
+
+    # Of a collection of its user's as well, where nothing is ever changed.
+    change_by_hand(three_nodes.nodes[0], name, {"params": {"replication_factor": 2}})
+    theirs = run("plan", params=params(2), managedBy="User")
+    assert theirs.code == 1
+    assert "2 of 4 replicas are active" in theirs.out
 
 
 async def test_a_killed_node_is_told_when_it_is_missed_and_waited_for_unless_it_is_lost(

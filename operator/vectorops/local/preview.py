@@ -165,7 +165,7 @@ class _Preview:
         version = access.database.info.version
         wanted = await wanted_of(self._context, resource, spec, found, version)
         if spec.managed_by == "User":
-            return await self._users_own(resource, access, wanted, found)
+            return await _with_replicas(await self._users_own(resource, access, wanted, found), access, spec, found)
         mark = await claim(self._context, resource, spec, access, found, mismatches(wanted, found, version=version))
         aliases = await aliases_of(self._context, resource, access.database, wanted, found, mark)
         todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied, passing=aliases.passing)
@@ -173,8 +173,9 @@ class _Preview:
         await self._keep(resource.ref, access, todo, mark, approved=approval.given)
         if is_reported(spec, todo) and not approval.given:
             remark = f"changed by others; driftPolicy is Report, so {approval.how} to put it right:"
-            return planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
-        would_be = _collection_planned(resource.ref, todo, mark, approval, aliases)
+            would_be = planned(resource.ref, _of_the_mark(todo, mark), remarks=[remark, *todo.describe(found.points)])
+        else:
+            would_be = _collection_planned(resource.ref, todo, mark, approval, aliases)
         return await _with_replicas(would_be, access, spec, found)
 
     async def _users_own(self, resource: Resource, access: Access, wanted: Desired, found: Observed) -> ResourcePlan:
