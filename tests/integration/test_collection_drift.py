@@ -44,9 +44,10 @@ async def test_cocoindex_04_what_others_changed_is_put_right_and_told(
 
     assert is_ready(corrected)
     assert is_as_declared(qdrant, name)
-    (note,) = await team.events(name, "DriftCorrected")
+    # More than one, if the operator happened to look between two of the changes.
+    told = "; ".join(await team.events(name, "DriftCorrected"))
     for word in ("hnsw_config.m: 9 -> 20", "payload index kind", f"alias {name}-alias"):
-        assert word in note
+        assert told.count(word) == 1
 
 
 async def test_drift_that_is_only_reported_waits_for_an_approval_each_time(
