@@ -47,6 +47,8 @@ class Qdrant:
             namespace=NAMESPACE,
         )
         kubectl("rollout", "status", "deployment/qdrant", "deployment/client", "--namespace", NAMESPACE, "--timeout=2m")
+        # Its Service may lead there a moment later.
+        cluster.until(lambda: self.ask("client.info().version"), what="Qdrant to answer")
 
     def connect(self, namespace: str, name: str = "main") -> None:
         """Declares the connection and its Secrets in a team's namespace."""
