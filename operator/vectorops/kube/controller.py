@@ -31,6 +31,7 @@ KINDS: Final = tuple(PLURALS)
 """Each kind refers to the one before it."""
 QDRANT_PORT: Final = 6333
 CONTESTED_SECONDS: Final = 2.0
+"""After which a set that has just found ids of its own held by others is looked at once more."""
 
 
 class Controller:

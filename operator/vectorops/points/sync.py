@@ -224,11 +224,16 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
 async def _delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger | None, ids: Sequence[PointId]) -> int:
     """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
 
-    ledger: as it was found. If somebody has written it since, nothing is deleted: the ids may be wanted again.
+    ledger: as it was found. Raises Transient AnotherWriter if another process has written it since: the ids may be
+    wanted again, and to say that they are gone would have the ledger removed.
     A server that is full takes deletions (from Qdrant 1.19 on), or nothing at all, and then raises OutOfSpace.
     """
-    if not ids or await store.read() != ledger:
+    if not ids:
         return 0
+    found = await store.read()
+    if found is None or (found.token != store.writer and found != ledger):
+        words = "another process has written the ledger of this set meanwhile; looking again"
+        raise Transient(Reason.ANOTHER_WRITER, words)
     theirs = (await ask_others(store, ids)).held
     mine = [id for id in ids if id not in theirs]
     await store.database.delete_points(collection, mine)

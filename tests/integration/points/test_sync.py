@@ -739,16 +739,20 @@ async def test_a_rate_limit_below_one_request_slows_a_set_down_and_does_not_stop
 
 
 class Full:
-    """A Qdrant without room for data: as from 1.19 on, it still deletes."""
+    """A Qdrant without room for data: as from 1.19 on, it still deletes. meanwhile: before its first refusal."""
 
-    def __init__(self, database: Any) -> None:
+    def __init__(self, database: Any, meanwhile: Callable[[], Awaitable[Any]] | None = None) -> None:
         self._database = database
+        self._meanwhile = meanwhile
 
     def __getattr__(self, name: str) -> Any:
         if name not in {"upsert", "update_vectors", "change_payloads"}:
             return getattr(self._database, name)
 
         async def refused(*_: Any, **__: Any) -> None:
+            if happens := self._meanwhile:
+                self._meanwhile = None
+                await happens()
             raise OutOfSpace(Reason.OUT_OF_SPACE, "the server has no room for more data")
 
         return refused
@@ -777,6 +781,22 @@ async def test_a_set_goes_from_a_full_server_with_its_points_and_its_ledger(scen
 
     assert await scene.stored() == {77: foreign}
     assert await scene.records() == 0
+
+
+@pytest.mark.parametrize("goes", ["a point", "the set"])
+async def test_on_a_full_server_a_former_writer_deletes_nothing_that_its_successor_declares(scene, goes):
+    await scene.sync(point(1), point(2), writer="former")
+
+    async def successor() -> None:
+        await scene.sync(point(1), point(2), point(3), writer="successor")
+
+    full = Full(scene.database, successor)
+    with pytest.raises(Transient) as raised:
+        await (scene.sync(point(1), database=full) if goes == "a point" else scene.remove_all(database=full))
+
+    assert raised.value.reason is Reason.ANOTHER_WRITER
+    assert await scene.stored() == await scene.expected(point(1), point(2), point(3))
+    assert await scene.records() > 0
 
 
 async def test_sparse_weights_may_be_any_whatever_the_datatype_of_their_index_and_a_small_change_is_seen(scene):
