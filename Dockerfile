@@ -12,6 +12,7 @@ ARG EXTRAS=""
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 WORKDIR /src
+COPY pyproject.toml ./
 COPY requirements/ requirements/
 # In /opt/build what installs, in /opt/vectorops what is shipped. A single folder of a virtual environment holds all of it,
 # at the same path in both stages.
@@ -19,11 +20,10 @@ RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --quiet --no-cache-dir --disable-pip-version-check \
         --require-hashes --requirement requirements/build.txt \
     && python -m venv --without-pip /opt/vectorops \
-    && for locked in run ${EXTRAS}; do \
-        VIRTUAL_ENV=/opt/vectorops /opt/build/bin/uv pip install --quiet --no-cache \
-            --require-hashes --requirement "requirements/${locked}.txt" || exit 1; \
-    done
-COPY pyproject.toml README.md LICENSE ./
+    && VIRTUAL_ENV=/opt/vectorops /opt/build/bin/uv pip install --quiet --no-cache \
+        --require-hashes --constraint requirements/lock.txt --requirement pyproject.toml \
+        $(for extra in ${EXTRAS}; do echo "--extra ${extra}"; done)
+COPY README.md LICENSE ./
 COPY operator/ operator/
 RUN VIRTUAL_ENV=/opt/build /opt/build/bin/uv build --quiet --no-cache --wheel --no-build-isolation --out-dir /dist \
     && VIRTUAL_ENV=/opt/vectorops /opt/build/bin/uv pip install --quiet --no-cache --no-deps /dist/*.whl \

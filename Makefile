@@ -128,17 +128,15 @@ statuses: $(DEV)/.installed servers ## Record anew what the operator writes in e
 servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, promtool, Argo CD's and Flux's judgment)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
-# --no-emit-*: the files must name versions and hashes, never where they were downloaded from.
+# requirements/lock.txt holds every version with its hashes, whatever is installed of it; build.txt holds what pip installs first.
+# Not uv.lock and not pylock.toml: both say where each file was downloaded from, and no option leaves that out.
 LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
-lock: $(DEV)/.installed ## Resolve requirements/*.txt anew (UPGRADE=1: to the newest versions)
-	$(LOCK) pyproject.toml --all-extras --output-file requirements/dev.txt
-	$(LOCK) --constraint requirements/dev.txt requirements/build.in --output-file requirements/build.txt
-	$(LOCK) --constraint requirements/dev.txt pyproject.toml --output-file requirements/run.txt
-	for extra in fastembed sentence-transformers; do $(LOCK) --constraint requirements/dev.txt \
-		pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit; done
+lock: $(DEV)/.installed ## Resolve requirements/*.txt again (UPGRADE=1: to the newest versions)
+	$(LOCK) pyproject.toml --all-extras --group dev --group build --output-file requirements/lock.txt
+	$(LOCK) --group build --constraint requirements/lock.txt --output-file requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what the chores made here (not the cache of server programs)
@@ -147,12 +145,12 @@ clean: ## Remove what the chores made here (not the cache of server programs)
 # ---- environments ----
 
 # A fresh machine needs nothing but Python: pip brings uv, which links gigabytes of torch from its cache in seconds.
-$(DEV)/.installed: requirements/dev.txt
-$(RUN)/.installed: requirements/run.txt
-%/.installed: pyproject.toml requirements/build.txt
+# uv refuses what requirements/lock.txt has no version and no hash of, although it is given as a constraint.
+$(DEV)/.installed: private WHAT := --all-extras --group dev
+%/.installed: pyproject.toml requirements/build.txt requirements/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
-	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes -r $(filter-out requirements/build.txt,$(filter requirements/%,$^))
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes --constraint requirements/lock.txt -r pyproject.toml $(WHAT)
 	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
