@@ -84,6 +84,8 @@ image: ## Build the operator's image, vectorops:VERSION (EXTRAS="fastembed": wit
 MAX_TWICE := 92
 MAX_ONCE := 127
 
+PAGES = $(shell git ls-files --cached --others --exclude-standard '*.md')
+
 .PHONY: lint
 lint: $(DEV)/.installed check-generated ## Check style, names, types, layers and generated files
 	$(DEV)/bin/ruff check .
@@ -93,21 +95,20 @@ lint: $(DEV)/.installed check-generated ## Check style, names, types, layers and
 	$(DEV)/bin/lint-imports
 
 .PHONY: check-generated
-check-generated: $(DEV)/.installed ## Check that crds/ and the API reference are what the models say
+check-generated: $(DEV)/.installed ## Check that crds/ and all that `make docs` writes are current
 	@rm -rf build/crds
 	$(DEV)/bin/vectorops crds --output-dir build/crds
 	@diff -ru crds build/crds && diff -ru charts/vectorops/files/crds build/crds || \
 		{ echo "crds/ or the chart's copy is out of date: run 'make crds'" >&2; exit 1; }
-	$(DEV)/bin/python docs/generate_reference.py --check
-	$(DEV)/bin/python gitops/argocd/generate_configmap.py --check
-	$(DEV)/bin/python docs/generate_chart_readme.py --check
+	$(DEV)/bin/python tools/generate.py --check
 
 # ---- make ----
 
 .PHONY: format
-format: $(DEV)/.installed ## Format the code, and fix what can be fixed
+format: $(DEV)/.installed ## Format code and pages, and fix what can be fixed
 	$(DEV)/bin/ruff check --fix-only .
 	$(DEV)/bin/ruff format .
+	$(DEV)/bin/python tools/format_markdown.py $(PAGES)
 
 .PHONY: crds
 crds: $(DEV)/.installed ## Generate crds/, and the chart's copy, from the models
@@ -116,9 +117,7 @@ crds: $(DEV)/.installed ## Generate crds/, and the chart's copy, from the models
 
 .PHONY: docs
 docs: $(DEV)/.installed ## Generate the API reference, the chart's README and Argo CD's settings from their sources
-	$(DEV)/bin/python docs/generate_reference.py
-	$(DEV)/bin/python docs/generate_chart_readme.py
-	$(DEV)/bin/python gitops/argocd/generate_configmap.py
+	$(DEV)/bin/python tools/generate.py
 
 .PHONY: statuses
 statuses: $(DEV)/.installed servers ## Record anew what the operator writes in each situation, and what Argo CD and Flux make of it

@@ -1,6 +1,6 @@
 """Every reason that a condition can carry. Reasons are API: alerts and scripts match on them.
 
-The meaning beside each is its entry in the API reference (docs/generate_reference.py).
+The meaning beside each is its entry in the API reference (tools/reference_page.py).
 """
 
 from __future__ import annotations

@@ -46,13 +46,7 @@ def test_the_charts_crds_are_those_of_the_repository():
     assert copied == shipped
 
 
-def test_the_readme_tells_every_value_as_it_is():
-    generator = runpy.run_path(str(ROOT / "docs" / "generate_chart_readme.py"))
-
-    assert (CHART / "README.md").read_text() == generator["page"]()
-
-
 def test_every_value_says_what_it_is():
-    generator = runpy.run_path(str(ROOT / "docs" / "generate_chart_readme.py"))
+    generator = runpy.run_path(str(ROOT / "tools" / "chart_page.py"))
 
     assert not [value.path for value in generator["values"]() if not value.comment]

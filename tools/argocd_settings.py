@@ -1,17 +1,11 @@
-"""Writes argocd-cm.yaml, which is what people paste, from the Lua files, which are what is tested and sent upstream.
+"""gitops/argocd/argocd-cm.yaml, which people paste, from the Lua files, which are tested and sent upstream."""
 
-`make docs` runs it; `--check` only compares.
-"""
-
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-CUSTOMIZATIONS = HERE / "resource_customizations"
-CONFIG_MAP = HERE / "argocd-cm.yaml"
+CUSTOMIZATIONS = Path(__file__).parents[1] / "gitops/argocd/resource_customizations"
 
 HEAD = """\
-# Made by generate_configmap.py from resource_customizations: edit those.
+# Made by tools/argocd_settings.py from resource_customizations: edit those.
 # Health checks and actions of VectorOps' kinds. Add the data to your ConfigMap argocd-cm:
 #   kubectl patch configmap argocd-cm --namespace argocd --patch-file argocd-cm.yaml
 # or, if Helm installs your Argo CD, put it into its value configs.cm.
@@ -44,10 +38,3 @@ def _of(folder: Path) -> str:
 
 def _indented(text: str, by: int) -> str:
     return "".join(f"{' ' * by}{line}" if line.strip() else line for line in text.splitlines(keepends=True))
-
-
-if __name__ == "__main__":
-    if "--check" not in sys.argv:
-        CONFIG_MAP.write_text(config_map())
-    elif CONFIG_MAP.read_text() != config_map():
-        sys.exit(f"{CONFIG_MAP.name} is out of date: run 'make docs'")
