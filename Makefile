@@ -87,12 +87,13 @@ MAX_ONCE := 127
 PAGES = $(shell git ls-files --cached --others --exclude-standard '*.md')
 
 .PHONY: lint
-lint: $(DEV)/.installed check-generated ## Check style, names, types, layers and generated files
+lint: $(DEV)/.installed check-generated ## Check style, names, types, layers, dependencies and generated files
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/python tools/names.py --quiet --max-twice $(MAX_TWICE) --max-once $(MAX_ONCE) operator/vectorops
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+	$(DEV)/bin/deptry operator/vectorops
 
 .PHONY: check-generated
 check-generated: $(DEV)/.installed ## Check that crds/ and all that `make docs` writes are current
@@ -133,7 +134,7 @@ LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
-lock: $(DEV)/.installed ## Resolve requirements/*.txt again (UPGRADE=1: to the newest versions)
+lock: $(DEV)/bin/uv ## Resolve requirements/*.txt again (UPGRADE=1: to the newest versions)
 	$(LOCK) pyproject.toml --all-extras --group dev --group build --output-file requirements/lock.txt
 	$(LOCK) --group build --constraint requirements/lock.txt --output-file requirements/build.txt
 
@@ -146,10 +147,14 @@ clean: ## Remove what the chores made here (not the cache of server programs)
 # A fresh machine needs nothing but Python: pip brings uv, which links gigabytes of torch from its cache in seconds.
 # uv refuses what requirements/lock.txt has no version and no hash of, although it is given as a constraint.
 $(DEV)/.installed: private WHAT := --all-extras --group dev
-%/.installed: pyproject.toml requirements/build.txt requirements/lock.txt
+%/.installed: %/bin/uv pyproject.toml requirements/lock.txt
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes --constraint requirements/lock.txt -r pyproject.toml $(WHAT)
+	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PRECIOUS: %/bin/uv
+%/bin/uv: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
-	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes --constraint requirements/lock.txt -r pyproject.toml $(WHAT)
-	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
