@@ -395,7 +395,7 @@ def test_a_plan_tells_of_another_model_before_anybody_is_asked(tmp_path: Path, m
     twin = on_a_laptop(tmp_path, models, "plan", vectors=[*text(MINILM)["vectors"], before["vectors"][1]])
     larger = on_a_laptop(tmp_path, models, "plan", vectors=[*text(LARGER)["vectors"], before["vectors"][1]])
 
-    for answer, told in ((twin, "made anew by their sets"), (larger, "size 384 -> 512")):
+    for answer, told in ((twin, "embedded again by their PointSets"), (larger, "size 384 -> 512")):
         assert "held back: approve plan" in answer.out
         assert f"model {TWIN} at" in answer.out
         assert told in answer.out

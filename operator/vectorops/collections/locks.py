@@ -1,6 +1,6 @@
 """The embedder locks in a collection's mark: which model made the vectors that are stored.
 
-Kept as JSON in the mark (`qdrant` does not know embedders), read by reconcilers, compared and rewritten by `plan`.
+They are JSON in the mark, because `qdrant` does not know embedders.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ def locks_of(mark: Mark | None) -> dict[str, Resolved]:
 
 
 def relocked(mark: Mark | None, wanted: Mapping[str, Resolved], *, keep: Collection[str]) -> JsonObject:
-    """`Mark.embedders` as it is to become.
+    """The new `Mark.embedders`.
 
-    wanted: the declared embedders, by the vector's name. keep: vectors whose lock must not change, although another
-    embedder, or none, is declared: what is stored in them is of the model that the lock names, or of none that we know.
-    The lock of a vector that is neither wanted nor kept goes.
+    wanted: the declared embedders, by the vector's name. keep: vectors whose lock, or lack of one, must not change:
+    what is stored in them was made by the model that the lock names, whatever is declared. Locks of vectors that are
+    neither wanted nor kept are dropped.
     """
     stored, known = mark.embedders if mark is not None else {}, locks_of(mark)
     kept = {name: lock for name, lock in stored.items() if name in keep}
-    # One that says the same stays as it is written: a newer version may have written more.
-    told = {
+    # An equal lock keeps its bytes: a newer version may have written more fields.
+    updated = {
         name: stored[name] if known.get(name) == resolved else resolved.to_json()
         for name, resolved in wanted.items()
         if name not in keep
     }
-    return kept | told
+    return kept | updated
 
 
-def change_of_model(before: Resolved, after: Resolved) -> str:
-    """`model a/b at c9745ed1d9f2 -> model X at 1234`, "" if both give every text the same vector."""
+def describe_model_change(before: Resolved, after: Resolved) -> str:
+    """`model a/b at c9745ed1d9f2 -> model X at 1234`, "" if both make the same vectors."""
     if before.identity == after.identity:
         return ""
     is_other = before.words != after.words
     changes = [f"{before.words} -> {after.words}" if is_other else before.words]
-    told = {
+    fields = {
         "provider": (before.provider, after.provider),
         "document prompt": (before.document_prompt, after.document_prompt),
-        "extraBody.documents": (_words(before.document_extra_body), _words(after.document_extra_body)),
+        "extraBody.documents": (_print_json(before.document_extra_body), _print_json(after.document_extra_body)),
     }
-    changes += [f"{what} {was or 'none'!r} -> {is_ or 'none'!r}" for what, (was, is_) in told.items() if was != is_]
+    changes += [f"{what} {was or 'none'!r} -> {is_ or 'none'!r}" for what, (was, is_) in fields.items() if was != is_]
     return ", ".join(changes)
 
 
-def _words(fields: JsonObject) -> str:
+def _print_json(fields: JsonObject) -> str:
     return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else ""

@@ -1,13 +1,13 @@
-"""How many replicas a collection has and should have, and what brings them together, decided without talking to anyone.
+"""How many replicas a collection has and should have, and the next operation, decided without talking to anyone.
 
-Qdrant places replicas when a shard is made, and never again: a raised `replication_factor` makes none, a lowered one
-drops none, and those of a lost node stay where they were. What is there is told by GET /collections/{name}/cluster; the
-nodes by GET /cluster.
+Qdrant places replicas when it creates a shard, and never again: a raised `replication_factor` creates none, a lowered
+one drops none, and the replicas of a lost node stay listed there. GET /collections/{name}/cluster returns the replicas;
+GET /cluster returns the nodes.
 
-`next_operation` gives one operation at a time, from nothing but what is observed, so that it may be cut off anywhere.
-It never copies to a node that has the shard already: `replicate_shard` to a node with an active replica is accepted,
-and takes that replica out of service until it is copied (seen on 1.16.3 and 1.19.0). It never drops the last active
-one, which Qdrant refuses as well (400). And it waits for every copy that is under way.
+`next_operation` returns one operation at a time, from the observed state alone, so it may be interrupted anywhere.
+It never copies to a node that has the shard: Qdrant accepts `replicate_shard` to a node with an active replica, and
+takes that replica out of service until it is copied (seen on 1.16.3 and 1.19.0). It never drops the last active
+replica, which Qdrant refuses as well (400). And it waits for every transfer in progress.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from vectorops.api.meta import JsonObject
+from vectorops.qdrant.database import ShardKeyName
 
-ShardKey = str | int
 Place = tuple[int, int]
 """Id of a shard, id of a node (a `peer_id`)."""
 
 SHOWN_SHARDS: Final = 3
 
 MANUAL: Final = "ManualRecovery"
-"""Since 1.17: a person is at work on the replica."""
+"""Since 1.17: a person is repairing the replica."""
 
 
-class Health(Enum):
-    """What a state of Qdrant's means for those who count on the replica."""
+class ReplicaHealth(Enum):
+    """What a replica's state in Qdrant means for its clients."""
 
     ACTIVE = auto()
     DEAD = auto()
@@ -39,51 +39,52 @@ class Health(Enum):
 
 
 ACTIVE: Final = "Active"
-"""The one state of a replica that others may be copied from, and that must remain."""
+"""The only state of a replica that may be copied, and of which one must remain."""
 
-STATES: Final[Mapping[str, Health]] = {
-    ACTIVE: Health.ACTIVE,
-    # All that a node of the type Listener ever has: it takes writes and answers no searches, as its owner wants.
-    "Listener": Health.ACTIVE,
-    "ReshardingScaleDown": Health.ACTIVE,
-    "Dead": Health.DEAD,
-    MANUAL: Health.DEAD,
+STATES: Final[Mapping[str, ReplicaHealth]] = {
+    ACTIVE: ReplicaHealth.ACTIVE,
+    # The only state on a node of type Listener, which by intention takes writes and answers no searches.
+    "Listener": ReplicaHealth.ACTIVE,
+    "ReshardingScaleDown": ReplicaHealth.ACTIVE,
+    "Dead": ReplicaHealth.DEAD,
+    MANUAL: ReplicaHealth.DEAD,
 }
-"""All others are of a replica that is being made: Initializing, Resharding, Partial (1.16) or Recovery (1.19) while it
-is copied, PartialSnapshot, ActiveRead, and what newer versions bring."""
+"""In all other states the replica is being made: Initializing, Resharding, Partial (1.16) or Recovery (1.19) while it
+is copied, PartialSnapshot, ActiveRead, and those of newer versions.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One copy of one shard. key: the shard key, None where Qdrant shards by itself."""
+    """One copy of one shard."""
 
     shard: int
     peer: int
     state: str
-    key: ShardKey | None = None
+    key: ShardKeyName | None = None
+    """None where Qdrant shards by itself."""
 
     @property
     def place(self) -> Place:
         return self.shard, self.peer
 
     @property
-    def health(self) -> Health:
-        return STATES.get(self.state, Health.TRANSFERRING)
+    def health(self) -> ReplicaHealth:
+        return STATES.get(self.state, ReplicaHealth.TRANSFERRING)
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where the replicas of one collection are, as one node sees it.
-
-    transfers: how many copies are under way. seen_by: the node that answered, so that it is certainly up.
-    """
+class ReplicaPlacement:
+    """Where the replicas of one collection are, as one node sees it."""
 
     replicas: tuple[Replica, ...]
     transfers: int = 0
+    """Transfers in progress."""
     seen_by: int | None = None
+    """The node that answered, which is therefore up."""
 
     @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> Placement:
+    def from_answer(cls, answer: Mapping[str, Any]) -> ReplicaPlacement:
         """answer: `result` of GET /collections/{name}/cluster."""
         local = [{**shard, "peer_id": answer["peer_id"]} for shard in answer.get("local_shards") or ()]
         found = [
@@ -95,7 +96,7 @@ class Placement:
 
     def inactive(self) -> frozenset[Place]:
         """The places of replicas that are dead or being made."""
-        return frozenset(replica.place for replica in self.replicas if replica.health is not Health.ACTIVE)
+        return frozenset(replica.place for replica in self.replicas if replica.health is not ReplicaHealth.ACTIVE)
 
     def by_shard(self) -> dict[int, list[Replica]]:
         shards: dict[int, list[Replica]] = {}
@@ -106,34 +107,33 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """How many replicas a shard is to have.
-
-    of_all: the collection's `replication_factor`; declared: does the resource say so, or only Qdrant?
-    by_key: those of declared shard keys. Of a key that others made Qdrant tells nobody; its replicas are left alone.
-    """
+    """How many replicas each shard should have."""
 
     of_all: int
+    """The collection's `replication_factor`."""
     declared: bool = True
-    by_key: Mapping[ShardKey, int] | None = None
+    """Does the resource declare it, or is it Qdrant's default?"""
+    by_key: Mapping[ShardKeyName, int] | None = None
+    """The factors of declared shard keys. Qdrant does not return the factor of a key that others created; its replicas
+    are left alone.
+    """
 
     def of(self, shard: list[Replica]) -> int | None:
-        """None: not known."""
+        """The factor of the shard with these replicas; None if it is not known."""
         key = shard[0].key
         return self.of_all if key is None else (self.by_key or {}).get(key)
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """wanted, active, dead, transferring: replicas of all shards together.
-
-    short: the shards that have fewer active ones than they are to have: id, active, wanted.
-    """
+class ReplicaCounts:
+    """The replicas of all shards, counted."""
 
     wanted: int
     active: int
     dead: int
     transferring: int
     short: tuple[tuple[int, int, int], ...]
+    """Shards with fewer active replicas than they should have: id, active, wanted."""
 
     def described(self) -> str:
         """`5 of 6 replicas are active (shard 2: 1 of 2), 1 is dead`. The same for the same counts."""
@@ -146,47 +146,53 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """body: of POST /collections/{name}/cluster. line: for people."""
+class ReplicaOperation:
+    """One change of where replicas are."""
 
     body: JsonObject
+    """Of POST /collections/{name}/cluster."""
     line: str
+    """For people."""
 
 
-def counts(placement: Placement, factors: Factors) -> Counts:
-    """What status tells."""
+def count_replicas(placement: ReplicaPlacement, factors: Factors) -> ReplicaCounts:
+    """The numbers that status shows."""
     health = Counter(replica.health for replica in placement.replicas)
     wanted, short = 0, []
     for shard, replicas in placement.by_shard().items():
-        to_have = factors.of(replicas)
-        # Of a key whose factor nobody knows, what is there is what was wanted.
-        to_have = len(replicas) if to_have is None else to_have
-        active = _active(replicas)
-        wanted += to_have
-        if active < to_have:
-            short.append((shard, active, to_have))
-    return Counts(
+        factor = factors.of(replicas)
+        # If the factor is unknown, the existing replicas are taken for the wanted ones.
+        factor = len(replicas) if factor is None else factor
+        active = _count_active(replicas)
+        wanted += factor
+        if active < factor:
+            short.append((shard, active, factor))
+    return ReplicaCounts(
         wanted=wanted,
-        active=health[Health.ACTIVE],
-        dead=health[Health.DEAD],
-        transferring=health[Health.TRANSFERRING],
+        active=health[ReplicaHealth.ACTIVE],
+        dead=health[ReplicaHealth.DEAD],
+        transferring=health[ReplicaHealth.TRANSFERRING],
         short=tuple(short),
     )
 
 
 def next_operation(
-    placement: Placement, cluster: Mapping[str, Any], factors: Factors, *, lost: Collection[Place] = ()
-) -> Operation | None:
-    """The one operation that comes next; None: nothing is to be done, or nothing can be done now.
+    placement: ReplicaPlacement, cluster: Mapping[str, Any], factors: Factors, *, lost: Collection[Place] = ()
+) -> ReplicaOperation | None:
+    """The next operation; None if there is nothing to do, or nothing can be done now.
 
-    cluster: `result` of GET /cluster. lost: replicas that have been inactive for so long that they are not waited for.
+    cluster: `result` of GET /cluster. lost: replicas that have been inactive for too long to wait for them.
     """
-    if placement.transfers or any(_is_others_work(replica, lost) for replica in placement.replicas):
+    is_others_work = any(
+        replica.state == MANUAL or (replica.health is ReplicaHealth.TRANSFERRING and replica.place not in lost)
+        for replica in placement.replicas
+    )
+    if placement.transfers or is_others_work:
         return None
     shards = {shard: replicas for shard, replicas in placement.by_shard().items() if factors.of(replicas) is not None}
     load = Counter(replica.peer for replica in placement.replicas)
-    # The shard with the fewest first.
-    neediest = sorted(shards.values(), key=lambda replicas: (_active(replicas), replicas[0].shard))
+    # The shards with the fewest active replicas first.
+    neediest = sorted(shards.values(), key=lambda replicas: (_count_active(replicas), replicas[0].shard))
     steps = (
         *(_copy(replicas, placement, cluster, factors, lost, load) for replicas in neediest),
         *(_drop_lost(replicas, factors, lost) for replicas in shards.values()),
@@ -196,7 +202,7 @@ def next_operation(
 
 
 def is_behind(cluster: Mapping[str, Any]) -> bool:
-    """Does the node that gave this answer know that it does not know the latest? cluster: `result` of GET /cluster."""
+    """Is the node that gave this answer behind the consensus, as far as it knows? cluster: `result` of GET /cluster."""
     status = cluster.get("consensus_thread_status") or {}
     pending = (cluster.get("raft_info") or {}).get("pending_operations") or 0
     return pending > 0 or status.get("consensus_thread_status", "working") != "working"
@@ -204,37 +210,40 @@ def is_behind(cluster: Mapping[str, Any]) -> bool:
 
 def _copy(
     replicas: list[Replica],
-    placement: Placement,
+    placement: ReplicaPlacement,
     cluster: Mapping[str, Any],
     factors: Factors,
     lost: Collection[Place],
     load: Mapping[int, int],
-) -> Operation | None:
-    """A replica for a shard that has too few, those that may come back by themselves counted."""
+) -> ReplicaOperation | None:
+    """Copies a shard that has too few replicas. Inactive replicas that may come back are counted."""
     shard, wanted = replicas[0].shard, factors.of(replicas) or 0
     sources = [replica.peer for replica in replicas if replica.state == ACTIVE]
     expected = [replica for replica in replicas if replica.place not in lost]
-    # A node that has a dead replica of any shard may be down, as may one that does not get the leader's messages.
-    suspect = {peer for _, peer in placement.inactive()} | _unreachable(cluster)
-    targets = _peers(cluster) - suspect - {replica.peer for replica in replicas}
+    peers, failing = cluster.get("peers") or {}, (cluster.get("message_send_failures") or {}).keys()
+    # A node that does not get the leader's messages. Only the leader knows: the list of any other node is empty.
+    unreachable = {int(peer) for peer, node in peers.items() if node.get("uri") in failing}
+    # A node that has a dead replica of any shard may be down as well.
+    suspect = {peer for _, peer in placement.inactive()} | unreachable
+    targets = {int(peer) for peer in peers} - suspect - {replica.peer for replica in replicas}
     if not sources or not targets or len(expected) >= wanted:
         return None
     source = min(sources, key=lambda peer: (peer in suspect, peer != placement.seen_by, peer))
     target = min(targets, key=lambda peer: (load.get(peer, 0), peer))
     body = {"shard_id": shard, "from_peer_id": source, "to_peer_id": target}
     line = f"copy shard {shard} from node {source} to node {target}"
-    return Operation({"replicate_shard": body}, line)
+    return ReplicaOperation({"replicate_shard": body}, line)
 
 
-def _drop_lost(replicas: list[Replica], factors: Factors, lost: Collection[Place]) -> Operation | None:
-    """What was replaced elsewhere."""
+def _drop_lost(replicas: list[Replica], factors: Factors, lost: Collection[Place]) -> ReplicaOperation | None:
+    """Drops a lost replica that was replaced elsewhere."""
     enough = sum(replica.state == ACTIVE for replica in replicas) >= max(factors.of(replicas) or 0, 1)
-    gone = [replica for replica in replicas if replica.place in lost and replica.health is not Health.ACTIVE]
+    gone = [replica for replica in replicas if replica.place in lost and replica.health is not ReplicaHealth.ACTIVE]
     return _drop(gone[0]) if gone and enough else None
 
 
-def _drop_surplus(replicas: list[Replica], factors: Factors, load: Mapping[int, int]) -> Operation | None:
-    """Of more than declared, the one on the node with the most."""
+def _drop_surplus(replicas: list[Replica], factors: Factors, load: Mapping[int, int]) -> ReplicaOperation | None:
+    """If there are more replicas than declared, drops the one on the node with the most."""
     active = [replica for replica in replicas if replica.state == ACTIVE]
     left = len(active) - 1
     if not factors.declared or left < max(factors.of(replicas) or 0, 1):
@@ -242,24 +251,10 @@ def _drop_surplus(replicas: list[Replica], factors: Factors, load: Mapping[int, 
     return _drop(max(active, key=lambda replica: (load.get(replica.peer, 0), replica.peer)))
 
 
-def _drop(replica: Replica) -> Operation:
+def _drop(replica: Replica) -> ReplicaOperation:
     line = f"drop the replica of shard {replica.shard} on node {replica.peer} ({replica.state})"
-    return Operation({"drop_replica": {"shard_id": replica.shard, "peer_id": replica.peer}}, line)
+    return ReplicaOperation({"drop_replica": {"shard_id": replica.shard, "peer_id": replica.peer}}, line)
 
 
-def _is_others_work(replica: Replica, lost: Collection[Place]) -> bool:
-    return replica.state == MANUAL or (replica.health is Health.TRANSFERRING and replica.place not in lost)
-
-
-def _active(replicas: Iterable[Replica]) -> int:
-    return sum(replica.health is Health.ACTIVE for replica in replicas)
-
-
-def _peers(cluster: Mapping[str, Any]) -> set[int]:
-    return {int(peer) for peer in cluster.get("peers") or {}}
-
-
-def _unreachable(cluster: Mapping[str, Any]) -> set[int]:
-    """The nodes that messages do not get to. Only the leader knows: any other node's list is empty."""
-    failing = (cluster.get("message_send_failures") or {}).keys()
-    return {int(peer) for peer, told in (cluster.get("peers") or {}).items() if told.get("uri") in failing}
+def _count_active(replicas: Iterable[Replica]) -> int:
+    return sum(replica.health is ReplicaHealth.ACTIVE for replica in replicas)

@@ -1,8 +1,7 @@
 """What a collection should be, worked out from its resource without talking to anyone.
 
-`desired` brings a spec into the normal form of `qdrant.collections`: only what the user set, what the models say of
-vectors that have an embedder, plus the defaults that we promise. The reconciler shows `schema_status` and hands the
-rest to `plan`; `points` takes the vectors from here too.
+`resolve_collection` brings a spec into the normal form of `qdrant.collections`: what the user set, what the models say
+of vectors that have an embedder, and the defaults that we promise.
 """
 
 from __future__ import annotations
@@ -41,21 +40,21 @@ from vectorops.qdrant.database import UNNAMED
 from vectorops.qdrant.wire import dumps
 
 DISTANCE: Final = "Cosine"
-"""Used when neither the spec nor a model names one."""
+"""Of a vector for which neither the spec nor a model names one."""
 
 SAME_IF_NORMALIZED: Final = frozenset({"Cosine", "Dot"})
 """Distances that agree about vectors of length 1."""
 
 COMPARATOR: Final = "max_sim"
-"""The one that Qdrant has."""
+"""The only comparator of multivectors that Qdrant has."""
 
 DECLARED: Final = "declared"
 DEFAULT: Final = "default"
 
-SUMMARIZED: Final = 6
-"""So many vectors stand in the summary; a line of `kubectl get` has no room for more."""
+SUMMARY_VECTORS: Final = 6
+"""Most vectors in the summary; a line of `kubectl get` has no room for more."""
 
-TYPED: Final[Mapping[str, Mapping[str, str]]] = {
+OWN_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     "vector": {
         "size": "size",
         "distance": "distance",
@@ -76,69 +75,78 @@ TYPED: Final[Mapping[str, Mapping[str, str]]] = {
         "metadata": "spec.metadata",
     },
 }
-"""What may not stand in a verbatim object, to the field that it belongs into. A create body is flat: these would
-collide."""
+"""By verbatim object: keys that it may not hold, to the field of the spec that they belong into. The body of a create
+is flat, so they would collide.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """A collection as declared, in normal form; see `qdrant.collections.Observed` for the shapes.
-
-    config: only what the user set.
-    shard_keys: by key, what it is made with; as in Qdrant's request. metadata: by top-level key; None: there is to be
-        no such key.
-    embedders: by the vector's name, the model that makes it. sources: by the vector's name, where what is known of it
-        comes from; for people.
-    """
+    """A collection as declared, in normal form; see `qdrant.collections.Observed` for the shapes."""
 
     name: str
     vectors: Mapping[str, JsonObject]
     sparse_vectors: Mapping[str, JsonObject] = field(default_factory=dict)
     config: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Only what the user set."""
     indexes: Mapping[str, JsonObject] = field(default_factory=dict)
     aliases: frozenset[str] = frozenset()
     shard_keys: Mapping[str, JsonObject] = field(default_factory=dict)
+    """By key: the options that it is created with, as in Qdrant's request."""
     metadata: JsonObject = field(default_factory=dict)
+    """By top-level key; None: the key must not exist."""
     embedders: Mapping[str, Resolved] = field(default_factory=dict)
+    """By the vector's name: the model that makes it."""
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By the vector's name: where each property of it comes from, for people."""
 
     def tree(self) -> JsonObject:
         """Everything that has a path: the vectors and the blocks, under one root."""
         return {"vectors": dict(self.vectors), "sparse_vectors": dict(self.sparse_vectors), **self.config}
 
     @property
+    def metadata_keys(self) -> frozenset[str]:
+        """Keys of the metadata that must exist."""
+        return frozenset(key for key, value in self.metadata.items() if value is not None)
+
+    @property
     def hash(self) -> str:
-        """Of all that is declared about the collection itself: 16 hexadecimal digits. Policies are no part of it, and
-        neither are models, but for what their vectors look like: which one made them is kept by the embedder locks.
+        """Hash of what is declared about the collection itself: 16 hexadecimal digits.
+
+        Policies are no part of it. Of models only the schema of their vectors is: embedder locks keep the rest.
         """
         content: list[Any] = [self.name, self.tree(), self.indexes, sorted(self.aliases)]
-        # Only where they are declared: the hash of all others stays the one that stands in their marks.
+        # Only where they are declared: the hashes of all other collections are in their marks and must not change.
         content += [{"shard_keys": self.shard_keys}] if self.shard_keys else []
         content += [{"metadata": self.metadata}] if self.metadata else []
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def desired(
+def resolve_collection(
     spec: QdrantCollectionSpec, resource_name: str, embedders: Mapping[str, Resolved] = MappingProxyType({})
 ) -> Desired:
-    """The collection that a resource declares. Raises Terminal InvalidSpec with the field and what to do.
+    """The collection that a resource declares.
 
-    embedders: what each declared embedder was resolved to, by the vector's name.
+    embedders: by the vector's name, what its embedder was resolved to. Raises Terminal InvalidSpec, with the field and
+    what to do.
     """
     name = spec.collection_name or resource_name
+    aliases = frozenset(spec.aliases or [])
+    if name in aliases:
+        raise _invalid("spec.aliases", f"{name!r} is the name of the collection itself")
     dense = {vector.name: (vector, f"spec.vectors[{n}]") for n, vector in enumerate(spec.vectors or [])}
     unnamed = {UNNAMED: (spec.vector, "spec.vector")} if spec.vector is not None else {}
     vectors = {
-        vector: _vector(declared, embedders[vector] if declared.embedder else None, place)
+        vector: _dense_params(declared, embedders[vector] if declared.embedder else None, place)
         for vector, (declared, place) in (dense | unnamed).items()
     }
     terms = {vector.name: (vector, f"spec.sparseVectors[{n}]") for n, vector in enumerate(spec.sparse_vectors or [])}
     sparse = {
-        vector: _sparse_vector(declared, embedders[vector] if declared.embedder else None, place)
+        vector: _sparse_params(declared, embedders[vector] if declared.embedder else None, place)
         for vector, (declared, place) in terms.items()
     }
-    _refuse_typed("params", spec.params or {}, "spec.params")
+    _refuse_own_fields("params", spec.params or {}, "spec.params")
     if spec.shard_keys and not is_sharded_by_key(spec.params or {}):
         raise _invalid("spec.shardKeys", "Qdrant takes shard keys with params.sharding_method: custom only; declare it")
     return Desired(
@@ -146,10 +154,10 @@ def desired(
         vectors=normal_vectors({vector: params for vector, (params, _) in vectors.items()}),
         sparse_vectors={vector: params for vector, (params, _) in sparse.items()},
         config={block: normal for block in BLOCKS if (normal := pruned(getattr(spec, block) or {}))},
-        indexes=_indexes(spec.payload_indexes or []),
-        aliases=_aliases(spec.aliases or [], name),
+        indexes=_resolve_indexes(spec.payload_indexes or []),
+        aliases=aliases,
         shard_keys={key.name: _shard_key(key) for key in spec.shard_keys or []},
-        metadata=_metadata(spec.metadata or {}),
+        metadata=_checked_metadata(spec.metadata or {}),
         embedders=embedders,
         sources={vector: sources for vector, (_, sources) in (vectors | sparse).items()},
     )
@@ -157,15 +165,15 @@ def desired(
 
 def schema_status(desired: Desired) -> SchemaStatus:
     """The vectors as resolved, for the status: `text 384 Cosine, image 512 Dot float16, terms sparse`."""
-    vectors = [_status(desired, name, params) for name, params in sorted(desired.vectors.items())]
-    vectors += [_status(desired, name, None) for name in sorted(desired.sparse_vectors)]
-    words = [_summary(vector) for vector in vectors]
-    if len(words) > SUMMARIZED:
-        words[SUMMARIZED - 1 :] = [f"and {len(words) - SUMMARIZED + 1} more"]
+    vectors = [_vector_status(desired, name, params) for name, params in sorted(desired.vectors.items())]
+    vectors += [_vector_status(desired, name, None) for name in sorted(desired.sparse_vectors)]
+    words = [_summarize(vector) for vector in vectors]
+    if len(words) > SUMMARY_VECTORS:
+        words[SUMMARY_VECTORS - 1 :] = [f"and {len(words) - SUMMARY_VECTORS + 1} more"]
     return SchemaStatus(summary=", ".join(words) or "no vectors", vectors=vectors)
 
 
-def _status(desired: Desired, name: str, params: JsonObject | None) -> VectorStatus:
+def _vector_status(desired: Desired, name: str, params: JsonObject | None) -> VectorStatus:
     """params: None for a sparse vector."""
     embedder = desired.embedders.get(name)
     shown = _embedder_status(embedder) if embedder is not None else None
@@ -198,7 +206,7 @@ def _embedder_status(embedder: Resolved) -> EmbedderStatus:
     )
 
 
-def _summary(vector: VectorStatus) -> str:
+def _summarize(vector: VectorStatus) -> str:
     if vector.kind == "sparse":
         return f"{vector.name} sparse"
     words = [vector.name, str(vector.size), vector.distance]
@@ -207,10 +215,10 @@ def _summary(vector: VectorStatus) -> str:
     return " ".join(word for word in words if word)
 
 
-def _vector(vector: Vector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
-    """What Qdrant is told of a dense vector, and where that comes from."""
+def _dense_params(vector: Vector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
+    """The parameters of a dense vector, and the source of each of its properties."""
     params = vector.params or {}
-    _refuse_typed("vector", params, f"{place}.params")
+    _refuse_own_fields("vector", params, f"{place}.params")
     if model is not None:
         _check_dense(vector, model, place)
     is_multivector = vector.multivector is not None or (model is not None and model.kind == "multivector")
@@ -234,7 +242,7 @@ def _vector(vector: Vector, model: Resolved | None, place: str) -> tuple[JsonObj
 
 
 def _check_dense(vector: Vector, model: Resolved, place: str) -> None:
-    """Does what is declared beside the embedder agree with its model? Raises Terminal InvalidSpec with both values."""
+    """Compares what is declared beside the embedder with its model. Raises Terminal InvalidSpec with both values."""
     if model.kind == "sparse":
         raise _invalid(f"{place}.embedder", f"{model.words} gives sparse vectors: declare it under spec.sparseVectors")
     if model.size is None or model.size > MAX_SIZE:
@@ -255,8 +263,8 @@ def _check_dense(vector: Vector, model: Resolved, place: str) -> None:
         raise _invalid(f"{place}.datatype", f"uint8 is declared, and {given}: declare float32 or float16")
 
 
-def _sparse_vector(vector: SparseVector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
-    """What Qdrant is told of a sparse vector, and where that comes from."""
+def _sparse_params(vector: SparseVector, model: Resolved | None, place: str) -> tuple[JsonObject, dict[str, str]]:
+    """The parameters of a sparse vector, and the source of each of its properties."""
     if model is not None:
         _check_sparse(vector, model, place)
     stated = model.modifier if model is not None else None
@@ -266,7 +274,7 @@ def _sparse_vector(vector: SparseVector, model: Resolved | None, place: str) -> 
 
 
 def _check_sparse(vector: SparseVector, model: Resolved, place: str) -> None:
-    """As `_check_dense`."""
+    """Like `_check_dense`."""
     if model.kind != "sparse":
         given = f"{model.words} gives {model.kind} vectors of size {model.size}"
         raise _invalid(f"{place}.embedder", f"{given}: declare it under spec.vectors")
@@ -280,7 +288,7 @@ def _by(model: Resolved, what: str) -> str:
     return f" ({model.sources[what]})" if what in model.sources else ""
 
 
-def _indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:
+def _resolve_indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:
     indexes: dict[str, JsonObject] = {}
     for number, index in enumerate(declared):
         place, path = f"spec.payloadIndexes[{number}]", parsed_path(index.field)
@@ -298,12 +306,6 @@ def _indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:
     return indexes
 
 
-def _aliases(aliases: list[str], name: str) -> frozenset[str]:
-    if name in aliases:
-        raise _invalid("spec.aliases", f"{name!r} is the name of the collection itself")
-    return frozenset(aliases)
-
-
 def _shard_key(declared: ShardKey) -> JsonObject:
     given = {
         "shards_number": declared.shards_number,
@@ -313,10 +315,10 @@ def _shard_key(declared: ShardKey) -> JsonObject:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _metadata(declared: JsonObject) -> JsonObject:
+def _checked_metadata(declared: JsonObject) -> JsonObject:
     for key in sorted(declared):
         if key.startswith(f"{GROUP}/"):
-            raise _invalid("spec.metadata", f"the key {key!r}: those that begin with {GROUP}/ are kept by the operator")
+            raise _invalid("spec.metadata", f"the key {key!r}: keys that begin with {GROUP}/ belong to the operator")
     try:
         dumps(declared)
     except Rejected as error:
@@ -324,11 +326,10 @@ def _metadata(declared: JsonObject) -> JsonObject:
     return declared
 
 
-def _refuse_typed(kind: str, verbatim: Mapping[str, Any], place: str) -> None:
-    """A field with a place of its own in the spec may not come in through a verbatim object."""
-    for key in sorted(verbatim.keys() & TYPED[kind].keys()):
-        own = TYPED[kind][key]
-        raise _invalid(f"{place}.{key}", f"belongs into {own}")
+def _refuse_own_fields(kind: str, verbatim: Mapping[str, Any], place: str) -> None:
+    """Raises Terminal InvalidSpec for a key of a verbatim object that has its own field in the spec."""
+    for key in sorted(verbatim.keys() & OWN_FIELDS[kind].keys()):
+        raise _invalid(f"{place}.{key}", f"belongs into {OWN_FIELDS[kind][key]}")
 
 
 def _invalid(place: str, words: str) -> Terminal:

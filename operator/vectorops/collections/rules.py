@@ -1,8 +1,8 @@
 """Qdrant's rules: which parts of a collection can be changed in place, how, and since which version.
 
-A new version of Qdrant adds a row. The first row that matches a path holds; what no row names is patched by value,
-which is what Qdrant does with nearly everything. Walked by `plan`. Measured on 1.16.3; what is said of newer versions
-was recorded from 1.19.0, or read in the source or documentation that the row names.
+A new version of Qdrant adds a row. The first row that matches a path applies. What no row names is patched by value, as
+Qdrant does with nearly everything. Measured on 1.16.3; what is said of newer versions was recorded from 1.19.0, or read
+in the source or documentation that the row names.
 """
 
 from __future__ import annotations
@@ -31,51 +31,49 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One row.
-
-    path: `*` stands for any one name. The row holds for the path itself and all below it.
-    neutral: the value that means the same as none; when it has been set, Qdrant echoes it or nothing.
-    resets: when a value that we set is no longer declared, `neutral` is sent. Without it, what is no longer declared
-    stays
-        as it is: Qdrant cannot take back most values (null and {} do nothing).
-    exact: what is there but not declared differs too.
-    filled: Qdrant always gives a value back, so one that does not come back is unknown to this server.
-    note: for people, what they should know of the change.
-    """
+class ChangeRule:
+    """How the values below one path can be changed."""
 
     path: Path
+    """`*` stands for any one name. The rule applies to the path itself and all below it."""
     how: How
     neutral: Any = None
+    """The value that means the same as an absent one. Once it has been set, Qdrant returns it or nothing."""
     resets: bool = False
+    """When a value that we set is no longer declared, `neutral` is sent. Without it the value stays: Qdrant cannot
+    reset most values (null and {} do nothing).
+    """
     exact: bool = False
+    """A value that is there but not declared is a difference too."""
     filled: bool = False
+    """Qdrant always returns a value, so one that does not come back is unknown to this server."""
     note: str = ""
+    """For people: what they should know of the change."""
 
 
 RULES: Final = (
-    Rule(("vectors", "*", "size"), How.RECREATE),
-    Rule(("vectors", "*", "distance"), How.RECREATE),
-    Rule(("vectors", "*", "datatype"), How.RECREATE),
-    Rule(("vectors", "*", "multivector_config"), How.RECREATE, exact=True),
-    Rule(("vectors", "*", "quantization_config"), How.PATCH_WHOLE, neutral="Disabled", resets=True),
+    ChangeRule(("vectors", "*", "size"), How.RECREATE),
+    ChangeRule(("vectors", "*", "distance"), How.RECREATE),
+    ChangeRule(("vectors", "*", "datatype"), How.RECREATE),
+    ChangeRule(("vectors", "*", "multivector_config"), How.RECREATE, exact=True),
+    ChangeRule(("vectors", "*", "quantization_config"), How.PATCH_WHOLE, neutral="Disabled", resets=True),
     # Of the index alone: weights are stored as float32 whatever it says, and a rebuilt index has all of them (1.16.3).
-    Rule(
+    ChangeRule(
         ("sparse_vectors", "*", "index", "datatype"),
         How.PATCH,
         neutral=DATATYPE,
         note="in each segment when its index is next rebuilt",
     ),
-    Rule(("sparse_vectors", "*", "modifier"), How.PATCH, neutral="none", resets=True),
-    Rule(("params", "shard_number"), How.RECREATE, filled=True),
-    Rule(("params", "sharding_method"), How.RECREATE, neutral="auto"),
-    Rule(("wal_config",), How.RECREATE, filled=True),
-    Rule(("quantization_config",), How.PATCH_WHOLE, neutral="Disabled", resets=True),
-    Rule(("optimizers_config", "max_optimization_threads"), How.PATCH, neutral="auto", resets=True),
-    Rule(("strict_mode_config", "multivector_config"), How.PATCH_WHOLE),
-    Rule(("strict_mode_config", "sparse_config"), How.PATCH_WHOLE),
+    ChangeRule(("sparse_vectors", "*", "modifier"), How.PATCH, neutral="none", resets=True),
+    ChangeRule(("params", "shard_number"), How.RECREATE, filled=True),
+    ChangeRule(("params", "sharding_method"), How.RECREATE, neutral="auto"),
+    ChangeRule(("wal_config",), How.RECREATE, filled=True),
+    ChangeRule(("quantization_config",), How.PATCH_WHOLE, neutral="Disabled", resets=True),
+    ChangeRule(("optimizers_config", "max_optimization_threads"), How.PATCH, neutral="auto", resets=True),
+    ChangeRule(("strict_mode_config", "multivector_config"), How.PATCH_WHOLE),
+    ChangeRule(("strict_mode_config", "sparse_config"), How.PATCH_WHOLE),
 )
-PATCHED: Final = Rule((), How.PATCH)
+PATCHED: Final = ChangeRule((), How.PATCH)
 
 PARTS: Final = 3
 """Numbers in a version."""
@@ -83,15 +81,14 @@ PARTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How a placement in memory (Qdrant >= 1.19) overrides an older switch, where both are set.
-
-    switch: path of the switch. placement: path of the placement, from the object that holds the switch.
-    same_as: for each value of the switch, the placements that mean no other; the first one is chosen.
-    """
+    """How a placement in memory (Qdrant >= 1.19) overrides an older switch, where both are set."""
 
     switch: Path
+    """Path of the switch."""
     placement: Path
+    """Path of the placement, from the object that holds the switch."""
     same_as: Mapping[bool, tuple[str, ...]]
+    """By value of the switch: the placements that mean the same; the first one is chosen."""
 
     def covers(self, path: Path) -> bool:
         """Is this the path of such a switch?"""
@@ -113,13 +110,13 @@ MEMORY: Final = (
     Memory(("sparse_vectors", "*", "index", "on_disk"), ("memory",), _IN_RAM),
     Memory(("params", "on_disk_payload"), ("payload", "memory"), _ON_DISK),
 )
-"""Payload indexes and quantizations are compared and sent as a whole, so nothing is hidden beside their switches."""
+"""Payload indexes and quantizations need no row: they are compared and sent as a whole."""
 
 VECTORS_ARE_ADDED: Final[Version] = (1, 18)
 """Since then Qdrant adds named vectors to an existing collection, also beside the unnamed one (#8605)."""
 VECTORS_ARE_DELETED: Final[Version] = (1, 19)
-"""Since then it deletes them safely, so that one that cannot be changed in place is deleted and added again: other
-vectors and the payloads stay. 1.18 deletes them too, and after a crash drops whole points (#9105), or brings the old
+"""Since then it deletes them safely, so a vector that cannot be changed in place is deleted and added again; other
+vectors and the payloads stay. 1.18 deletes them too, but after a crash it drops whole points (#9105), or brings the old
 vectors back under the name (#9317).
 """
 
@@ -128,12 +125,13 @@ DATATYPES: Final[Mapping[str, Version]] = {
     "turbo8": (1, 20),  # refused by 1.19.0; OpenAPI of 1.20
     "turbo16": (1, 20),
 }
-"""Datatypes of dense vectors that 1.16 does not know, to the version that brought each. Older ones refuse the request
-that names one, in words about a format error."""
+"""Datatypes of dense vectors that 1.16 does not know, to the version that brought each. Older versions refuse a request
+that names one, in words about a format error.
+"""
 
 
-def rule_for(path: Path) -> Rule:
-    """The row that holds for a path."""
+def rule_for(path: Path) -> ChangeRule:
+    """The rule that applies to a path."""
     return next((rule for rule in RULES if _covers(rule.path, path)), PATCHED)
 
 
@@ -142,8 +140,8 @@ def _covers(pattern: Path, path: Path) -> bool:
 
 
 def parse_version(version: str) -> Version:
-    """(1, 16, 3) of "1.16.3" and of "1.16.3-dev", and of what is no version: a build of someone's own is trusted with
-    the least.
+    """(1, 16, 3) of "1.16.3" and of "1.16.3-dev". For anything else the oldest supported version: nothing newer is
+    expected of a custom build.
     """
     numbers = version.split("-", maxsplit=1)[0].split(".")
     if len(numbers) != PARTS or not all(number.isdecimal() for number in numbers):

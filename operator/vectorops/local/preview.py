@@ -19,9 +19,9 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
-from vectorops.collections import plan as steps
+from vectorops.collections import steps
 from vectorops.collections.locks import locks_of
-from vectorops.collections.plan import Plan, create_body, differences, mismatches
+from vectorops.collections.plan import Plan, differences, make_plan, mismatches
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal, VectorOpsError, Waiting
 from vectorops.local import plans, preview_points
@@ -168,7 +168,7 @@ class _Preview:
             return await _with_replicas(await self._users_own(resource, access, wanted, found), access, spec, found)
         mark = await claim(self._context, resource, spec, access, found, mismatches(wanted, found, version=version))
         aliases = await aliases_of(self._context, resource, access.database, wanted, found, mark)
-        todo = steps.plan(wanted, found, version=version, last_applied=mark.last_applied, passing=aliases.passing)
+        todo = make_plan(wanted, found, version=version, last_applied=mark.last_applied, handover=aliases.passing)
         approval = await approval_of(self._context, resource, spec, todo, access.database)
         await self._keep(resource.ref, access, todo, mark, approved=approval.given)
         if is_reported(spec, todo) and not approval.given:
@@ -199,7 +199,7 @@ class _Preview:
 
     async def _keep(self, ref: Ref, access: Access, todo: Plan, mark: Mark, *, approved: bool) -> None:
         name = todo.desired.name
-        to_be = schema_of({"config": {"params": create_body(todo.desired.tree())}})
+        to_be = schema_of({"config": {"params": steps.create_body(todo.desired.tree())}})
         recreated = approved and any(step.action is steps.Action.RECREATE_COLLECTION for step in todo.held_back)
         described = None if recreated or not todo.observed.exists else await access.database.collection(name)
         granted = todo.held_back if approved else ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vectorops.api.collection import NamedVector, QdrantCollectionSpec, SparseVector, VectorStatus
 from vectorops.api.meta import Resource
-from vectorops.collections.resolve import desired, schema_status
+from vectorops.collections.resolve import resolve_collection, schema_status
 from vectorops.errors import VectorOpsError
 from vectorops.local.manifests import Manifests
 from vectorops.local.session import Options, session
@@ -65,7 +65,7 @@ async def _vector(
 ) -> VectorStatus | Problem:
     try:
         embedders = await resolved(context, collection, part, None)
-        schema = schema_status(desired(part, collection.meta.name, embedders))
+        schema = schema_status(resolve_collection(part, collection.meta.name, embedders))
     except VectorOpsError as error:
         return Problem(name, f"{error.reason.value}: {error.message}")
     return next(vector for vector in schema.vectors if vector.name == name)

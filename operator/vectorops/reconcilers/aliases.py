@@ -14,7 +14,8 @@ from typing import Final
 
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.collections.plan import NONE_PASS, LastApplied, Passing, elsewhere
+from vectorops.collections.handover import NO_HANDOVER, AliasHandover, aliases_elsewhere
+from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import Observed, observe
@@ -37,7 +38,7 @@ class Aliases:
     again: seconds until the next look, if some are only kept for a moment: somebody may be about to declare them.
     """
 
-    passing: Passing = NONE_PASS
+    passing: AliasHandover = NO_HANDOVER
     why: Mapping[str, str] = field(default_factory=dict)
     stay: Mapping[str, str] = field(default_factory=dict)
     rests_on: frozenset[Ref] = frozenset()
@@ -82,7 +83,7 @@ async def aliases_of(
     free: dict[str, str] = {}
     why: dict[str, str] = {}
     rests_on: set[Ref] = set()
-    for alias, holder in elsewhere(wanted, found).items():
+    for alias, holder in aliases_elsewhere(wanted, found).items():
         theirs = await _mark(database, holder) if holder != alias else None
         ref = owner(context, theirs) if theirs is not None else None
         if theirs is None or ref is None:
@@ -105,7 +106,7 @@ async def aliases_of(
     stay |= dict.fromkeys(soon, "it is deleted in a few seconds, unless another collection declares it")
     left = frozenset(takers) | soon
     again = context.alias_patience_seconds if soon else None
-    return Aliases(Passing(free, left), why, stay, frozenset(rests_on.union(*takers.values())), again)
+    return Aliases(AliasHandover(free, left), why, stay, frozenset(rests_on.union(*takers.values())), again)
 
 
 async def hand_over(context: Context, resource: Resource, database: Database, name: str, mark: Mark) -> None:

@@ -11,9 +11,9 @@ from typing import Final
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.collections.apply import apply
-from vectorops.collections.plan import Plan, differences, mismatches, plan, require_known
-from vectorops.collections.resolve import Desired, desired, schema_status
+from vectorops.collections.apply import apply_plan
+from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
+from vectorops.collections.resolve import Desired, resolve_collection, schema_status
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.points.ledgers import holds_what_ledgers_say
 from vectorops.qdrant.collections import Observed
@@ -77,7 +77,7 @@ class CollectionReconciler:
         mark = await claim(context, resource, spec, access, found, mismatches(wanted, found, version=version))
         resource = await context.cluster.set_finalizer(resource, True)
         aliases = await aliases_of(context, resource, database, wanted, found, mark)
-        todo = plan(wanted, found, version=version, last_applied=mark.last_applied, passing=aliases.passing)
+        todo = make_plan(wanted, found, version=version, last_applied=mark.last_applied, handover=aliases.passing)
         approval = await approval_of(context, resource, spec, todo, database)
         approved = approval.given
         if is_reported(spec, todo) and not approved:
@@ -90,7 +90,7 @@ class CollectionReconciler:
             return with_health(answer, resource, found.health)
         if approved and todo.held_back and (sets := await _ready_sets(context, resource)):
             return _announced(resource, sets)
-        applied = await apply(database, todo, mark, approved=approved)
+        applied = await apply_plan(database, todo, mark, approved=approved)
         if todo.is_drift:
             await _tell_correction(context, resource, todo)
         elif done := [*todo.doable, *(todo.held_back if approved else ())]:
@@ -138,7 +138,7 @@ async def wanted_of(
     collection of the user's, anew. Raises Terminal InvalidSpec or UnsupportedByServer, and what `resolved` raises.
     """
     mark = found.mark if spec.managed_by != "User" else None
-    wanted = desired(spec, resource.meta.name, await resolved(context, resource, spec, mark))
+    wanted = resolve_collection(spec, resource.meta.name, await resolved(context, resource, spec, mark))
     require_known(wanted, version)
     if wanted.shard_keys and not found.distributed:
         raise Terminal(

@@ -18,12 +18,12 @@ from vectorops.api.collection import QdrantCollectionSpec, ReplicasStatus
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.replicas import (
-    Counts,
     Factors,
-    Operation,
     Place,
-    Placement,
-    counts,
+    ReplicaCounts,
+    ReplicaOperation,
+    ReplicaPlacement,
+    count_replicas,
     is_behind,
     next_operation,
 )
@@ -52,9 +52,9 @@ class Findings:
     step: the operation that comes next. silent: there is one, but a replica that Qdrant calls active does not answer.
     """
 
-    placement: Placement
-    counts: Counts
-    step: Operation | None = None
+    placement: ReplicaPlacement
+    counts: ReplicaCounts
+    step: ReplicaOperation | None = None
     silent: bool = False
 
     @property
@@ -125,7 +125,7 @@ class Replicas:
         again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)
         return replace(outcome, status=status, requeue_after=again, passing=passing)
 
-    def _lost(self, uid: str, placement: Placement) -> set[Place]:
+    def _lost(self, uid: str, placement: ReplicaPlacement) -> set[Place]:
         """Those that are not waited for any longer."""
         now, before = self._clock(), self._inactive_since.pop(uid, {})
         since = {place: before.get(place, now) for place in placement.inactive()}
@@ -134,10 +134,10 @@ class Replicas:
         return {place for place, begin in since.items() if now - begin >= self._patience_seconds}
 
 
-async def placement_of(database: Database, name: str) -> Placement:
+async def placement_of(database: Database, name: str) -> ReplicaPlacement:
     """Where the replicas are. Raises Transient if the collection is gone meanwhile."""
     try:
-        return Placement.from_answer(await database.collection_cluster(name))
+        return ReplicaPlacement.from_answer(await database.collection_cluster(name))
     except Rejected as error:
         raise Transient(Reason.PROGRESSING, f"collection {name!r} changed meanwhile: {error.message}") from error
 
@@ -146,7 +146,7 @@ async def findings(
     database: Database,
     observed: Observed,
     spec: QdrantCollectionSpec,
-    placement: Placement,
+    placement: ReplicaPlacement,
     *,
     lost: Collection[Place] = (),
     may_act: bool = True,
@@ -155,7 +155,7 @@ async def findings(
     latest: nothing that is done may rest on old news.
     """
     factors = _factors(spec, observed)
-    found = Findings(placement, counts(placement, factors))
+    found = Findings(placement, count_replicas(placement, factors))
     # A collection of its user's is never changed.
     converges = may_act and spec.replica_policy == "Converge" and spec.managed_by != "User"
     if not converges or not (found.counts.short or placement.inactive() or found.counts.active > found.counts.wanted):
@@ -201,13 +201,13 @@ def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     return Factors(of_all, is_declared, by_key)
 
 
-def _shown(found: Counts) -> JsonObject:
+def _shown(found: ReplicaCounts) -> JsonObject:
     return ReplicasStatus(
         wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring
     ).dump()
 
 
-async def _carry_out(database: Database, resource: Resource, name: str, step: Operation) -> None:
+async def _carry_out(database: Database, resource: Resource, name: str, step: ReplicaOperation) -> None:
     try:
         await database.change_replicas(name, step.body)
     except Rejected as error:

@@ -13,7 +13,8 @@ from servers.qdrant import QdrantServer
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, bring, declare, look, specs
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.collections.plan import Action, mismatches
+from vectorops.collections.plan import mismatches
+from vectorops.collections.steps import Action
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.connect import Credentials, connect
 

@@ -6,7 +6,7 @@ import pytest
 
 from integration.collections.cases import EVERYTHING, IMMUTABLE, IN_PLACE
 from unit.collections.specs import TEXT, bring, declare
-from vectorops.collections.plan import Action
+from vectorops.collections.steps import Action
 from vectorops.qdrant.embedded import Embedded
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vectorops.api.collection import QdrantCollectionSpec
-from vectorops.collections.apply import Applied, apply
-from vectorops.collections.plan import plan
-from vectorops.collections.resolve import desired
+from vectorops.collections.apply import Applied, apply_plan
+from vectorops.collections.plan import make_plan
+from vectorops.collections.resolve import resolve_collection
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.database import PointData
 from vectorops.qdrant.embedded import Embedded
@@ -24,11 +24,11 @@ IMAGE = {"name": "image", "size": 3, "distance": "Dot", "datatype": "float16"}
 
 async def bring(folder: Embedded, *, approved: bool = False, **spec: object) -> Applied:
     """Applies what a resource would declare."""
-    wanted = desired(QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec}), "zoo")
+    wanted = resolve_collection(QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec}), "zoo")
     found = await observe(folder, wanted.name)
     mark = found.mark or Mark("test", "ns", "zoo", "uid", "zoo", new_incarnation())
-    todo = plan(wanted, found, version=folder.info.version, last_applied=mark.last_applied)
-    return await apply(folder, todo, mark, approved=approved)
+    todo = make_plan(wanted, found, version=folder.info.version, last_applied=mark.last_applied)
+    return await apply_plan(folder, todo, mark, approved=approved)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vectorops.api.collection import QdrantCollectionSpec
-from vectorops.collections.apply import Applied, apply
-from vectorops.collections.plan import Plan, plan
-from vectorops.collections.resolve import Desired, desired
+from vectorops.collections.apply import Applied, apply_plan
+from vectorops.collections.plan import Plan, make_plan
+from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import Mark, new_incarnation
@@ -28,7 +28,7 @@ def declare(name: str = "zoo", embedders: Mapping[str, Resolved] | None = None, 
     if not spec.keys() & {"vector", "vectors", "sparseVectors"}:
         spec["vectors"] = [TEXT]
     whole = QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec})
-    return desired(whole, name, embedders or {})
+    return resolve_collection(whole, name, embedders or {})
 
 
 def model(name: str = "a/model", **known: Any) -> Resolved:
@@ -46,7 +46,7 @@ def embedded(made_by: Resolved, **spec: Any) -> Desired:
 async def look(database: Any, wanted: Desired, version: str = VERSION) -> Plan:
     """The plan as a reconciler makes it."""
     seen = await observe(database, wanted.name, wanted.aliases)
-    return plan(wanted, seen, version=version, last_applied=seen.mark.last_applied if seen.mark else {})
+    return make_plan(wanted, seen, version=version, last_applied=seen.mark.last_applied if seen.mark else {})
 
 
 async def bring(
@@ -63,7 +63,7 @@ async def bring(
         incarnation=new_incarnation(),
     )
     fields = {name: getattr(mine, name) for name in mine.__dataclass_fields__} | mark
-    return await apply(database, todo, Mark(**fields), approved=approved)
+    return await apply_plan(database, todo, Mark(**fields), approved=approved)
 
 
 # Options of Qdrant 1.16.3 with values that it takes.

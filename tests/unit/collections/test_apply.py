@@ -7,8 +7,8 @@ import pytest
 from unit.collections.echo import EchoingQdrant, Killed
 from unit.collections.specs import TEXT, VERSION, bring, declare, look
 from vectorops.api.reasons import Reason
-from vectorops.collections.apply import apply
-from vectorops.collections.plan import Action
+from vectorops.collections.apply import apply_plan
+from vectorops.collections.steps import Action
 from vectorops.errors import OutcomeUnknown, Transient
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import MARK_KEY
@@ -181,8 +181,8 @@ async def test_a_collection_that_changed_hands_is_not_deleted(qdrant):
     todo = await look(qdrant, declare(vectors=[{"name": "text", "size": 8}]))
     await bring(qdrant, declare(), installation="another")
 
-    with pytest.raises(Transient, match="changed hands"):
-        await apply(qdrant, todo, ours, approved=True)
+    with pytest.raises(Transient, match="another owner"):
+        await apply_plan(qdrant, todo, ours, approved=True)
 
     assert (await observe(qdrant, "zoo")).vectors["text"]["size"] == 4
 
@@ -192,8 +192,8 @@ async def test_a_collection_that_appears_while_we_create_it_is_left_to_its_maker
     await qdrant.create_collection("zoo", {"vectors": {"theirs": {"size": 1, "distance": "Dot"}}})
     before = qdrant.collections["zoo"].copy()
 
-    with pytest.raises(Transient, match="appeared"):
-        await apply(qdrant, todo, await a_mark())
+    with pytest.raises(Transient, match="created or deleted"):
+        await apply_plan(qdrant, todo, await a_mark())
 
     assert qdrant.collections["zoo"] == before
 
@@ -206,7 +206,7 @@ async def test_a_lost_answer_to_create_is_looked_up(qdrant):
     todo = await look(qdrant, declare())
     qdrant.answers_lost = True
 
-    done = await apply(qdrant, todo, await a_mark())
+    done = await apply_plan(qdrant, todo, await a_mark())
 
     assert done.plan.doable == ()
 
@@ -227,7 +227,7 @@ async def test_an_alias_that_another_takes_meanwhile_is_not_stolen(qdrant):
     todo = await look(qdrant, declare(aliases=["docs"]))
     await qdrant.create_alias("docs", "other")
 
-    done = await apply(qdrant, todo, ours)
+    done = await apply_plan(qdrant, todo, ours)
 
     assert qdrant.alias_map == {"docs": "other"}
     assert done.plan.taken == (("docs", "other"),)
@@ -240,7 +240,7 @@ async def test_an_alias_that_moved_away_is_not_deleted_with_ours(qdrant):
     todo = await look(qdrant, declare())
     await qdrant.create_alias("docs", "other")
 
-    await apply(qdrant, todo, ours)
+    await apply_plan(qdrant, todo, ours)
 
     assert qdrant.alias_map == {"docs": "other"}
 

@@ -10,8 +10,9 @@ from unit.collections.specs import EMBEDDER, TEXT, VERSION, bring, declare, embe
 from vectorops.api.meta import JsonObject
 from vectorops.collections.apply import Applied
 from vectorops.collections.locks import locks_of
-from vectorops.collections.plan import Action, differences, mismatches
+from vectorops.collections.plan import differences, mismatches
 from vectorops.collections.resolve import schema_status
+from vectorops.collections.steps import Action
 from vectorops.embedders.base import Resolved
 from vectorops.qdrant.collections import observe
 
@@ -145,7 +146,7 @@ async def test_another_model_of_equal_size_is_held_back_with_both_names(qdrant, 
     assert done.plan.describe(points=7) == [
         (
             'vector "text": model a/model at 1234 -> model b/model at 1234 (the vectors of 7 points would be '
-            "made anew by their sets; others' points keep vectors of the old model)"
+            "embedded again by their PointSets; points that no PointSet manages keep vectors of the old model)"
         )
     ]
     assert not done.plan.is_destructive
@@ -297,7 +298,7 @@ class TestQdrant119:
         assert waiting.plan.describe() == [
             (
                 'vector "text": size 4 -> 8, model a/model at 1234 -> model large/model at 1234 (cannot be '
-                "changed in place: the vector must be deleted and added again; that of all points would be lost)"
+                "changed in place: the vector must be deleted and added again; the vector of all points would be lost)"
             )
         ]
         assert waiting.plan.is_destructive

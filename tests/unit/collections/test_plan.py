@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, VERSION, bring, declare, look, specs
 from vectorops.api.reasons import Reason
-from vectorops.collections.plan import Action, LastApplied, Passing, differences, mismatches, plan
+from vectorops.collections.handover import AliasHandover
+from vectorops.collections.last_applied import LastApplied
+from vectorops.collections.plan import differences, make_plan, mismatches
 from vectorops.collections.rules import parse_version
+from vectorops.collections.steps import Action
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import Observed, observe
 
@@ -79,7 +82,7 @@ async def test_an_approved_plan_leaves_the_declared_collection(before, after, ve
 def test_nothing_there_means_create_with_indexes_and_aliases():
     wanted = declare(payloadIndexes=[{"field": "a", "schema": {"type": "bool"}}], aliases=["docs"])
 
-    todo = plan(wanted, Observed(name="zoo", exists=False), version=VERSION, last_applied={})
+    todo = make_plan(wanted, Observed(name="zoo", exists=False), version=VERSION, last_applied={})
 
     assert actions(todo.doable) == [
         (Action.CREATE_COLLECTION, "zoo"),
@@ -409,7 +412,7 @@ class TestQdrant119:
             'delete vector "image": 2 Cosine (the vector of 7 points would be lost)',
             (
                 'vector "text": size 4 -> 8 (cannot be changed in place: the vector must be deleted and added again; '
-                "that of 7 points would be lost)"
+                "the vector of 7 points would be lost)"
             ),
         ]
 
@@ -477,8 +480,8 @@ async def test_an_alias_that_another_collection_lets_go_is_no_drift_and_one_that
 
     seen = await observe(qdrant, "zoo", wanted.aliases)
     assert seen.mark is not None
-    passing = Passing(free={"docs": "other"})
-    moved = plan(wanted, seen, version=VERSION, last_applied=seen.mark.last_applied, passing=passing)
+    passing = AliasHandover(takeable={"docs": "other"})
+    moved = make_plan(wanted, seen, version=VERSION, last_applied=seen.mark.last_applied, handover=passing)
     assert (actions(moved.doable), moved.is_drift) == ([(Action.MOVE_ALIAS, "docs")], False)
 
     await qdrant.delete_alias("docs")

@@ -13,11 +13,11 @@ from vectorops.collections.replicas import (
     ACTIVE,
     STATES,
     Factors,
-    Health,
-    Operation,
-    Placement,
     Replica,
-    counts,
+    ReplicaHealth,
+    ReplicaOperation,
+    ReplicaPlacement,
+    count_replicas,
     is_behind,
     next_operation,
 )
@@ -27,8 +27,8 @@ VERSIONS = sorted(ANSWERS)
 A, B, C, D = 1, 2, 3, 4
 
 
-def answered(version: str, what: str) -> Placement:
-    return Placement.from_answer(ANSWERS[version][what])
+def answered(version: str, what: str) -> ReplicaPlacement:
+    return ReplicaPlacement.from_answer(ANSWERS[version][what])
 
 
 def shard(number: int, key: str | None = None, **states: str) -> list[Replica]:
@@ -36,8 +36,8 @@ def shard(number: int, key: str | None = None, **states: str) -> list[Replica]:
     return [Replica(number, {"A": A, "B": B, "C": C, "D": D}[peer], state, key) for peer, state in states.items()]
 
 
-def placed(*shards: list[Replica], transfers: int = 0) -> Placement:
-    return Placement(tuple(replica for replicas in shards for replica in replicas), transfers)
+def placed(*shards: list[Replica], transfers: int = 0) -> ReplicaPlacement:
+    return ReplicaPlacement(tuple(replica for replicas in shards for replica in replicas), transfers)
 
 
 def nodes(*peers: int, unreachable: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -48,29 +48,29 @@ def nodes(*peers: int, unreachable: tuple[int, ...] = ()) -> dict[str, Any]:
     }
 
 
-def copied(operation: Operation | None) -> tuple[int, int, int]:
+def copied(operation: ReplicaOperation | None) -> tuple[int, int, int]:
     """(shard, from, to)."""
     assert operation is not None
     body = operation.body["replicate_shard"]
     return body["shard_id"], body["from_peer_id"], body["to_peer_id"]
 
 
-def dropped(operation: Operation | None) -> tuple[int, int]:
+def dropped(operation: ReplicaOperation | None) -> tuple[int, int]:
     """(shard, peer)."""
     assert operation is not None
     body = operation.body["drop_replica"]
     return body["shard_id"], body["peer_id"]
 
 
-def carried_out(placement: Placement, operation: Operation) -> Placement:
+def carried_out(placement: ReplicaPlacement, operation: ReplicaOperation) -> ReplicaPlacement:
     """How it is when Qdrant has done it."""
     if "drop_replica" in operation.body:
         gone = dropped(operation)
-        return Placement(tuple(replica for replica in placement.replicas if replica.place != gone))
+        return ReplicaPlacement(tuple(replica for replica in placement.replicas if replica.place != gone))
     number, source, target = copied(operation)
     assert all(replica.place != (number, target) for replica in placement.replicas), "or it leaves service"
     assert any(replica.place == (number, source) and replica.state == ACTIVE for replica in placement.replicas)
-    return Placement((*placement.replicas, Replica(number, target, ACTIVE)))
+    return ReplicaPlacement((*placement.replicas, Replica(number, target, ACTIVE)))
 
 
 class TestAnswersOfRealClusters:
@@ -88,12 +88,12 @@ class TestAnswersOfRealClusters:
         ],
     )
     def test_what_status_tells(self, version, what, factor, wanted, active, dead, transferring):
-        found = counts(answered(version, what), Factors(factor))
+        found = count_replicas(answered(version, what), Factors(factor))
 
         assert (found.wanted, found.active, found.dead, found.transferring) == (wanted, active, dead, transferring)
 
     def test_a_node_that_was_killed_is_dead_after_a_write_and_what_was_copied_to_it_may_stay_on_its_way(self):
-        old, new = (counts(answered(version, "dead"), Factors(3)) for version in VERSIONS)
+        old, new = (count_replicas(answered(version, "dead"), Factors(3)) for version in VERSIONS)
 
         assert (old.active, old.dead, old.transferring) == (4, 3, 0)
         assert (new.active, new.dead, new.transferring) == (4, 2, 1)
@@ -113,7 +113,7 @@ class TestAnswersOfRealClusters:
             placement = carried_out(placement, step)
 
         assert next_operation(placement, cluster, Factors(3)) is None
-        assert counts(placement, Factors(3)).short == ()
+        assert count_replicas(placement, Factors(3)).short == ()
 
     @pytest.mark.parametrize("version", VERSIONS)
     @pytest.mark.parametrize("what", ["copying", "dead"])
@@ -187,7 +187,7 @@ class TestCopies:
         placement = placed(shard(0, A="Listener", B=ACTIVE))
 
         assert copied(next_operation(placement, nodes(A, B, C), Factors(3))) == (0, B, C)
-        assert counts(placement, Factors(2)).short == ()
+        assert count_replicas(placement, Factors(2)).short == ()
 
 
 class TestDrops:
@@ -223,13 +223,13 @@ class TestShardKeys:
     def test_a_declared_key_has_a_factor_of_its_own(self):
         placement, factors = placed(shard(1, key="acme", A=ACTIVE)), Factors(1, by_key={"acme": 2})
 
-        assert counts(placement, factors).short == ((1, 1, 2),)
+        assert count_replicas(placement, factors).short == ((1, 1, 2),)
         assert copied(next_operation(placement, nodes(A, B), factors)) == (1, A, B)
 
     def test_of_a_key_of_others_nothing_is_known_but_what_is_there(self):
         placement = placed(shard(1, key="acme", A=ACTIVE, B="Dead"))
 
-        assert counts(placement, Factors(3)).short == ((1, 1, 2),)
+        assert count_replicas(placement, Factors(3)).short == ((1, 1, 2),)
         assert next_operation(placement, nodes(A, B, C), Factors(3), lost={(1, B)}) is None
 
 
@@ -241,7 +241,7 @@ class TestShardKeys:
     lost=st.booleans(),
 )
 def test_whatever_is_there_no_step_takes_the_last_active_one_and_the_steps_end(states, factor, lost):
-    placement = Placement(
+    placement = ReplicaPlacement(
         tuple(Replica(number, peer, state) for number, of in enumerate(states) for peer, state in of.items())
     )
     active = {number: sum(state == ACTIVE for state in of.values()) for number, of in enumerate(states)}
@@ -257,4 +257,4 @@ def test_whatever_is_there_no_step_takes_the_last_active_one_and_the_steps_end(s
             assert left >= min(active[number], max(factor, 1))
     else:
         pytest.fail("it never ends")
-    assert all(replica.health in Health for replica in placement.replicas)
+    assert all(replica.health in ReplicaHealth for replica in placement.replicas)

@@ -56,7 +56,7 @@ def test_indexes_and_their_paths_are_in_canonical_form():
         ({"params": {"metadata": {"team": "a"}}}, r"spec\.params\.metadata: belongs into spec\.metadata"),
         (
             {"metadata": {"a": 1, "vectorops.dev/mark": {}}},
-            r"spec\.metadata: the key 'vectorops\.dev/mark': those that begin with",
+            r"spec\.metadata: the key 'vectorops\.dev/mark': keys that begin with",
         ),
         ({"metadata": {"n": 2**64}}, r"spec\.metadata: cannot be written as JSON"),
         ({"metadata": {"deep": ["\ud800"]}}, r"spec\.metadata: cannot be written as JSON"),

@@ -8,7 +8,8 @@ import pytest
 
 from unit.collections.specs import declare
 from vectorops.api.reasons import Reason
-from vectorops.collections.plan import Action, plan, require_known
+from vectorops.collections.plan import make_plan, require_known
+from vectorops.collections.steps import Action
 from vectorops.errors import Terminal
 from vectorops.points.schema import schema_of
 from vectorops.qdrant.collections import observed
@@ -20,7 +21,7 @@ EIGHT = {"vector": {"size": 8}}
 
 def planned(answer, version="1.19.0", **spec):
     """The plan for a declaration of the collection that answered so."""
-    return plan(declare(**spec), observed("zoo", ANSWERS[answer], {}), version=version, last_applied={})
+    return make_plan(declare(**spec), observed("zoo", ANSWERS[answer], {}), version=version, last_applied={})
 
 
 def steps(todo):

@@ -4,7 +4,8 @@ import pytest
 
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, bring, declare, look
-from vectorops.collections.plan import Action, differences, mismatches
+from vectorops.collections.plan import differences, mismatches
+from vectorops.collections.steps import Action
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.database import ShardsOfKey
 from vectorops.qdrant.server import shards_by_key
