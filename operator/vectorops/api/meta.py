@@ -45,7 +45,15 @@ ANNOTATIONS: Final = {
 }
 """What each annotation does, for the API reference."""
 
+QDRANT_CONNECTION: Final = "QdrantConnection"
+CLUSTER_QDRANT_CONNECTION: Final = "ClusterQdrantConnection"
+QDRANT_COLLECTION: Final = "QdrantCollection"
+POINT_SET: Final = "PointSet"
+
 Kind = Literal["QdrantConnection", "QdrantCollection", "PointSet"]
+
+ConnectionKind = Literal["QdrantConnection", "ClusterQdrantConnection"]
+"""Kinds of connections, as a field names one. Where a stored field names none, it is QdrantConnection."""
 
 JsonObject = dict[str, Any]
 

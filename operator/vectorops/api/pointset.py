@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from vectorops.api.collection import PlanStatus
-from vectorops.api.meta import Conditions, FreeJson, LocalRef, Model, Name, ObservedGeneration, OneOf, Whole
+from vectorops.api.meta import (
+    QDRANT_CONNECTION,
+    Conditions,
+    ConnectionKind,
+    FreeJson,
+    LocalRef,
+    Model,
+    Name,
+    ObservedGeneration,
+    OneOf,
+    Ref,
+    Whole,
+)
 from vectorops.api.nesting import LEVELS, bounded
 from vectorops.api.rules import UpdateRule
 
@@ -133,9 +145,18 @@ class PointFailure(Model):
 class PointSetTarget(Model):
     """Where the points are; kept here so that they can be deleted when the resources they came by are gone."""
 
-    connection: str = Field(description="Name of the QdrantConnection.")
+    connection: str = Field(description="Name of the connection.")
+    connection_kind: ConnectionKind | None = Field(
+        default=None, description="Kind of the connection. Default: QdrantConnection."
+    )
     collection: str = Field(description="Name of the collection in Qdrant.")
     incarnation: str = Field(description="The physical collection that holds the points.")
+
+    @classmethod
+    def through(cls, connection: Ref, collection: str, incarnation: str) -> Self:
+        """The target that is reached through a connection."""
+        kind: Any = connection.kind if connection.kind != QDRANT_CONNECTION else None
+        return cls(connection=connection.name, connection_kind=kind, collection=collection, incarnation=incarnation)
 
 
 class PointSetStatus(Model):

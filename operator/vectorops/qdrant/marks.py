@@ -4,6 +4,9 @@ It is found by installation + namespace + name, never by UID, so a rebuilt clust
 collection, because a snapshot restored under another name carries a copy. Beside the mark stand the registrations
 of ledgers, one key for each PointSet: Qdrant merges metadata by top-level key, so nobody overwrites another's.
 
+A mark of format 1 names a QdrantConnection, and keeps its bytes for ever. One of format 2 differs in a single field,
+`connection_kind`, and is written only where that names another kind.
+
 A collection of ledgers carries a mark of its own kind. It names nobody, since all installations share the collection.
 Versions that do not know this kind take it for a mark that they cannot read, and leave the collection alone.
 """
@@ -16,11 +19,16 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Final, get_origin, get_type_hints
 
-from vectorops.api.meta import GROUP, JsonObject, Ref
+from vectorops.api.meta import GROUP, QDRANT_COLLECTION, QDRANT_CONNECTION, JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 
 FORMAT: Final = 1
+CLUSTER_FORMAT: Final = 2
+"""Format of a mark whose connection is cluster-wide. A version that knows no such connection cannot read it: it would
+look for a QdrantConnection of that name.
+"""
+FORMATS: Final = frozenset({FORMAT, CLUSTER_FORMAT})
 MARK_KEY: Final = f"{GROUP}/mark"
 REGISTRATION_PREFIX: Final = f"{GROUP}/ledger/"
 LEDGER_KEY: Final = f"{GROUP}/ledger-collection"
@@ -34,28 +42,30 @@ LEDGER_METADATA: Final[JsonObject] = {MARK_KEY: {"format": FORMAT, "kind": LEDGE
 class Mark:
     """The ownership record of one physical collection.
 
-    uid: of the resource that wrote it; informs people, decides nothing.
-    connection: name of the QdrantConnection, so that the command line can prune by marks alone.
-    last_applied: what of the collection's configuration, indexes and aliases the owner manages (`collections.plan`).
-    embedders: by the vector's name, which model made its vectors (`collections.locks`).
-    released: the owner is gone and left the collection behind; whoever adopts it keeps the incarnation.
-    previous: the installation that this collection was taken over from; its ledgers are inherited.
+    Its fields, in this order, are its keys in JSON; the format follows.
     """
 
     installation: str
     namespace: str
     name: str
     uid: str
+    """Of the resource that wrote it; informs people, decides nothing."""
     collection: str
     incarnation: str
     connection: str = ""
+    """Name of the connection, so that the command line can prune by marks alone."""
     deletion_policy: str = "Retain"
     last_applied: JsonObject = field(default_factory=dict)
+    """What of the collection's configuration, indexes and aliases the owner manages (`collections.plan`)."""
     embedders: JsonObject = field(default_factory=dict)
+    """By the vector's name, which model made its vectors (`collections.locks`)."""
     released: bool = False
+    """The owner is gone and left the collection behind; whoever adopts it keeps the incarnation."""
     previous: str = ""
-    kind: str = "QdrantCollection"
-    format: int = FORMAT
+    """The installation that this collection was taken over from; its ledgers are inherited."""
+    kind: str = QDRANT_COLLECTION
+    connection_kind: str = QDRANT_CONNECTION
+    """Kind of the connection; no key in JSON if it is a QdrantConnection."""
 
     def belongs_to(self, installation: str, ref: Ref) -> bool:
         """Is `ref` of this installation the owner?"""
@@ -77,7 +87,10 @@ class Mark:
 
     def metadata(self) -> JsonObject:
         """As it goes into the body of a create or PATCH."""
-        return {MARK_KEY: asdict(self)}
+        record = asdict(self)
+        if self.connection_kind == QDRANT_CONNECTION:
+            del record["connection_kind"]
+        return {MARK_KEY: record | {"format": _format(self.connection_kind)}}
 
 
 def new_incarnation() -> str:
@@ -105,7 +118,8 @@ def mark_of(collection: Mapping[str, object], name: str) -> Mark | None:
         mark = Mark(**known)
     except TypeError:
         mark = None
-    if mark is None or not all(type(getattr(mark, name)) is kind for name, kind in _types().items()):
+    is_whole = mark is not None and all(type(getattr(mark, name)) is kind for name, kind in _types().items())
+    if mark is None or not is_whole or _format(mark.connection_kind) != raw["format"]:
         raise Terminal(
             Reason.UNKNOWN_MARK,
             f"the ownership mark of collection {name!r} is damaged; "
@@ -132,13 +146,22 @@ def _readable(collection: Mapping[str, object], name: str) -> Mapping[str, Any] 
     raw = _metadata(collection).get(MARK_KEY)
     if raw is None:
         return None
-    if not isinstance(raw, Mapping) or type(raw.get("format")) is not int or raw["format"] != FORMAT:
+    # A collection of ledgers is reached by no connection of its own: its mark has one format.
+    if (
+        not isinstance(raw, Mapping)
+        or type(raw.get("format")) is not int
+        or raw["format"] not in ({FORMAT} if raw.get("kind") == LEDGER_KIND else FORMATS)
+    ):
         raise Terminal(
             Reason.UNKNOWN_MARK,
             f"collection {name!r} carries an ownership mark that this version of VectorOps cannot read; "
             f"upgrade it, or remove the key {MARK_KEY!r} from the collection's metadata",
         )
     return raw
+
+
+def _format(connection_kind: str) -> int:
+    return FORMAT if connection_kind == QDRANT_CONNECTION else CLUSTER_FORMAT
 
 
 @cache
