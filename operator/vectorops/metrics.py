@@ -13,11 +13,11 @@ from __future__ import annotations
 import platform
 from collections import Counter as Counts
 from importlib import metadata
-from typing import Final, get_args
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
-from vectorops.api.meta import Kind
+from vectorops.api.kinds import BY_NAME
 from vectorops.api.reasons import Reason
 
 SERVERS_SHOWN: Final = 50
@@ -171,7 +171,7 @@ BUILD_INFO.labels(metadata.version("vectorops"), platform.python_version()).set(
 ProcessCollector(registry=REGISTRY)
 
 # Begun at 0: Prometheus sees no increase in a series that begins with 1.
-for _kind in get_args(Kind):
+for _kind in BY_NAME:
     FINALIZERS_LET_GO.labels(_kind)
     RECONCILE_ERRORS.labels(_kind, Reason.INTERNAL_ERROR.value)
 for _outcome in ("written", "unchanged", "deleted", "failed", "conflicting"):

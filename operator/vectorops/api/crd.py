@@ -97,7 +97,7 @@ def _crd(info: KindInfo) -> JsonObject:
                 "shortNames": [info.short_name],
                 "categories": ["vectorops"],
             },
-            "scope": "Namespaced",
+            "scope": info.scope,
             "versions": [
                 {
                     "name": VERSION,

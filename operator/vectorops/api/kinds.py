@@ -1,16 +1,18 @@
-"""What there is to know of each kind besides its fields: names, columns, and the rules that need the resource's name.
+"""The one table of kinds: what there is to know of each besides its fields.
 
-`crd` makes a CRD of each row, `validation` checks manifests against it, the API reference has a chapter for it.
+A kind comes after those that it may refer to. So the order of the table is the order of applying, and its reverse the
+order of deleting. There is no other list of kinds in the package (`tests/unit/api/test_kinds.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from vectorops.api.collection import QdrantCollectionSpec, QdrantCollectionStatus
 from vectorops.api.connection import QdrantConnectionSpec, QdrantConnectionStatus
-from vectorops.api.meta import Model
+from vectorops.api.meta import POINT_SET, QDRANT_COLLECTION, QDRANT_CONNECTION, Model, Ref
 from vectorops.api.pointset import PointSetSpec, PointSetStatus
 from vectorops.api.rules import Rule, UpdateRule
 
@@ -20,13 +22,13 @@ class Column:
     """One column of `kubectl get`. None may show what other writers move, or the table would never be at rest.
 
     The operator reads some of them, too, where it lists and watches (`OUTLINE`).
-    wide: shown with `-o wide` only.
     """
 
     name: str
     json_path: str
     type: str = "string"
     wide: bool = False
+    """Shown with `-o wide` only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,18 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class KindInfo:
-    """One kind.
+class Reference:
+    """How a kind refers to another one."""
 
-    selectable: fields that `kubectl get --field-selector` takes (Kubernetes 1.31; older API servers leave them out).
-    rules, update_rules: over the whole resource (`Named`); only what needs its name belongs here. The API server checks
-    them at every write, of status and finalizers too, whatever was stored before: a rule tightened here would block
-    deletion.
-    """
+    field: str
+    """Field of the spec, an object with `name`, and with `kind` where several kinds can be named."""
+    kinds: tuple[str, ...]
+    """Kinds that it can name; the first one if it names no kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """One kind."""
 
     kind: str
     plural: str
@@ -54,13 +60,25 @@ class KindInfo:
     spec: type[Model]
     status: type[Model]
     columns: tuple[Column, ...]
+    scope: Literal["Namespaced", "Cluster"] = "Namespaced"
+    refers_to: Reference | None = None
+    """None: a connection, which others refer to."""
     selectable: tuple[str, ...] = ()
+    """Fields that `kubectl get --field-selector` takes (Kubernetes 1.31; older API servers leave them out)."""
     rules: tuple[Rule, ...] = ()
+    """Over the whole resource (`Named`); only what needs its name belongs here. The API server checks them at every
+    write, of status and finalizers too, whatever was stored before: a rule tightened here would block deletion.
+    """
     update_rules: tuple[UpdateRule, ...] = ()
+    """As `rules`, over the old and the new resource."""
 
     @property
     def singular(self) -> str:
         return self.kind.lower()
+
+    @property
+    def is_namespaced(self) -> bool:
+        return self.scope == "Namespaced"
 
 
 def effective_name(resource: Named) -> str:
@@ -96,7 +114,7 @@ OUTLINE: Final = frozenset(
 
 KINDS: Final = (
     KindInfo(
-        kind="QdrantConnection",
+        kind=QDRANT_CONNECTION,
         plural="qdrantconnections",
         short_name="qconn",
         summary="How to reach one Qdrant. Its name is the stable key of that database; its details may change.",
@@ -105,7 +123,7 @@ KINDS: Final = (
         columns=(*_READY, Column("URL", ".spec.url"), Column("Version", ".status.server.version"), *_LAST),
     ),
     KindInfo(
-        kind="QdrantCollection",
+        kind=QDRANT_COLLECTION,
         plural="qdrantcollections",
         short_name="qcol",
         summary="A collection, its vectors, and how far the operator may go to keep it as declared.",
@@ -118,6 +136,7 @@ KINDS: Final = (
             Column("Schema", ".status.schema.summary"),
             *_LAST,
         ),
+        refers_to=Reference("connectionRef", (QDRANT_CONNECTION,)),
         selectable=(".spec.connectionRef.name",),
         rules=(
             Rule(
@@ -137,7 +156,7 @@ KINDS: Final = (
         ),
     ),
     KindInfo(
-        kind="PointSet",
+        kind=POINT_SET,
         plural="pointsets",
         short_name="pset",
         summary="Points as they should be: new ones are upserted, changed ones updated, removed ones deleted.",
@@ -151,6 +170,30 @@ KINDS: Final = (
             Column("Connection", ".status.target.connection", wide=True),
             *_LAST,
         ),
+        refers_to=Reference("collectionRef", (QDRANT_COLLECTION,)),
         selectable=(".spec.collectionRef.name",),
     ),
 )
+
+BY_NAME: Final = {info.kind: info for info in KINDS}
+
+CONNECTION_KINDS: Final = tuple(info.kind for info in KINDS if info.refers_to is None)
+"""Kinds of connections: the breakers for all that use them."""
+
+REFERRING_KINDS: Final = tuple(info.kind for info in KINDS if info.refers_to is not None)
+"""Kinds that need a connection, directly or not."""
+
+
+def rank(kind: str) -> int:
+    """The place of a kind in the table: smaller than that of any kind that may refer to it."""
+    return list(BY_NAME).index(kind)
+
+
+def ref_to(kind: str, namespace: str, name: str) -> Ref:
+    """An object as one of a namespace names it: without a namespace if its kind is cluster-scoped."""
+    return Ref(kind, namespace if BY_NAME[kind].is_namespaced else "", name)
+
+
+def within(namespaces: Collection[str]) -> tuple[KindInfo, ...]:
+    """The kinds that somebody who sees only these namespaces (none: all of them) works with."""
+    return tuple(info for info in KINDS if info.is_namespaced or not namespaces)

@@ -50,8 +50,6 @@ CLUSTER_QDRANT_CONNECTION: Final = "ClusterQdrantConnection"
 QDRANT_COLLECTION: Final = "QdrantCollection"
 POINT_SET: Final = "PointSet"
 
-Kind = Literal["QdrantConnection", "QdrantCollection", "PointSet"]
-
 ConnectionKind = Literal["QdrantConnection", "ClusterQdrantConnection"]
 """Kinds of connections, as a field names one. Where a stored field names none, it is QdrantConnection."""
 
@@ -100,10 +98,11 @@ class Ref:
 
     kind: str
     namespace: str
+    """Empty if the kind is cluster-scoped."""
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 class Model(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vectorops.api import metadata
-from vectorops.api.kinds import KINDS, KindInfo, Named
+from vectorops.api.kinds import BY_NAME, KindInfo, Named
 from vectorops.api.meta import API_VERSION, JsonObject, Model
 from vectorops.api.rules import Rule, UpdateRule, broken
 
@@ -47,12 +47,13 @@ def validate(manifest: JsonObject) -> list[str]:
     """What is wrong with a manifest of one of our kinds: a line each, as `spec.vectors[1].size: should be ...`."""
     if problems := list(_not_json(manifest, "")):
         return problems
-    info = next((info for info in KINDS if info.kind == manifest.get("kind")), None)
+    kind = manifest.get("kind")
+    info = BY_NAME.get(kind) if isinstance(kind, str) else None
     if manifest.get("apiVersion") != API_VERSION:
         problems.append(f'apiVersion: Unsupported value: {_shown(manifest.get("apiVersion"))}: must be "{API_VERSION}"')
     if info is None:
-        known = ", ".join(f'"{info.kind}"' for info in KINDS)
-        return [*problems, f"kind: Unsupported value: {_shown(manifest.get('kind'))}: supported values: {known}"]
+        known = ", ".join(f'"{kind}"' for kind in BY_NAME)
+        return [*problems, f"kind: Unsupported value: {_shown(kind)}: supported values: {known}"]
     problems += [f'unknown field "{field}"' for field in manifest if field not in _FIELDS]
     problems += metadata.problems(manifest.get("metadata"))
     problems += _status_problems(manifest.get("status"), info)
@@ -67,7 +68,7 @@ def validate(manifest: JsonObject) -> list[str]:
 
 def validate_update(old: JsonObject, new: JsonObject) -> list[str]:
     """What is wrong with a change from `old` to `new`, two valid manifests of the same resource: a line each."""
-    info = next(info for info in KINDS if info.kind == new["kind"])
+    info = BY_NAME[new["kind"]]
     before, after = (_named(manifest, _parse(info.spec, manifest["spec"])) for manifest in (old, new))
     inner = [
         f"spec.{rule.field}: {rule.message}"

@@ -18,16 +18,11 @@ from kubernetes.aio.client.rest import RESTResponse
 
 from vectorops import metrics
 from vectorops.api import nesting
+from vectorops.api.kinds import BY_NAME
 from vectorops.api.meta import API_VERSION, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 
-PLURALS: Final = {
-    "QdrantConnection": "qdrantconnections",
-    "QdrantCollection": "qdrantcollections",
-    "PointSet": "pointsets",
-}
-"""Kind to the name of the resource in paths."""
 FIELD_MANAGER: Final = "vectorops"
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
@@ -186,9 +181,12 @@ def parse(content: bytes) -> Any:
 def resource_path(
     kind: str, namespace: str | None = None, name: str | None = None, subresource: str | None = None
 ) -> str:
-    """The path of objects of ours: of all namespaces, of one, or one object."""
-    scope = ["namespaces", namespace] if namespace is not None else []
-    parts = ["apis", API_VERSION, *scope, PLURALS[kind], *filter(None, (name, subresource))]
+    """The path of objects of ours: of all namespaces (None), of one, or one object.
+
+    namespace: empty, as in a `Ref`, for a kind that is cluster-scoped.
+    """
+    scope = ["namespaces", namespace] if namespace else []
+    parts = ["apis", API_VERSION, *scope, BY_NAME[kind].plural, *filter(None, (name, subresource))]
     return "/" + "/".join(quote(part, safe="/") for part in parts)
 
 

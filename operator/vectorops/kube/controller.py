@@ -15,9 +15,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from vectorops import metrics
+from vectorops.api.kinds import CONNECTION_KINDS, rank
 from vectorops.api.meta import Ref, Resource
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
-from vectorops.kube.calls import PLURALS
 from vectorops.kube.changes import Mark, lane_for
 from vectorops.kube.tally import Tally
 from vectorops.queue import Lane, Result, Snapshot, WorkQueue
@@ -27,8 +27,6 @@ from vectorops.reconcilers.references import References
 
 logger = logging.getLogger(__name__)
 
-KINDS: Final = tuple(PLURALS)
-"""Each kind refers to the one before it."""
 QDRANT_PORT: Final = 6333
 CONTESTED_SECONDS: Final = 2.0
 """After which a set that has just found ids of its own held by others is looked at once more."""
@@ -58,7 +56,7 @@ class Controller:
         if lane is None:
             return
         self._references.update(resource)
-        if resource.kind == KINDS[0]:
+        if resource.kind in CONNECTION_KINDS:
             self._endpoints[ref] = endpoint(str(resource.spec.get("url")))
         if lane is Lane.CHANGE:
             metrics.CHANGES.labels(ref.kind).inc()
@@ -185,7 +183,7 @@ class Controller:
 
 
 def _refers_upward(one: Ref, other: Ref) -> bool:
-    return KINDS.index(other.kind) < KINDS.index(one.kind)
+    return rank(other.kind) < rank(one.kind)
 
 
 def endpoint(url: str) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from vectorops import metrics
+from vectorops.api.kinds import KindInfo, within
 from vectorops.api.meta import Ref, Resource
 from vectorops.errors import Transient
-from vectorops.kube.calls import EXPIRED, NOT_FOUND, PLURALS, Refused
+from vectorops.kube.calls import EXPIRED, NOT_FOUND, Refused
 from vectorops.kube.cluster import Page
 from vectorops.kube.preflight import CannotStart, not_installed
 
@@ -46,27 +47,25 @@ class Audience(Protocol):
 
 @dataclass(slots=True)
 class Listing:
-    """Lists all kinds in the given namespaces (none: all) and tells the audience.
-
-    last_success: `time.monotonic()` of the end of the last complete round; for health.
-    versions: where watches can begin after the first round, by kind and namespace (None: all).
-    """
+    """Lists all kinds in the given namespaces (none: all) and tells the audience."""
 
     cluster: Pages
     audience: Audience
     namespaces: Sequence[str]
     interval_seconds: float
     last_success: float = 0.0
+    """`time.monotonic()` of the end of the last complete round; for health."""
     versions: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    """Where watches can begin after the first round, by kind and namespace (None: all)."""
 
     async def first(self) -> None:
         """The round at the start. Raises CannotStart."""
-        for kind in PLURALS:
+        for info in within(self.namespaces):
             try:
-                await self._round(kind)
+                await self._round(info)
             except Transient as error:
                 gone = isinstance(error, Refused) and error.status == NOT_FOUND
-                raise CannotStart(not_installed(kind) if gone else error.message) from error
+                raise CannotStart(not_installed(info) if gone else error.message) from error
         self._succeeded()
 
     async def repeat(self) -> None:
@@ -75,9 +74,9 @@ class Listing:
         while True:
             await asyncio.sleep(pause)
             try:
-                for kind in PLURALS:
-                    await self._round(kind)
-                    for ref in self.audience.known(kind):
+                for info in within(self.namespaces):
+                    await self._round(info)
+                    for ref in self.audience.known(info.kind):
                         self.audience.resync(ref, within_seconds=self.interval_seconds)
             except Transient as error:
                 logger.warning("could not list the resources: %s", error.message, extra={"reason": error.reason.value})
@@ -108,9 +107,9 @@ class Listing:
                 self.audience.gone(ref)
             return version
 
-    async def _round(self, kind: str) -> None:
+    async def _round(self, info: KindInfo) -> None:
         for namespace in self.namespaces or (None,):
-            self.versions[kind, namespace] = await self.scope(kind, namespace)
+            self.versions[info.kind, namespace] = await self.scope(info.kind, namespace)
 
     def _succeeded(self) -> None:
         self.last_success = time.monotonic()

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from vectorops.api.kinds import KINDS, within
 from vectorops.api.meta import GROUP, SKIP_CLEANUP, Resource
 from vectorops.errors import Transient
 from vectorops.kube import access
-from vectorops.kube.calls import CONFLICT, MERGE_PATCH, NOT_FOUND, PLURALS, Calls, Refused, resource_path
+from vectorops.kube.calls import CONFLICT, MERGE_PATCH, NOT_FOUND, Calls, Refused, resource_path
 from vectorops.kube.cluster import KubeCluster
 from vectorops.words import counted
 
@@ -62,21 +63,22 @@ async def orphan(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
             await _let_go(calls, cluster, resource)
 
     # Those that need others first, so that a running operator has nothing to wait for and nothing to say about it.
-    for kind in reversed(PLURALS):
+    kinds = [info.kind for info in within(namespaces)]
+    for kind in reversed(kinds):
         resources = await _all(cluster, kind, namespaces)
         await asyncio.gather(*map(one, resources))
         if resources:
             tell(f"{counted(len(resources), kind)} deleted; what they made in Qdrant stays")
-    left = [resource for kind in PLURALS for resource in await _all(cluster, kind, namespaces)]
+    left = [resource for kind in kinds for resource in await _all(cluster, kind, namespaces)]
     if left:
         raise NotOrphaned("\n".join(f"{resource.ref} is still there: {_why(resource)}" for resource in left))
     tell("nothing is left in the cluster")
 
 
 async def _delete_crds(calls: Calls, tell: Tell) -> None:
-    for plural in reversed(PLURALS.values()):
+    for info in reversed(KINDS):
         try:
-            await calls.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{GROUP}")
+            await calls.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{info.plural}.{GROUP}")
         except Refused as error:
             if error.status != NOT_FOUND:
                 raise

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from vectorops.api.kinds import within
 from vectorops.api.meta import GROUP
-from vectorops.kube.calls import FORBIDDEN, PLURALS, Calls, Refused
+from vectorops.kube.calls import FORBIDDEN, Calls, Refused
 
 REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -39,7 +40,7 @@ def needed(namespaces: Sequence[str]) -> list[Right]:
     return [
         right
         for namespace in namespaces or (None,)
-        for resource in PLURALS.values()
+        for resource in (info.plural for info in within(namespaces))
         for right in (
             *(Right(resource, verb, namespace) for verb in ("get", "list", "watch", "patch")),
             Right(resource, "patch", namespace, "status"),

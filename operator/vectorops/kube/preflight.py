@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from vectorops.api.crd import resource_schema
-from vectorops.api.kinds import KINDS
+from vectorops.api.kinds import KindInfo, within
 from vectorops.api.meta import GROUP, VERSION, JsonObject
 from vectorops.errors import Transient
 from vectorops.kube import permissions
-from vectorops.kube.calls import NOT_FOUND, PLURALS, TABLE, Calls, Refused, resource_path
+from vectorops.kube.calls import NOT_FOUND, TABLE, Calls, Refused, resource_path
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ async def check(calls: Calls, namespaces: Sequence[str], rights: Sequence[permis
         missing = await permissions.missing(calls, rights)
         if missing:
             raise CannotStart(permissions.told(missing))
-        for kind in PLURALS:
-            await _require_served(calls, kind, namespaces)
-        absent = await _absent_fields(calls)
+        for info in within(namespaces):
+            await _require_served(calls, info, namespaces)
+        absent = await _absent_fields(calls, namespaces)
     except Transient as error:
         raise CannotStart(error.message) from error
     if absent:
@@ -52,10 +52,10 @@ async def check(calls: Calls, namespaces: Sequence[str], rights: Sequence[permis
         )
 
 
-def not_installed(kind: str) -> str:
+def not_installed(info: KindInfo) -> str:
     """What to do about a missing CRD."""
     return (
-        f"the CustomResourceDefinition {PLURALS[kind]}.{GROUP} is not installed, or does not serve {VERSION}; "
+        f"the CustomResourceDefinition {info.plural}.{GROUP} is not installed, or does not serve {VERSION}; "
         "install all of them with: vectorops crds | kubectl apply --server-side -f -"
     )
 
@@ -70,17 +70,17 @@ def _require_supported(version: JsonObject) -> None:
         raise CannotStart(f"Kubernetes {told} is older than {oldest}, the oldest supported")
 
 
-async def _require_served(calls: Calls, kind: str, namespaces: Sequence[str]) -> None:
+async def _require_served(calls: Calls, info: KindInfo, namespaces: Sequence[str]) -> None:
     try:
-        path = resource_path(kind, namespaces[0] if namespaces else None)
+        path = resource_path(info.kind, namespaces[0] if namespaces else None)
         await calls.call("GET", path, query={"limit": 1}, accept=TABLE)
     except Refused as error:
         if error.status == NOT_FOUND:
-            raise CannotStart(not_installed(kind)) from error
+            raise CannotStart(not_installed(info)) from error
         raise
 
 
-async def _absent_fields(calls: Calls) -> list[str]:
+async def _absent_fields(calls: Calls, namespaces: Sequence[str]) -> list[str]:
     """Fields that we know and the API server does not: it drops them from what users apply, and says nothing."""
     try:
         found = await calls.call("GET", f"/openapi/v3/apis/{GROUP}/{VERSION}")
@@ -92,7 +92,7 @@ async def _absent_fields(calls: Calls) -> list[str]:
     }
     return [
         f"{info.kind} {path}"
-        for info in KINDS
+        for info in within(namespaces)
         for path in sorted(set(_fields(resource_schema(info))) - set(_fields(served.get(info.kind, {}))))
     ]
 

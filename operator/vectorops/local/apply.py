@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vectorops.api.kinds import REFERRING_KINDS
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.local.cluster import LocalCluster, Tell
@@ -18,8 +19,6 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.driver import Driver, Reconciler
 from vectorops.reconcilers.kinds import RECONCILERS
 
-DELETABLE: Final = ("PointSet", "QdrantCollection")
-"""Kinds that `--prune` removes something of."""
 NOT_LOOKED_AT: Final = {"reason": Reason.PROGRESSING.value, "message": "not looked at before time ran out"}
 
 
@@ -86,7 +85,7 @@ async def apply(
                     continue
                 former = beside(cluster, resources)
                 context = replace(opened.context, cluster=former)
-                await Runner(former, Driver(context, RECONCILERS)).run(until, kinds=DELETABLE)
+                await Runner(former, Driver(context, RECONCILERS)).run(until, kinds=REFERRING_KINDS)
                 left = [resource.ref for resource in resources if former.now(resource.ref) is not None]
                 blocked += [_result(former, ref) for ref in left]
                 gone = [resource.ref for resource in resources if resource.ref not in left]

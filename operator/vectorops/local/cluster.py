@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
-from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
+from vectorops.api.kinds import rank
 from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.reconcilers.base import Namespace, Secret
 from vectorops.reconcilers.references import refers
-
-ORDER: Final = ("QdrantConnection", "QdrantCollection", "PointSet")
-"""Kinds, each after what it needs."""
 
 Tell = Callable[[Ref, str, str], None]
 """Told of an event: whom it is about, its reason, its message."""
@@ -56,7 +53,7 @@ class LocalCluster:
 
     def in_order(self) -> list[Ref]:
         """The same, each kind after what it needs."""
-        return sorted(self._resources, key=lambda ref: ORDER.index(ref.kind))
+        return sorted(self._resources, key=lambda ref: rank(ref.kind))
 
     def with_others(self, resources: Iterable[Resource]) -> LocalCluster:
         """A cluster of other resources with the same Secrets."""

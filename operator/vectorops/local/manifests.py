@@ -13,16 +13,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final, cast
 
-from vectorops.api.meta import APPROVE_PLAN, GROUP, TAKE_OVER_FROM, JsonObject, Kind, Ref, Resource
+from vectorops.api.kinds import BY_NAME
+from vectorops.api.meta import APPROVE_PLAN, GROUP, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.validation import validate
 from vectorops.errors import InvalidManifest
 from vectorops.local.cluster import first_day
 from vectorops.local.documents import Document, Unreadable, documents
 
 EXTENSIONS: Final = (".json", ".yaml", ".yml")
-OURS: Final[tuple[str, ...]] = get_args(Kind)
 STDIN: Final = "-"
 DEFAULT_NAMESPACE: Final = "default"
 GRANTS: Final = {APPROVE_PLAN: "--approve HASH", TAKE_OVER_FROM: "--take-over-from INSTALLATION"}
@@ -55,7 +55,7 @@ class _Object:
     @property
     def is_read(self) -> bool:
         """Or is it left to a cluster?"""
-        return self.kind == "Secret" or self.kind in OURS or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
+        return self.kind == "Secret" or self.kind in BY_NAME or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
 
     @property
     def key(self) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.kinds import CONNECTION_KINDS
+from vectorops.api.meta import QDRANT_COLLECTION, JsonObject, Ref, Resource
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
@@ -76,7 +77,7 @@ class Override:
     async def rewrite(self, cluster: LocalCluster) -> None:
         """Makes every connection lead here, and adds those that collections name and the files lack."""
         for ref in [*cluster.refs, *missing_connections(cluster)]:
-            if ref.kind == "QdrantConnection":
+            if ref.kind in CONNECTION_KINDS:
                 cluster.add(await self._here(cluster, ref))
 
     async def _here(self, cluster: LocalCluster, ref: Ref) -> Resource:
@@ -133,6 +134,6 @@ class _SharedFolder:
 
 def missing_connections(cluster: LocalCluster) -> set[Ref]:
     """Connections that collections name and that are not there."""
-    collections = (cluster.now(ref) for ref in cluster.refs if ref.kind == "QdrantCollection")
+    collections = (cluster.now(ref) for ref in cluster.refs if ref.kind == QDRANT_COLLECTION)
     named = {target(collection) for collection in collections if collection is not None}
     return {ref for ref in named if ref is not None and cluster.now(ref) is None}

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from vectorops.api.collection import QdrantCollectionSpec
-from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.kinds import CONNECTION_KINDS
+from vectorops.api.meta import QDRANT_COLLECTION, JsonObject, Ref, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
 from vectorops.collections import steps
@@ -95,7 +96,7 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
     until = asyncio.get_running_loop().time() + options.timeout_seconds
     with _without_traces(options) as careful:
         async with session(manifests, careful, read_only=True) as opened:
-            await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds={"QdrantConnection"})
+            await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds=CONNECTION_KINDS)
             previewed = _Preview(opened, None if options.prune else Places(opened))
             refs = opened.cluster.in_order()
             left = await _left_over(opened, options)
@@ -146,13 +147,11 @@ class _Preview:
             with look_at(str(ref)):
                 if self._places is not None:
                     await self._places.require(resource)
-                match ref.kind:
-                    case "QdrantConnection":
-                        return _connection(resource)
-                    case "QdrantCollection":
-                        return await self._collection(resource)
-                    case _:
-                        return await self._point_set(resource)
+                if ref.kind in CONNECTION_KINDS:
+                    return _connection(resource)
+                if ref.kind == QDRANT_COLLECTION:
+                    return await self._collection(resource)
+                return await self._point_set(resource)
         except VectorOpsError as error:
             return planned(ref, problem=f"{error.reason.value}: {error.message}")
 

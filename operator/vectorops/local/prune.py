@@ -15,7 +15,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
+from vectorops.api.kinds import CONNECTION_KINDS, ref_to
+from vectorops.api.meta import FINALIZER, POINT_SET, QDRANT_COLLECTION, JsonObject, Ref, Resource
+from vectorops.api.pointset import PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import LocalCluster, first_day
@@ -83,7 +85,7 @@ async def left_over(session: Session, *, stand_in: bool) -> LeftOver:
 
 def beside(cluster: LocalCluster, doomed: list[Resource]) -> LocalCluster:
     """A cluster for resources that are being deleted while others of their names are declared."""
-    connections = [one for ref in cluster.refs if ref.kind == "QdrantConnection" and (one := cluster.now(ref))]
+    connections = [one for ref in cluster.refs if ref.kind in CONNECTION_KINDS and (one := cluster.now(ref))]
     return cluster.with_others([*connections, *doomed])
 
 
@@ -101,10 +103,10 @@ class Places:
 
     async def require(self, resource: Resource) -> None:
         """Raises Terminal InvalidSpec if the owner has it elsewhere; Waiting if what it needs is not ready."""
-        if resource.spec.get("suspend") or resource.kind == "QdrantConnection":
+        if resource.spec.get("suspend") or resource.kind in CONNECTION_KINDS:
             return
         context = self._session.context
-        is_set = resource.kind == "PointSet"
+        is_set = resource.kind == POINT_SET
         collection = await require_collection(context, resource) if is_set else resource
         access = await require_access(context, collection)
         here = (access.database.endpoint, physical_name(collection))
@@ -145,7 +147,7 @@ def _moved(resource: Resource, had: _Left, here: Place) -> str:
     """What the API server says in fewer words: the field is immutable."""
     (endpoint, name), policy = had.place, had.resource.spec["deletionPolicy"]
     away = endpoint != here[0]
-    if resource.kind == "PointSet":
+    if resource.kind == POINT_SET:
         changed, what, it = "collectionRef", f"the points of this set are in collection {name!r}", "them"
     else:
         changed = "connectionRef" if away else "collectionName"
@@ -179,14 +181,14 @@ async def _place(session: Session, ref: Ref) -> tuple[Access, str] | None:
     ready.
     """
     resource = collection = session.cluster.now(ref)
-    if resource is not None and resource.kind == "PointSet":
+    if resource is not None and resource.kind == POINT_SET:
         into = target(resource)
         collection = session.cluster.now(into) if into else None
     through = target(collection) if collection else None
     connection = session.cluster.now(through) if through else None
     if collection is None or connection is None or not connection.ready:
         return None
-    access = await cleanup_access(session.context, connection.meta.namespace, connection.meta.name)
+    access = await cleanup_access(session.context, connection.ref)
     return access, physical_name(collection)
 
 
@@ -195,8 +197,8 @@ async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
     found: dict[tuple[str, str], tuple[Access, Ref]] = {}
     for ref in session.cluster.refs:
         connection = session.cluster.now(ref)
-        if ref.kind == "QdrantConnection" and connection is not None and connection.ready:
-            access = await cleanup_access(session.context, ref.namespace, ref.name)
+        if ref.kind in CONNECTION_KINDS and connection is not None and connection.ready:
+            access = await cleanup_access(session.context, ref)
             found.setdefault((access.database.endpoint, access.ledger_collection), (access, ref))
     return list(found.values())
 
@@ -226,7 +228,7 @@ async def _owned(access: Access, installation: str, through: Ref) -> list[_Left]
             mark = marks.get(head["collection"])
             current = head["collection"] in names and (mark is None or mark.incarnation == head["incarnation"])
             place = (access.database.endpoint, head["collection"])
-            ref = Ref("PointSet", namespace, name)
+            ref = Ref(POINT_SET, namespace, name)
             found.append(
                 _point_set(ref, head, mark if mark and _is_ours(mark, installation) else None, through, place, current)
             )
@@ -235,7 +237,7 @@ async def _owned(access: Access, installation: str, through: Ref) -> list[_Left]
 
 
 def _is_ours(mark: Mark, installation: str) -> bool:
-    return mark.installation == installation and mark.kind == "QdrantCollection" and not mark.released
+    return mark.installation == installation and mark.kind == QDRANT_COLLECTION and not mark.released
 
 
 async def _mark(database: Database, name: str) -> Mark | None:
@@ -276,27 +278,31 @@ def _is_head(head: JsonObject) -> bool:
 def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref, place: Place, current: bool) -> _Left:
     # A collection that its user manages has no mark; its connection is the one that led here, if it is of the same
     # namespace.
-    connection = Ref("QdrantConnection", ref.namespace, mark.connection if mark else through.name)
+    connection = _connection(mark) if mark else ref_to(through.kind, ref.namespace, through.name)
     spec: JsonObject = {
         "collectionRef": {"name": mark.name if mark else head["collection"]},
         "points": [],
         "deletionPolicy": head.get("deletion_policy", "Retain"),
     }
-    where = {"connection": connection.name, "collection": head["collection"], "incarnation": head["incarnation"]}
-    return _Left(_deleted(ref, spec, {"target": where}), connection, place, head["incarnation"], current)
+    where = PointSetTarget.through(connection, head["collection"], head["incarnation"])
+    return _Left(_deleted(ref, spec, {"target": where.dump()}), connection, place, head["incarnation"], current)
 
 
 def _collection(mark: Mark, access: Access) -> _Left:
     spec = {
-        "connectionRef": {"name": mark.connection},
+        "connectionRef": {"name": mark.connection, "kind": mark.connection_kind},
         "collectionName": mark.collection,
         "deletionPolicy": mark.deletion_policy,
     }
     ref = Ref(mark.kind, mark.namespace, mark.name)
     where = {"name": mark.collection, "incarnation": mark.incarnation}
-    connection = Ref("QdrantConnection", mark.namespace, mark.connection)
+    connection = _connection(mark)
     place = (access.database.endpoint, mark.collection)
     return _Left(_deleted(ref, spec, {"collection": where}), connection, place, mark.incarnation)
+
+
+def _connection(mark: Mark) -> Ref:
+    return ref_to(mark.connection_kind, mark.namespace, mark.connection)
 
 
 def _deleted(ref: Ref, spec: JsonObject, status: JsonObject) -> Resource:

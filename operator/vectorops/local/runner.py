@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from vectorops.api.kinds import BY_NAME, rank
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient, Waiting
-from vectorops.local.cluster import ORDER, LocalCluster
+from vectorops.local.cluster import LocalCluster
 from vectorops.reconcilers.driver import POLL_SECONDS, Driver, Verdict
 from vectorops.reconcilers.references import References
 
@@ -62,7 +63,7 @@ class Runner:
         self._references = References()
         self._progress: dict[Ref, _Progress] = {}
 
-    async def run(self, until: float, *, kinds: Collection[str] = ORDER) -> bool:
+    async def run(self, until: float, *, kinds: Collection[str] = tuple(BY_NAME)) -> bool:
         """Looks at every resource of these kinds at least once. Returns whether all have settled; False: time ran
         out first. What was being written then is finished by the next run, like after any other interruption.
 
@@ -90,7 +91,7 @@ class Runner:
 
     def _rank(self, ref: Ref) -> tuple[bool, int]:
         resource = self._cluster.now(ref)
-        place = ORDER.index(ref.kind)
+        place = rank(ref.kind)
         # Points that are deleted go first: their collection waits for them, and ids that they give up may be wanted
         # by another set.
         return (False, -place) if resource is not None and resource.deleting else (True, place)

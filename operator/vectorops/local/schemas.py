@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vectorops.api.collection import NamedVector, QdrantCollectionSpec, SparseVector, VectorStatus
-from vectorops.api.meta import Resource
+from vectorops.api.meta import QDRANT_COLLECTION, Resource
 from vectorops.collections.resolve import resolve_collection, schema_status
 from vectorops.errors import VectorOpsError
 from vectorops.local.manifests import Manifests
@@ -50,7 +50,7 @@ class Schema:
 async def schemas(manifests: Manifests, options: Options) -> list[Schema]:
     """What each QdrantCollection of the files resolves to."""
     async with session(manifests, options, read_only=True) as opened:
-        collections = [one for ref, one in manifests.resources.items() if ref.kind == "QdrantCollection"]
+        collections = [one for ref, one in manifests.resources.items() if ref.kind == QDRANT_COLLECTION]
         return await asyncio.gather(*(_schema(opened.context, collection) for collection in collections))
 
 

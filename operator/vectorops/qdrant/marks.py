@@ -17,9 +17,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from vectorops.api.meta import GROUP, QDRANT_COLLECTION, QDRANT_CONNECTION, JsonObject, Ref
+from vectorops.api.meta import GROUP, QDRANT_COLLECTION, QDRANT_CONNECTION, ConnectionKind, JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 
@@ -160,8 +160,11 @@ def _readable(collection: Mapping[str, object], name: str) -> Mapping[str, Any] 
     return raw
 
 
-def _format(connection_kind: str) -> int:
-    return FORMAT if connection_kind == QDRANT_CONNECTION else CLUSTER_FORMAT
+def _format(connection_kind: str) -> int | None:
+    """The format of a mark with such a connection; None if this version knows no such kind."""
+    if connection_kind == QDRANT_CONNECTION:
+        return FORMAT
+    return CLUSTER_FORMAT if connection_kind in get_args(ConnectionKind) else None
 
 
 @cache

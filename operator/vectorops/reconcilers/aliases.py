@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from vectorops.api.meta import Ref, Resource
+from vectorops.api.meta import QDRANT_COLLECTION, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.handover import NO_HANDOVER, AliasHandover, aliases_elsewhere
 from vectorops.collections.last_applied import LastApplied
@@ -70,7 +70,7 @@ async def look(context: Context, database: Database, name: str, aliases: Collect
 def owner(context: Context, mark: Mark) -> Ref | None:
     """The resource of this installation that a collection belongs to, None if there is none."""
     ours = mark.installation == context.installation and not mark.released
-    return Ref("QdrantCollection", mark.namespace, mark.name) if ours and mark.kind == "QdrantCollection" else None
+    return Ref(QDRANT_COLLECTION, mark.namespace, mark.name) if ours and mark.kind == QDRANT_COLLECTION else None
 
 
 async def aliases_of(
@@ -145,7 +145,7 @@ async def _takers(context: Context, resource: Resource, aliases: Collection[str]
     if connection is None or not aliases:
         return {}
     found: dict[str, set[Ref]] = {}
-    for listed in await context.cluster.list("QdrantCollection", refers_to=connection):
+    for listed in await context.cluster.list(QDRANT_COLLECTION, refers_to=connection):
         # A list need not hold whole specs.
         other = await context.cluster.get(listed.ref) if listed.ref != resource.ref else None
         if other is None or other.deleting or other.spec.get("managedBy") == "User":

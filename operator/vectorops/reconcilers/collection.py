@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
-from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, JsonObject, Ref, Resource
+from vectorops.api.meta import APPROVE_PLAN, POINT_SET, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
 from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
@@ -29,6 +29,7 @@ from vectorops.reconcilers.dependencies import (
     UNMANAGED,
     Access,
     cleanup_access,
+    connection_ref,
     physical_name,
     require_access,
     require_no_ledger,
@@ -176,7 +177,8 @@ async def claim(
         uid=resource.meta.uid,
         collection=found.name,
         incarnation=new_incarnation(),
-        connection=spec.connection_ref.name,
+        connection=access.connection.name,
+        connection_kind=access.connection.kind,
         deletion_policy=spec.deletion_policy or "Retain",
     )
     mark = found.mark
@@ -189,7 +191,12 @@ async def claim(
         return replace(ours, incarnation=incarnation)
     if mark is not None and mark.belongs_to(context.installation, resource.ref):
         # The UID only informs: a rebuilt cluster has others, and must find everything as it was.
-        return replace(mark, connection=ours.connection, deletion_policy=ours.deletion_policy)
+        return replace(
+            mark,
+            connection=ours.connection,
+            connection_kind=ours.connection_kind,
+            deletion_policy=ours.deletion_policy,
+        )
     if mark is not None and not mark.released:
         await _require_take_over(context, resource, mark)
         previous = mark.installation if mark.installation != context.installation else mark.previous
@@ -274,7 +281,7 @@ def _compared(resource: Resource, wanted: Desired, found: Observed, version: str
 
 async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
     """The sets that still say that their points are as declared."""
-    listed = await context.cluster.list("PointSet", refers_to=resource.ref)
+    listed = await context.cluster.list(POINT_SET, refers_to=resource.ref)
     found = [await context.cluster.get(one.ref) for one in listed]
     sets = [one for one in found if one is not None and target(one) == resource.ref]
     return frozenset(one.ref for one in sets if one.ready and not one.deleting and not one.spec.get("suspend"))
@@ -362,7 +369,7 @@ async def _release(context: Context, resource: Resource) -> None:
     """The collection stays behind. Tried once: a resource that keeps its data must never hang in deletion."""
     name = physical_name(resource)
     try:
-        access = await cleanup_access(context, resource.meta.namespace, resource.spec["connectionRef"]["name"])
+        access = await cleanup_access(context, connection_ref(resource))
         found = await access.database.collection(name)
         mark = mark_of(found, name) if found is not None else None
         if mark is not None and mark.belongs_to(context.installation, resource.ref):
@@ -377,12 +384,12 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     """Deletes the collection if it is ours, after the PointSets that fill it. Returns what it waits for, if
     anything.
     """
-    referring = await context.cluster.list("PointSet", refers_to=resource.ref)
+    referring = await context.cluster.list(POINT_SET, refers_to=resource.ref)
     point_sets = [point_set for point_set in referring if not has_left(point_set)]
     if point_sets:
         return _blocked(resource, point_sets)
     name = physical_name(resource)
-    access = await cleanup_access(context, resource.meta.namespace, resource.spec["connectionRef"]["name"])
+    access = await cleanup_access(context, connection_ref(resource))
     mark = await _our_mark(context, resource, access.database, name)
     if mark is None:
         return None

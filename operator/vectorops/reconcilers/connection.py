@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from vectorops.api.connection import QdrantConnectionSpec, ServerStatus
+from vectorops.api.kinds import REFERRING_KINDS
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.connect import require_supported
@@ -40,7 +41,7 @@ class ConnectionReconciler:
         async def clean_up() -> Outcome | None:
             needed_by = [
                 str(referrer.ref)
-                for kind in ("QdrantCollection", "PointSet")
+                for kind in REFERRING_KINDS
                 for referrer in await context.cluster.list(kind, refers_to=resource.ref)
                 if not has_left(referrer)
             ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vectorops.api.connection import LEDGER_COLLECTION
+from vectorops.api.kinds import CONNECTION_KINDS
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
@@ -23,27 +24,37 @@ next.
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A database to work in. connection: name of the QdrantConnection; ledger_collection: where its ledgers are
-    kept.
-    """
+    """A database to work in."""
 
-    connection: str
+    connection: Ref
+    """The connection that leads there."""
     database: Database
     ledger_collection: str
+    """Where its ledgers are kept."""
 
 
 async def connection_of(cluster: Cluster, resource: Resource) -> Resource | None:
     """The connection that a resource hangs on, through its collection if need be; the resource itself if it is one."""
     current: Resource | None = resource
-    while current is not None and current.kind != "QdrantConnection":
+    while current is not None and current.kind not in CONNECTION_KINDS:
         pointed_at = target(current)
         current = await cluster.get(pointed_at) if pointed_at else None
     return current
 
 
+def connection_ref(collection: Resource) -> Ref:
+    """The connection that a QdrantCollection names, from its raw spec. Raises Terminal InvalidSpec."""
+    ref = target(collection)
+    if ref is None:
+        # The API server requires the reference; its kind may be one of a later release.
+        kind = (collection.spec.get("connectionRef") or {}).get("kind")
+        raise Terminal(Reason.INVALID_SPEC, f"spec.connectionRef.kind: this version knows no {kind!r}; upgrade it")
+    return ref
+
+
 async def require_access(context: Context, collection: Resource) -> Access:
     """The database of a collection, if its connection is Ready: the connection is the breaker for all that use it."""
-    ref = _target(collection)
+    ref = connection_ref(collection)
     connection = await context.cluster.get(ref)
     if connection is None:
         raise Waiting(
@@ -72,11 +83,10 @@ async def require_access(context: Context, collection: Resource) -> Access:
     return access
 
 
-async def cleanup_access(context: Context, namespace: str, name: str) -> Access:
-    """The same for cleaning up: with the client that worked last, should the connection or its Secret be gone
-    already.
+async def cleanup_access(context: Context, ref: Ref) -> Access:
+    """The database of a connection, for cleaning up: with the client that worked last, should the connection or its
+    Secret be gone already.
     """
-    ref = Ref("QdrantConnection", namespace, name)
     connection = await context.cluster.get(ref)
     if connection is None:
         # No resource means no settings either; the default is right unless somebody chose otherwise.
@@ -84,18 +94,19 @@ async def cleanup_access(context: Context, namespace: str, name: str) -> Access:
         if last_good is None:
             raise Transient(
                 Reason.CONNECTION_NOT_FOUND,
-                f"there is no QdrantConnection {name!r} any more, so nothing can be cleaned up: create it again, "
+                f"there is no {ref.kind} {ref.name!r} any more, so nothing can be cleaned up: create it again, "
                 "or set the annotation vectorops.dev/skip-cleanup to let this resource go and leave the data",
             )
-        return Access(name, last_good, LEDGER_COLLECTION)
+        return Access(ref, last_good, LEDGER_COLLECTION)
     if connection.spec.get("suspend"):
-        raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {name!r} is suspended", on=ref)
+        raise Waiting(Reason.CONNECTION_NOT_READY, f"{ref.kind} {ref.name!r} is suspended", on=ref)
     return _access(connection, await context.databases.to_the_end(context.cluster, connection))
 
 
 async def require_collection(context: Context, point_set: Resource) -> Resource:
     """The QdrantCollection of a PointSet."""
-    ref = _target(point_set)
+    ref = target(point_set)
+    assert ref is not None, "the API server requires the reference"
     collection = await context.cluster.get(ref)
     if collection is None:
         raise Waiting(
@@ -135,13 +146,7 @@ def physical_name(collection: Resource) -> str:
 
 
 def _access(connection: Resource, database: Database) -> Access:
-    return Access(connection.meta.name, database, connection.spec.get("ledgerCollectionName") or LEDGER_COLLECTION)
-
-
-def _target(resource: Resource) -> Ref:
-    ref = target(resource)
-    assert ref is not None, "the API server requires the reference"
-    return ref
+    return Access(connection.ref, database, connection.spec.get("ledgerCollectionName") or LEDGER_COLLECTION)
 
 
 def _is_looked_at_anew(connection: Resource) -> bool:

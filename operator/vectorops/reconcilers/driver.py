@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from vectorops.api.meta import RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
+from vectorops.api.kinds import CONNECTION_KINDS
+from vectorops.api.meta import QDRANT_COLLECTION, RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
 from vectorops.looks import look_at
@@ -158,7 +159,7 @@ class Driver:
     async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
         left = self._blip_left(resource)
         verdict = _next_look(error)
-        if resource.kind == "QdrantConnection":
+        if resource.kind in CONNECTION_KINDS:
             verdict = replace(verdict, longest_backoff=PROBE_SECONDS)
         if error.reason in BLIPS and left > 0:
             logger.info(
@@ -174,7 +175,7 @@ class Driver:
         if token is not None and (verdict.error is None or isinstance(verdict.error, Terminal)):
             new = {**new, "lastHandledReconcileAt": token}
         asked = resource.meta.annotations.get(TAKE_OVER_FROM)
-        if asked is not None and resource.is_new and resource.kind == "QdrantCollection":
+        if asked is not None and resource.is_new and resource.kind == QDRANT_COLLECTION:
             # It came with the resource, out of a repository or a backup: see `approvals.take_over`.
             new = {**new, "lastHandledTakeOverFrom": asked}
         merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)

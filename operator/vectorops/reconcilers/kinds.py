@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from vectorops.api.meta import POINT_SET, QDRANT_COLLECTION, QDRANT_CONNECTION
 from vectorops.reconcilers.collection import CollectionReconciler
 from vectorops.reconcilers.connection import ConnectionReconciler
 from vectorops.reconcilers.driver import Reconciler
 from vectorops.reconcilers.pointset import PointSetReconciler
 
 RECONCILERS: Final[Mapping[str, Reconciler]] = {
-    "QdrantConnection": ConnectionReconciler(),
-    "QdrantCollection": CollectionReconciler(),
-    "PointSet": PointSetReconciler(),
+    QDRANT_CONNECTION: ConnectionReconciler(),
+    QDRANT_COLLECTION: CollectionReconciler(),
+    POINT_SET: PointSetReconciler(),
 }

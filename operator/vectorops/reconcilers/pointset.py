@@ -11,7 +11,8 @@ from typing import Final
 
 from vectorops.api.collection import PlanStatus, QdrantCollectionSpec
 from vectorops.api.connection import LEDGER_COLLECTION
-from vectorops.api.meta import APPROVE_PLAN, SKIP_CLEANUP, JsonObject, Ref, Resource
+from vectorops.api.kinds import ref_to
+from vectorops.api.meta import APPROVE_PLAN, QDRANT_CONNECTION, SKIP_CLEANUP, JsonObject, Ref, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
@@ -82,7 +83,7 @@ class PointSetReconciler:
         check_shard_key(spec, collection, shard_keys if is_sharded else None)
 
         resource = await context.cluster.set_finalizer(resource, True)
-        where = PointSetTarget(connection=access.connection, collection=name, incarnation=incarnation).dump()
+        where = PointSetTarget.through(access.connection, name, incarnation).dump()
         if resource.status.get("target") != where:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
@@ -282,15 +283,16 @@ async def _remembered(context: Context, resource: Resource) -> PointSetTarget | 
     if collection is None or connection is None:
         return None
     name = physical_name(collection)
-    access = await cleanup_access(context, resource.meta.namespace, connection.name)
+    access = await cleanup_access(context, connection)
     found = await access.database.collection(name)
     mark = mark_of(found, name) if found else None
     incarnation = mark.incarnation if mark else UNMANAGED
-    return PointSetTarget(connection=connection.name, collection=name, incarnation=incarnation)
+    return PointSetTarget.through(connection, name, incarnation)
 
 
 async def _clean_up(context: Context, resource: Resource, where: PointSetTarget) -> None:
-    access = await cleanup_access(context, resource.meta.namespace, where.connection)
+    connection = ref_to(where.connection_kind or QDRANT_CONNECTION, resource.meta.namespace, where.connection)
+    access = await cleanup_access(context, connection)
     # What else there is under that name may say anything of anybody's points.
     await require_ledger_collection(access.database, access.ledger_collection)
     # A name that is an alias by now leads to another collection; the one that held the points is gone.

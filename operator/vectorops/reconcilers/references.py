@@ -5,32 +5,34 @@ What must be right (may this connection be deleted?) is asked of the API server 
 
 from __future__ import annotations
 
-from vectorops.api.meta import JsonObject, Ref, Resource
-
-POINTS_AT = {
-    "QdrantCollection": ("connectionRef", "QdrantConnection"),
-    "PointSet": ("collectionRef", "QdrantCollection"),
-}
-"""Kind to (field of the spec, kind that it names)."""
+from vectorops.api.kinds import BY_NAME, CONNECTION_KINDS, ref_to
+from vectorops.api.meta import QDRANT_CONNECTION, JsonObject, Ref, Resource
 
 
 def target(resource: Resource) -> Ref | None:
     """The resource that this one refers to."""
-    if resource.kind not in POINTS_AT:
+    reference = BY_NAME[resource.kind].refers_to
+    if reference is None:
         return None
-    field, kind = POINTS_AT[resource.kind]
-    name = (resource.spec.get(field) or {}).get("name")
-    return Ref(kind, resource.meta.namespace, name) if name else None
+    named = resource.spec.get(reference.field) or {}
+    kind = named.get("kind") or reference.kinds[0]
+    # One of a later release is known to nobody here.
+    known = named.get("name") and kind in reference.kinds
+    return ref_to(kind, resource.meta.namespace, named["name"]) if known else None
 
 
-def refers(resource: Resource, ref: Ref) -> bool:
-    """Does a resource need `ref`? A PointSet needs, to delete its points, also the connection that its status
+def remembered_connection(resource: Resource) -> Ref | None:
+    """The connection through which a PointSet has written its points, as its status says."""
+    stored = resource.status.get("target") or {}
+    kind, name = stored.get("connectionKind") or QDRANT_CONNECTION, stored.get("connection")
+    return ref_to(kind, resource.meta.namespace, name) if name and kind in CONNECTION_KINDS else None
+
+
+def refers(resource: Resource, to: Ref) -> bool:
+    """Does a resource need `to`? A PointSet needs, to delete its points, also the connection that its status
     remembers.
     """
-    if target(resource) == ref:
-        return True
-    remembered = (resource.status.get("target") or {}).get("connection", "")
-    return ref == Ref("QdrantConnection", resource.meta.namespace, remembered)
+    return to in (target(resource), remembered_connection(resource))
 
 
 class References:
@@ -82,7 +84,7 @@ class References:
     def connection(self, ref: Ref) -> Ref | None:
         """The connection that a resource hangs on, through its collection if need be."""
         current: Ref | None = ref
-        while current is not None and current.kind != "QdrantConnection":
+        while current is not None and current.kind not in CONNECTION_KINDS:
             current = self._target.get(current)
         return current
 

@@ -63,6 +63,7 @@ def test_a_mark_follows_its_resource_to_a_connection_of_another_kind() -> None:
         {"format": 3},
         {"connection_kind": "QdrantConnection"},
         {"connection_kind": None},
+        {"connection_kind": "LaterConnection"},
         {"kind": "Ledger"},
     ],
     ids=str,
