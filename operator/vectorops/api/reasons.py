@@ -90,7 +90,11 @@ class Reason(StrEnum):
     )
     LEDGER_DAMAGED = (
         "LedgerDamaged",
-        "The record of the set's points is incomplete, or another set's cannot be read: nothing is deleted.",
+        "A record of the set's own ledger is missing or damaged: nothing is written or deleted.",
+    )
+    LEDGER_UNREADABLE = (
+        "LedgerUnreadable",
+        "This version cannot read a record of a ledger, of this or another set: no point is deleted.",
     )
     LEDGER_LOST = (
         "LedgerLost",

@@ -44,7 +44,7 @@ async def first(
 
     lost: the collection says that there was one. What the source still has is taken back into ownership (unless
     another set owns it) and written again; what it no longer has cannot be known, and is left where it is. Raises
-    Terminal LedgerDamaged if another set's record cannot be read.
+    Terminal LedgerUnreadable if another set's record cannot be read.
     previous: keys under which the same set may have kept it before; the first that is there is inherited. It is left
     to be removed when the collection says that the new one exists: killed before, we inherit again.
     """
@@ -53,7 +53,7 @@ async def first(
         stored = await store.database.points(store.key.collection, sorted(declaration.points, key=str))
         asked = await ask_others(store, stored, previous)
         if asked.unreadable:
-            raise Terminal(Reason.LEDGER_DAMAGED, f"the ledger of this set is lost, and {may_hold_any(asked)}")
+            raise Terminal(Reason.LEDGER_UNREADABLE, f"the ledger of this set is lost, and {may_hold_any(asked)}")
         theirs = asked.held
         return Ledger(names, dict.fromkeys(stored.keys() - theirs.keys(), unknown(names)), rebuilt=True)
     inherited = await _inheritance(store, previous)

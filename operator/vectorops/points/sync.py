@@ -197,8 +197,8 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
 
     marked: does a mark tell that this is the collection that the ledger is about? If not, and it seems to be another
     one, what is no longer as it was written stays.
-    The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal LedgerDamaged if
-    another set's record cannot be read.
+    The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal
+    LedgerUnreadable if another set's record cannot be read.
     """
     with _collection_may_go():
         ledger = await _read(store)
@@ -259,7 +259,7 @@ async def _owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bo
         ours = replace(ours, entries=found.kept(ours.entries))
     asked = await ask_others(store, ours.entries.keys() & stored.keys())
     if asked.unreadable:
-        raise Terminal(Reason.LEDGER_DAMAGED, may_hold_any(asked))
+        raise Terminal(Reason.LEDGER_UNREADABLE, may_hold_any(asked))
     return ours, stored
 
 
@@ -311,7 +311,7 @@ async def look(
 ) -> View:
     """What a pass would find, and do; writes nothing.
 
-    Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged.
+    Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
     """
     ledger = await _read(store)
     if ledger is not None:
@@ -446,7 +446,7 @@ async def _make_ours(
         for key in target.previous:
             await replace(store, key=key).remove()
     if target.registered is False:
-        await store.remove_others()
+        await store.remove_former()
         await store.database.update_collection(target.collection, {"metadata": target.registration})
     ours = await _recorded(store, ledger, view.ours)
     # Asked after our ledger says that we hold them. So if their former holder deletes one at the same time, one of us

@@ -28,7 +28,7 @@ from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal, Transient
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
-from vectorops.qdrant.marks import LEDGER_METADATA, is_ledger
+from vectorops.qdrant.marks import LEDGER_METADATA, is_ledger, mark_of
 
 FORMAT: Final = 1
 NAMESPACE: Final = UUID("3c1b8c52-7a55-5d0e-8e0f-0d6f3b1c9a77")
@@ -178,19 +178,27 @@ class LedgerStore:
         return replace(self, database=narrowed, shard_key=shard_key)
 
     async def read(self) -> Ledger | None:
-        """The ledger, or None if there is none. Raises Terminal LedgerDamaged if a part of it is missing or cannot be
-        read.
+        """The ledger, or None if there is none.
+
+        Raises Terminal LedgerDamaged if a record of it is missing or damaged, LedgerUnreadable if a newer version of
+        VectorOps wrote one.
         """
         head, base, slot = await self._records()
         if head is None:
             return None
-        if head.get("format") != FORMAT or head.get("bits") != 0:
-            raise Terminal(
-                Reason.LEDGER_DAMAGED, "the ledger was written by a newer version of VectorOps; upgrade this one"
-            )
+        for record in (head, base, slot):
+            if record is not None and _is_newer(record):
+                raise Terminal(
+                    Reason.LEDGER_UNREADABLE,
+                    f"a newer version of VectorOps wrote the ledger of this set in collection "
+                    f"{self.ledger_collection!r}: nothing is written or deleted. Upgrade VectorOps; to delete the set "
+                    "without its points, see docs/operations.md",
+                )
         if base is None or slot is None:
             raise self._damaged("is missing")
         try:
+            if not all(_is_readable(record) for record in (head, base, slot)):
+                raise KeyError("format")
             return _ledger(head, base, slot)
         except UNREADABLE:
             # Without its origin: that would quote content.
@@ -293,16 +301,28 @@ class LedgerStore:
             if error.status != 404:
                 raise
 
-    async def remove_others(self) -> None:
-        """Deletes what this set remembered of former collections of this name: those are gone."""
-        stale = {
+    async def remove_former(self) -> None:
+        """Deletes the ledgers that this set has of former incarnations of its physical collection.
+
+        One is deleted only if it is certain that its collection is gone: the ledgers are listed first, and then the
+        collection of that very name must carry the mark with our incarnation. A ledger of any other collection stays.
+        """
+        where: JsonObject = {
             "must": [
                 {"key": "owner", "match": {"value": self.key.owner}},
                 {"key": "collection", "match": {"value": self.key.collection}},
             ],
-            "must_not": [{"key": "key", "match": {"value": str(self.key)}}],
+            "must_not": [{"key": "incarnation", "match": {"value": self.key.incarnation}}],
         }
-        await self.database.delete_matching(self.ledger_collection, stale)
+        records = await self.database.scroll(self.ledger_collection, where, payload=("key",))
+        keys = sorted({str(record.payload["key"]) for record in records if "key" in record.payload})
+        if not keys:
+            return
+        found = await self.database.collection(self.key.collection)
+        mark = mark_of(found, self.key.collection) if found is not None else None
+        if mark is not None and mark.incarnation == self.key.incarnation:
+            where["must"].append({"key": "key", "match": {"any": keys}})
+            await self.database.delete_matching(self.ledger_collection, where)
 
     async def _taken(self) -> Ledger:
         ledger = await self.read()
@@ -576,7 +596,7 @@ def _read_page(owners: Mapping[str, str], records: Mapping[PointId, JsonObject],
             # Removed since it was found.
             continue
         try:
-            if base is None or slot is None or not base["format"] == slot["format"] == FORMAT:
+            if base is None or slot is None or not (_is_readable(base) and _is_readable(slot)):
                 raise KeyError
             claimed, in_flight = _claims(base, slot, ids)
         except UNREADABLE:
@@ -606,6 +626,20 @@ def hash_of(id: PointId) -> int:
     """The first 32 bits of XXH3-64 of an id (8 bytes little-endian, or the 16 of a UUID), as kept in the records."""
     raw = id.to_bytes(8, "little") if isinstance(id, int) else id.bytes
     return xxh3_64_intdigest(raw) >> (64 - HASH_BITS)
+
+
+def _is_newer(record: JsonObject) -> bool:
+    """Was the record written in a format, or cut into parts, that only a newer version knows?"""
+    return any(type(number) is int and number > known for number, known in _versions(record))
+
+
+def _is_readable(record: JsonObject) -> bool:
+    return all(type(number) is int and number == known for number, known in _versions(record))
+
+
+def _versions(record: JsonObject) -> list[tuple[object, int]]:
+    """What a record says of its format, beside what this version knows. Only a head must speak of parts."""
+    return [(record.get("format"), FORMAT), (record.get("bits", None if record.get("kind") == "head" else 0), 0)]
 
 
 def _ledger(head: JsonObject, base: JsonObject, slot: JsonObject) -> Ledger:

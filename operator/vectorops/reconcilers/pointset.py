@@ -386,7 +386,7 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
 def _told(counts: PointCounts, shown: list[JsonObject], complete: bool, synced: Synced) -> list[JsonObject]:
     rebuilt = synced.rebuilt
     if synced.withheld:
-        return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)
+        return conditions(False, Reason.LEDGER_UNREADABLE, synced.withheld, stalled=True)
     if not shown:
         message = f"{counted(counts.synced, 'point')} as declared"
         if rebuilt:

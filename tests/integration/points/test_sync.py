@@ -15,7 +15,7 @@ from vectorops.points.identity import point_id
 from vectorops.points.ledgers import aligned
 from vectorops.points.sync import sync
 from vectorops.qdrant.database import PayloadChange, PointData, PointId, StoredPoint
-from vectorops.qdrant.ledger import require_ledger_collection
+from vectorops.qdrant.ledger import Entry, require_ledger_collection
 from vectorops.qdrant.marks import Mark
 from vectorops.vectors import Sparse
 
@@ -334,7 +334,7 @@ async def test_beside_a_ledger_that_cannot_be_read_points_are_written_and_none_i
     assert str(record) in synced.withheld
     assert again.withheld == synced.withheld
     assert watched.calls == []
-    assert raised.value.reason is Reason.LEDGER_DAMAGED
+    assert raised.value.reason is Reason.LEDGER_UNREADABLE
     everything = await scene.expected(point(1, text=[5, 5, 5]), PLAIN[1], point(3), point(5))
     assert await scene.stored() == everything
 
@@ -426,6 +426,44 @@ async def test_nothing_is_written_while_a_record_of_the_ledger_is_damaged(scene,
     assert raised.value.reason is Reason.LEDGER_DAMAGED
     assert watched.calls == []
     assert await scene.stored() == before
+
+
+@pytest.mark.parametrize("kind", ["head", "base", "slot"])
+@pytest.mark.parametrize("newer", [{"format": 3}, {"format": 1, "bits": 9}], ids=str)
+async def test_nothing_is_written_while_the_ledger_is_that_of_a_newer_version(scene, kind, newer):
+    await scene.sync(*PLAIN)
+    before = await scene.stored()
+    record = scene.store().key.record_id(kind)
+    await scene.database.change_payloads(scene.ledgers, [PayloadChange(record, put=newer)])
+    watched = Watched(scene.database)
+
+    with pytest.raises(Terminal) as synced:
+        await scene.sync(point(9), database=watched)
+    with pytest.raises(Terminal) as removed:
+        await scene.remove_all(database=watched)
+
+    assert {synced.value.reason, removed.value.reason} == {Reason.LEDGER_UNREADABLE}
+    assert watched.calls == []
+    assert await scene.stored() == before
+
+
+async def test_the_ledger_of_a_former_incarnation_goes_only_when_its_collection_is_certainly_gone(scene):
+    """A set may have ledgers for several collections, and for several incarnations of one."""
+    await scene.sync(*PLAIN)
+    former, elsewhere = scene.store(), replace(scene.store(), key=replace(scene.store().key, collection="elsewhere"))
+    await elsewhere.create(("image", "text"), {1: Entry(20, (21, 22))})
+    scene.incarnation = "second"
+
+    await scene.sync(point(1, text=[5, 5, 5]), point(5))
+    kept = await former.exists()
+    mark = Mark("here", "default", "zoo", "", scene.collection, "second")
+    await scene.database.update_collection(scene.collection, {"metadata": mark.metadata()})
+    await scene.store().remove_former()
+
+    assert kept, "no mark said which incarnation the collection is"
+    assert not await former.exists()
+    assert await elsewhere.exists()
+    assert await scene.ledger() is not None
 
 
 async def test_after_a_take_over_points_are_inherited_without_being_written(scene):
