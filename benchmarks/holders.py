@@ -26,8 +26,9 @@ from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.pointset import Point
 from vectorops.points.declared import declare
 from vectorops.points.identity import point_id
-from vectorops.points.schema import schema_of
+from vectorops.points.schema import point_schema
 from vectorops.points.sync import Target, remove_points, sync
+from vectorops.qdrant.collections import read_collection
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PayloadChange
 from vectorops.qdrant.ledger import Entry, LedgerKey, LedgerStore, ensure_ledger_collection
@@ -60,12 +61,11 @@ class Bench:
         self.siblings = count
 
     async def look(self, name: str, points: list[JsonObject]) -> None:
-        described = await self.database.collection("bench")
-        assert described is not None
-        schema = schema_of(described)
+        found = await read_collection(self.database, "bench")
+        schema = point_schema(found)
         store = self.store(name)
         key = registration_key("bench", store.key.point_set)
-        registered = key in (described["config"].get("metadata") or {})
+        registered = key in found.metadata
         declaration = declare([Point.model_validate(point) for point in points], schema)
         await sync(store, Target("bench", schema, registered, {key: "first"}), declaration)
 

@@ -26,8 +26,9 @@ from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import Ref
 from vectorops.api.pointset import Point
 from vectorops.points.declared import declare
-from vectorops.points.schema import schema_of
+from vectorops.points.schema import point_schema
 from vectorops.points.sync import Synced, Target, sync
+from vectorops.qdrant.collections import read_collection
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 
@@ -80,11 +81,10 @@ async def measured(server: QdrantServer, declared: list[dict[str, Any]], size: i
     store = LedgerStore(database, "ledger", LedgerKey("bench", point_set, name, "first"), "writer")
 
     async def one_pass() -> Synced:
-        described = await database.collection(name)
-        assert described is not None
-        registered = bool(described["config"].get("metadata"))
-        declaration = declare([Point.model_validate(point) for point in declared], schema_of(described))
-        target = Target(name, schema_of(described), registered, {"vectorops.dev/ledger/bench/default/bench": "first"})
+        found = await read_collection(database, name)
+        registered = bool(found.metadata)
+        declaration = declare([Point.model_validate(point) for point in declared], point_schema(found))
+        target = Target(name, point_schema(found), registered, {"vectorops.dev/ledger/bench/default/bench": "first"})
         return await sync(store, target, declaration)
 
     await timed(f"{door}: first time", one_pass, requests)

@@ -18,6 +18,7 @@ from vectorops.local.session import Options, session
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.driver import Driver, Reconciler
 from vectorops.reconcilers.kinds import RECONCILERS
+from vectorops.reconcilers.spec import RawSpec
 
 NOT_LOOKED_AT: Final = {"reason": Reason.PROGRESSING.value, "message": "not looked at before time ran out"}
 
@@ -116,7 +117,7 @@ def _has_arrived(resource: Resource | None) -> bool:
 
     All but its aliases: one may have the name of the collection that it was.
     """
-    if resource is None or resource.spec.get("suspend"):
+    if resource is None or RawSpec(resource).is_suspended:
         return False
     told = resource.condition("Ready") or NOT_LOOKED_AT
     return resource.ready or told["reason"] == Reason.ALIAS_TAKEN

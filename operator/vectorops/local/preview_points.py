@@ -1,98 +1,157 @@
-"""What would become of the points of one set: the reading half of `points.sync`. Called by `preview`."""
+"""What would become of the points of each set, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from vectorops.api.meta import Ref
+from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
-from vectorops.points.sync import GivenUp, Target, look
-from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import LedgerStore
-from vectorops.reconcilers.approvals import Approval
+from vectorops.points.sync import View, kept_by_removal, look
+from vectorops.qdrant.database import Database, PointId, StoredPoint
+from vectorops.qdrant.ledger import require_ledger_collection
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.dependencies import UNMANAGED
+from vectorops.reconcilers.situation import Situation, find_removal
 from vectorops.words import counted
 
 SHOWN_IDS: Final = 5
 
-
-def all_new(ref: Ref, declaration: Declaration) -> ResourcePlan:
-    """For a collection that is yet to be made."""
-    return _planned(ref, declaration, Diff(insert=tuple(declaration.points.values())))
+Place = tuple[str, str, str]
+"""Where an id names one point: endpoint of the database, collection, shard key ("" for none)."""
 
 
-async def compared(
-    ref: Ref,
-    declaration: Declaration,
-    store: LedgerStore,
-    target: Target,
-    given_up: GivenUp,
-    approval: Callable[[str], Awaitable[Approval]],
-) -> ResourcePlan:
-    """For a collection that is there: declared points against what is remembered and what is stored.
+@dataclass(frozen=True, slots=True)
+class PointsPreview:
+    """What would become of the points of one set."""
 
-    approval: of what a digest stands for.
+    found: Situation
+    view: View | None
+    """What a pass would find; None: its points go to a place that will be made first, so all of them are new."""
+    held_back: str = ""
+    """Why nothing is written or deleted in a collection that seems to be another one by now, and what to do."""
+
+    @property
+    def place(self) -> Place:
+        store = self.found.store
+        return self.found.destination.access.database.endpoint, store.key.collection, store.shard_key
+
+    @property
+    def diff(self) -> Diff:
+        if self.view is None:
+            return Diff(insert=tuple(self.found.declaration.points.values()))
+        return self.view.diff
+
+    @property
+    def taken(self) -> frozenset[PointId]:
+        """Points that pass to this set from one that no longer declares them."""
+        return self.view.taken if self.view is not None and not self.held_back else frozenset()
+
+
+async def preview_points(found: Situation, lost_vectors: Collection[str]) -> PointsPreview:
+    """For a collection that is there. lost_vectors: those that all stored points lose before the set is looked at."""
+    access = found.destination.access
+    await require_ledger_collection(access.database, access.ledger_collection, change=False)
+    store = found.store
+    if lost_vectors:
+        store = replace(store, database=_without_vectors(store.database, found.target.collection, lost_vectors))
+    view = await look(store, found.target, found.declaration, found.given_up)
+    if view.replaced is None or view.bound:
+        return PointsPreview(found, view)
+    how = (await found.approval(view.replaced.digest)).how
+    words = f"{Reason.COLLECTION_REPLACED.value}: {view.replaced.found}; held back: {how}, or put back what was there"
+    return PointsPreview(found, view, held_back=words)
+
+
+def _without_vectors(database: Database, collection: str, names: Collection[str]) -> Database:
+    """The same database, in which the points of one collection no longer have these vectors."""
+    narrowed = copy(database)
+
+    async def points(of: str, *arguments: Any, **options: Any) -> dict[PointId, StoredPoint]:
+        stored = await database.points(of, *arguments, **options)
+        if of != collection:
+            return stored
+        return {
+            id: replace(point, vectors={name: vector for name, vector in point.vectors.items() if name not in names})
+            for id, point in stored.items()
+        }
+
+    setattr(narrowed, "points", points)  # noqa: B010 -- of this copy only: no method of its class changes
+    return narrowed
+
+
+def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -> ResourcePlan:
+    """What would become of the points of one set. all_sets: those of all that are declared: points may pass from one
+    to another.
     """
+    ref, declaration, view, diff = one.found.resource.ref, one.found.declaration, one.view, one.diff
+    if view is not None and view.replaced is not None and one.held_back:
+        steps = view.replaced.steps(declaration)
+        return planned(ref, [Change("hold", step) for step in steps], problem=one.held_back)
 
-    async def approves(digest: str) -> bool:
-        return (await approval(digest)).given
-
-    view = await look(store, replace(target, approves=approves), declaration, given_up)
-    if view.replaced is not None and not view.bound:
-        how = (await approval(view.replaced.digest)).how
-        problem = (
-            f"{Reason.COLLECTION_REPLACED.value}: {view.replaced.found}; held back: {how}, or put back what was there"
-        )
-        return planned(ref, [Change("hold", step) for step in view.replaced.steps(declaration)], problem=problem)
-    remarks = []
-    if view.ledger is None and view.ours.rebuilt:
-        remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
-    if view.hidden:
-        remarks.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
-    # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
-    ledger_only = view.ledger is not None and view.diff.empty and not view.nothing_to_write
-    return _planned(ref, declaration, view.diff, ledger_only=ledger_only, remarks=remarks, withheld=view.withheld)
-
-
-def _planned(
-    ref: Ref,
-    declaration: Declaration,
-    found: Diff,
-    *,
-    ledger_only: bool = False,
-    remarks: Sequence[str] = (),
-    withheld: str = "",
-) -> ResourcePlan:
     def shown(ids: Collection[PointId]) -> list[str]:
         return [declaration.points[id].shown_id if id in declaration.points else str(id) for id in ids]
 
-    new = [point.shown_id for point in found.insert]
-    changed = [change.declared.shown_id for change in found.change]
-    deleted, conflicts = shown(found.delete), shown(found.conflicts)
+    takers = {id: taker for taker, other in all_sets.items() if other.place == one.place for id in other.taken}
+    new = [point.shown_id for point in diff.insert]
+    changed = [change.declared.shown_id for change in diff.change]
+    deleted, conflicts = shown([id for id in diff.delete if id not in takers]), shown(diff.conflicts)
     failed = [failure.shown_id for failure in declaration.failures]
     changes = [Change("create", _counted(new, "to insert"))] if new else []
     changes += [Change("update", _counted(changed, "to change"))] if changed else []
+    for taker in sorted({takers[id] for id in diff.delete if id in takers}, key=str):
+        passing = shown([id for id in diff.delete if takers.get(id) == taker])
+        changes.append(Change("update", _counted(passing, f"to leave to {taker}")))
     changes += [Change("delete", _counted(deleted, "to delete"))] if deleted else []
-    if ledger_only or (found.forget and not changes):
+    # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
+    ledger_only = view is not None and view.ledger is not None and diff.empty and not view.nothing_to_write
+    if ledger_only or (diff.forget and not changes):
         changes.append(Change("update", "the ledger of this set"))
+    remarks = []
+    if view is not None and view.ledger is None and view.ours.rebuilt:
+        remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
+    if view is not None and view.hidden:
+        remarks.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
+    if diff.unchanged:
+        remarks.append(_counted([], "as declared", diff.unchanged))
     return planned(
         ref,
         changes,
-        remarks=[*remarks, *([_counted([], "as declared", found.unchanged)] if found.unchanged else [])],
-        problem=_problem(declaration, conflicts, withheld),
+        remarks=remarks,
+        problem=_problem(declaration, conflicts, view.withheld if view is not None else ""),
         points={
             "new": new,
             "changed": changed,
             "deleted": deleted,
             "conflicts": conflicts,
             "failed": failed,
-            "unchanged": found.unchanged,
+            "unchanged": diff.unchanged,
         },
     )
+
+
+async def describe_removal(context: Context, resource: Resource) -> str:
+    """What `--prune` would do about the points of a set that is no longer declared."""
+    removal = await find_removal(context, resource)
+    if removal is None:
+        return "prune: nothing of it is in Qdrant"
+    name = removal.where.collection
+    if removal.is_gone:
+        return f"prune: forget its points, which went with collection {name}"
+    if not removal.deletes:
+        return f"prune: let go of its points in collection {name}, which stay (deletionPolicy: Retain)"
+    kept = [
+        str(id)
+        for store in removal.stores
+        for id in await kept_by_removal(store, name, marked=store.key.incarnation != UNMANAGED)
+    ]
+    left = f"; {_counted(kept, 'that others changed stay')}" if kept else ""
+    return f"prune: delete its points in collection {name}{left}"
 
 
 def _problem(declaration: Declaration, conflicts: Sequence[str], withheld: str) -> str | None:

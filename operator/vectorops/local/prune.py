@@ -22,18 +22,20 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.session import Session
+from vectorops.qdrant.collections import read_mark
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
-from vectorops.qdrant.marks import Mark, mark_of
+from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.dependencies import (
     UNMANAGED,
     Access,
     cleanup_access,
-    physical_name,
     require_access,
     require_collection,
 )
+from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
+from vectorops.reconcilers.spec import RawSpec
 
 DELETED_AT: Final = "1970-01-01T00:00:00Z"
 """A time of deletion; only that there is one counts."""
@@ -103,13 +105,13 @@ class Places:
 
     async def require(self, resource: Resource) -> None:
         """Raises Terminal InvalidSpec if the owner has it elsewhere; Waiting if what it needs is not ready."""
-        if resource.spec.get("suspend") or resource.kind in CONNECTION_KINDS:
+        if RawSpec(resource).is_suspended or resource.kind in CONNECTION_KINDS:
             return
         context = self._session.context
         is_set = resource.kind == POINT_SET
         collection = await require_collection(context, resource) if is_set else resource
         access = await require_access(context, collection)
-        here = (access.database.endpoint, physical_name(collection))
+        here = (access.database.endpoint, Placement.of(collection).active)
         async with self._lock:
             known = (
                 await self._is_here(resource.ref, here) if is_set else await self._is_marked(resource.ref, access, here)
@@ -189,7 +191,7 @@ async def _place(session: Session, ref: Ref) -> tuple[Access, str] | None:
     if collection is None or connection is None or not connection.ready:
         return None
     access = await cleanup_access(session.context, connection.ref)
-    return access, physical_name(collection)
+    return access, Placement.of(collection).active
 
 
 async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
@@ -242,7 +244,7 @@ def _is_ours(mark: Mark, installation: str) -> bool:
 
 async def _mark(database: Database, name: str) -> Mark | None:
     try:
-        return mark_of(await database.collection(name) or {}, name)
+        return await read_mark(database, name)
     except Rejected as error:
         if error.reason != Reason.INVALID_SPEC:
             raise

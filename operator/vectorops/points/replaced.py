@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from vectorops.api.meta import JsonObject
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Stored, parts_as_written
 from vectorops.points.schema import PointSchema
@@ -73,18 +72,12 @@ class Replaced:
         return {id: entry for id, entry in entries.items() if id not in lost}
 
 
-def created_at(collection: JsonObject) -> str:
-    """When a collection was created; "" if Qdrant does not tell. collection: `result` of GET /collections/{name}."""
-    found = collection.get("created_at")
-    return found if isinstance(found, str) else ""
-
-
 def replacement(
     collection: str, created: str, ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema
 ) -> Replaced | None:
     """What speaks against the collection being the one that the ledger is about, if that is enough.
 
-    created: see `created_at`. ledger: without an open window, and without what is known to be another set's.
+    created: see `Observed.created_at`. ledger: without an open window, and without what is known to be another set's.
     stored: payload and vectors of all points that the ledger remembers.
     """
     if ledger.created_at and created and _is_same_time(ledger.created_at, created):

@@ -1,16 +1,14 @@
-"""What vectors the points of a collection may have, read from what Qdrant says of the collection (never from a
-resource: the database decides what it takes). Used to check declared points before they are written, and to compare
-stored ones.
+"""What vectors the points of a collection may have: what Qdrant says of the collection, never what a resource declares,
+because the database decides what it takes. Declared points are checked against it, and stored ones compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from vectorops.api.meta import JsonObject
-from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.collections import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +44,15 @@ PointSchema = Mapping[str, VectorSchema]
 """Vectors by name, `UNNAMED` for the unnamed one."""
 
 
-def schema_of(collection: JsonObject) -> PointSchema:
-    """The vectors of a collection. collection: `result` of GET /collections/{name}."""
-    params = collection["config"]["params"]
-    declared: JsonObject = params.get("vectors") or {}
-    # A flat object with a size is the single unnamed vector; anything else maps names to vectors.
-    dense = {UNNAMED: declared} if isinstance(declared.get("size"), int) else declared
-    found = {name: _dense(vector) for name, vector in dense.items()}
-    sparse = {name: VectorSchema("sparse", distance="Dot") for name in params.get("sparse_vectors") or {}}
-    return found | sparse
-
-
-def _dense(vector: Mapping[str, Any]) -> VectorSchema:
-    return VectorSchema(
-        kind="multivector" if vector.get("multivector_config") else "dense",
-        size=vector["size"],
-        distance=vector["distance"],
-        datatype=vector.get("datatype") or "float32",
-    )
+def point_schema(observed: Observed) -> PointSchema:
+    """The vectors that points of a collection may have."""
+    dense = {
+        name: VectorSchema(
+            kind="multivector" if vector.get("multivector_config") else "dense",
+            size=vector["size"],
+            distance=vector["distance"],
+            datatype=vector["datatype"],
+        )
+        for name, vector in observed.vectors.items()
+    }
+    return dense | {name: VectorSchema("sparse", distance="Dot") for name in observed.sparse_vectors}

@@ -221,6 +221,19 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
             return await _delete_unrecorded(store, collection, ledger, [id for id in ours.entries if id in stored])
 
 
+async def kept_by_removal(store: LedgerStore, collection: str, *, marked: bool = True) -> list[PointId]:
+    """Points of the set that `remove_points` would leave, because they are no longer as they were written. Writes
+    nothing. marked: see `remove_points`.
+    """
+    ledger = None if marked else await _read(store)
+    if ledger is None:
+        return []
+    if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
+        return []
+    ours, stored = await _owned(store.for_shard_key(ledger.shard_key), collection, ledger, marked)
+    return [id for id in ledger.entries if id in stored and id not in ours.entries]
+
+
 async def _delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger | None, ids: Sequence[PointId]) -> int:
     """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
 

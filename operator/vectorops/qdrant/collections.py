@@ -24,7 +24,15 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.qdrant.database import UNNAMED, Database, ShardKeyName, ShardsOfKey
-from vectorops.qdrant.marks import Mark, has_metadata, mark_of
+from vectorops.qdrant.marks import (
+    LEDGER_KEY,
+    MARK_KEY,
+    REGISTRATION_PREFIX,
+    Mark,
+    has_metadata,
+    mark_of,
+)
+from vectorops.qdrant.visibility import hides_points
 
 Path = tuple[str, ...]
 """Where a value stands in a configuration: ("vectors", "text", "hnsw_config", "m"). Names of vectors may hold dots."""
@@ -66,53 +74,102 @@ BARE: Final = re.compile(r"[\w-]+")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What Qdrant says of how a collection does.
-
-    color: green; yellow while it is optimized; grey while that waits for a next write, as after a restart; red if some
-        operation failed. optimizer: its words when it failed, or "". warnings: in Qdrant's words.
-    """
+    """What Qdrant says of how a collection does."""
 
     color: str = "green"
+    """green; yellow while it is optimized; grey while that waits for a next write, as after a restart; red if some
+    operation failed.
+    """
     optimizer: str = ""
+    """The optimizer's words when it failed, or ""."""
     warnings: tuple[str, ...] = ()
+    """In Qdrant's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One collection as it is in Qdrant, in normal form.
-
-    exists: False: there is none; everything but `holders` is then empty.
-    vectors, sparse_vectors: by name, `UNNAMED` for the unnamed one; config: by block, see `BLOCKS`; indexes: by
-        canonical path, in canonical form.
-    aliases: those of this collection. holders: every name that is taken, to the collection that it leads to.
-    shard_keys: of `sharding_method: custom`. distributed: is the server? Only then there can be shard keys.
-    metadata: verbatim, our mark included. had_metadata: was there ever any, so that a mark may have been removed?
-    points: Qdrant's approximate count, for people. health: comes and goes, and is no part of what is compared.
+    """One collection as it is in Qdrant, in normal form: what the reconcilers of collections and of points know of
+    it.
     """
 
     name: str
     exists: bool
+    """False: there is none; everything but `holders` is then empty."""
     vectors: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Dense vectors by name, `UNNAMED` for the unnamed one."""
     sparse_vectors: Mapping[str, JsonObject] = field(default_factory=dict)
     config: Mapping[str, JsonObject] = field(default_factory=dict)
+    """By block, see `BLOCKS`."""
     indexes: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Payload indexes by canonical path, in canonical form."""
     holders: Mapping[str, str] = field(default_factory=dict)
+    """Every name that is taken, to the collection that it leads to. Empty if only the collection was read."""
     shard_keys: Mapping[ShardKeyName, ShardsOfKey] = field(default_factory=dict)
+    """Of `sharding_method: custom`."""
     distributed: bool = False
+    """Is the server distributed? Only then there can be shard keys."""
     metadata: JsonObject = field(default_factory=dict)
+    """Verbatim, our mark included."""
     had_metadata: bool = False
+    """Was there ever any metadata, so that a mark may have been removed?"""
     mark: Mark | None = None
+    created_at: str = ""
+    """When the collection was created, as Qdrant tells from 1.20 on; "" before."""
+    hides_points: bool = False
+    """May points be there that no read shows? See `visibility`."""
     points: int = 0
+    """Qdrant's approximate count, for people."""
     health: Health = field(default=Health(), compare=False)
+    """Comes and goes, and is no part of what is compared."""
 
     @property
     def aliases(self) -> frozenset[str]:
         return frozenset(alias for alias, collection in self.holders.items() if collection == self.name != alias)
 
     @property
+    def has_vectors(self) -> bool:
+        return bool(self.vectors or self.sparse_vectors)
+
+    @property
     def is_sharded_by_key(self) -> bool:
         """Does every point need a shard key?"""
         return is_sharded_by_key(self.config.get("params") or {})
+
+    @property
+    def replication_factor(self) -> int:
+        """As Qdrant has it; 1 where it tells none."""
+        return (self.config.get("params") or {}).get("replication_factor") or 1
+
+    @property
+    def has_mark(self) -> bool:
+        """Is there a mark, of whatever collection? A restored snapshot has a copy that speaks of another one."""
+        return MARK_KEY in self.metadata
+
+    @property
+    def registered_incarnations(self) -> frozenset[str]:
+        """The incarnations that PointSets have registered ledgers for."""
+        return frozenset(
+            value
+            for key, value in self.metadata.items()
+            if key.startswith(REGISTRATION_PREFIX) and isinstance(value, str)
+        )
+
+    def registrations(self, incarnation: str) -> dict[str, str]:
+        """Ledgers that must exist for this physical collection: registration key to incarnation.
+
+        Those of another incarnation came with a restored snapshot and do not count.
+        """
+        return {
+            key: value
+            for key, value in self.metadata.items()
+            if key.startswith(REGISTRATION_PREFIX) and value == incarnation
+        }
+
+    @property
+    def ledger_collection(self) -> str:
+        """Where the metadata says that the ledgers of this collection are; "" if it says nothing."""
+        named = self.metadata.get(LEDGER_KEY)
+        return named if isinstance(named, str) else ""
 
     def tree(self) -> JsonObject:
         """Everything that has a path: the vectors and the blocks, under one root."""
@@ -120,7 +177,7 @@ class Observed:
 
 
 async def observe(database: Database, name: str, aliases: Iterable[str] = ()) -> Observed:
-    """Reads one collection.
+    """Reads one collection and the names that are taken.
 
     name: the physical collection. aliases: those that are wanted; if one is the name of a collection, `holders` says
     so. Raises Terminal AliasTaken if `name` is an alias (Qdrant would lead us to another's collection, to change it),
@@ -130,14 +187,30 @@ async def observe(database: Database, name: str, aliases: Iterable[str] = ()) ->
     require_no_alias(name, holders)
     if set(aliases) - holders.keys():
         holders = {**{other: other for other in await database.collection_names()}, **holders}
+    return replace(await read_collection(database, name), holders=holders)
+
+
+async def read_collection(database: Database, name: str) -> Observed:
+    """Reads one collection without the names that are taken: one request, and one more for shard keys.
+
+    name: the physical collection; Qdrant follows an alias. Raises Terminal UnknownMark.
+    """
     found = await database.collection(name)
     distributed = database.info.distributed
     if found is None:
-        return Observed(name=name, exists=False, holders=holders, distributed=distributed)
-    collection = replace(observed(name, found, holders), distributed=distributed)
+        return Observed(name=name, exists=False, distributed=distributed)
+    collection = replace(observed(name, found, {}), distributed=distributed)
     if not collection.is_sharded_by_key:
         return collection
     return replace(collection, shard_keys=await database.shard_keys(name))
+
+
+async def read_mark(database: Database, name: str) -> Mark | None:
+    """The mark of a collection; None if there is no mark, or no collection. Raises Terminal UnknownMark,
+    OwnedByAnother.
+    """
+    found = await database.collection(name)
+    return mark_of(found, name) if found is not None else None
 
 
 def require_no_alias(name: str, holders: Mapping[str, str]) -> None:
@@ -160,6 +233,7 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         **{block: config.get(block) or {} for block in BLOCKS if block != "params"},
         "optimizers_config": config.get("optimizer_config") or {},
     }
+    created = collection.get("created_at")
     return Observed(
         name=name,
         exists=True,
@@ -174,6 +248,8 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         metadata=dict(config.get("metadata") or {}),
         had_metadata=has_metadata(collection),
         mark=mark_of(collection, name),
+        created_at=created if isinstance(created, str) else "",
+        hides_points=hides_points(collection),
         points=collection.get("points_count") or 0,
         health=_health(collection),
     )
@@ -193,9 +269,14 @@ def is_sharded_by_key(params: Mapping[str, Any]) -> bool:
     return params.get("sharding_method") == "custom"
 
 
+def is_flat(vectors: Mapping[str, Any]) -> bool:
+    """Is this the one unnamed vector, or are these vectors by name? One may be named `size`."""
+    return isinstance(vectors.get("size"), int)
+
+
 def normal_vectors(vectors: Mapping[str, Any]) -> dict[str, JsonObject]:
     """Dense vectors by name; a single one that lies flat is the unnamed one."""
-    if isinstance(vectors.get("size"), int):
+    if is_flat(vectors):
         vectors = {UNNAMED: vectors}
     return {name: {"datatype": DATATYPE, **pruned(params)} for name, params in vectors.items()}
 

@@ -21,6 +21,7 @@ from qdrant_client import models
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
+from vectorops.qdrant.collections import is_flat
 
 HNSW: Final[JsonObject] = {
     "m": 16,
@@ -112,10 +113,10 @@ def with_vectors_of(kept: JsonObject, config: JsonObject) -> JsonObject:
     params, actual = dict(config["params"]), kept["params"]
     for kind in ("vectors", "sparse_vectors"):
         names, options = actual.get(kind) or {}, params.get(kind) or {}
-        if flat(options) and not flat(names):
+        if is_flat(options) and not is_flat(names):
             # One was added beside the unnamed vector: that now stands among the others, under the empty name.
             options = {"": options}
-        if not flat(options):
+        if not is_flat(options):
             params[kind] = {name: options.get(name, added or {}) for name, added in names.items()}
     if not params["sparse_vectors"]:
         del params["sparse_vectors"]
@@ -137,19 +138,14 @@ def indexed(schema: JsonObject | str) -> JsonObject:
     return {"data_type": kind, "params": {"type": kind} | INDEX_FILLED.get(kind, {}) | given}
 
 
-def flat(vectors: JsonObject) -> bool:
-    """Is this the one unnamed vector, or are these vectors by name?"""
-    return isinstance(vectors.get("size"), int)
-
-
 def _vectors(vectors: JsonObject) -> JsonObject:
-    if flat(vectors):
+    if is_flat(vectors):
         return _known(models.VectorParams, vectors)
     return {name: _known(models.VectorParams, one) for name, one in vectors.items()}
 
 
 def _vector_of(vectors: JsonObject, name: str) -> JsonObject:
-    if name == "" and flat(vectors):
+    if name == "" and is_flat(vectors):
         return vectors
     if name not in vectors:
         raise Rejected(Reason.REQUEST_REJECTED, f"Wrong input: Not existing vector name error: {name}", status=400)

@@ -21,6 +21,7 @@ from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
 from vectorops.qdrant import echo, errors, wire
+from vectorops.qdrant.collections import is_flat
 from vectorops.qdrant.database import (
     PayloadChange,
     PointData,
@@ -311,7 +312,7 @@ def _remembering(config: JsonObject, payload_schema: JsonObject) -> JsonObject:
 
 
 def _vectors_config(vectors: JsonObject) -> models.VectorParams | dict[str, models.VectorParams]:
-    if echo.flat(vectors):
+    if is_flat(vectors):
         return models.VectorParams.model_validate(vectors)
     return {name: models.VectorParams.model_validate(params) for name, params in vectors.items()}
 

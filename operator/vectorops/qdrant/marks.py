@@ -178,18 +178,6 @@ def registration_key(installation: str, point_set: Ref) -> str:
     return f"{REGISTRATION_PREFIX}{installation}/{point_set.namespace}/{point_set.name}"
 
 
-def registrations(collection: Mapping[str, object], incarnation: str) -> dict[str, str]:
-    """Ledgers that must exist for this physical collection: registration key to incarnation.
-
-    Those of another incarnation came with a restored snapshot and do not count.
-    """
-    return {
-        key: value
-        for key, value in _metadata(collection).items()
-        if key.startswith(REGISTRATION_PREFIX) and isinstance(value, str) and value == incarnation
-    }
-
-
 def _metadata(collection: Mapping[str, object]) -> Mapping[str, object]:
     config = collection.get("config")
     metadata = config.get("metadata") if isinstance(config, Mapping) else None
@@ -202,9 +190,3 @@ def has_metadata(collection: Mapping[str, object]) -> bool:
     """
     config = collection.get("config")
     return isinstance(config, Mapping) and config.get("metadata") is not None
-
-
-def ledger_collection_of(collection: Mapping[str, object]) -> str:
-    """Where the metadata says that the ledgers of this collection are; "" if it says nothing."""
-    named = _metadata(collection).get(LEDGER_KEY)
-    return named if isinstance(named, str) else ""

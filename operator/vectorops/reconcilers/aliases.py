@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vectorops.api.meta import QDRANT_COLLECTION, Ref, Resource
-from vectorops.api.reasons import Reason
 from vectorops.collections.handover import NO_HANDOVER, AliasHandover, aliases_elsewhere
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.collections import Observed, read_mark
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.marks import Mark, mark_of
+from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
-from vectorops.reconcilers.dependencies import physical_name
+from vectorops.reconcilers.ownership import owner_of
+from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
+from vectorops.reconcilers.spec import RawSpec
 
 PATIENCE_SECONDS: Final = 5.0
 """For so long an operator keeps an alias that nobody declares any more: the files of one change arrive one by one."""
@@ -56,36 +57,19 @@ class Aliases:
         return [f"alias {alias!r} is no longer declared: {words}" for alias, words in sorted(self.stay.items())]
 
 
-async def look(context: Context, database: Database, name: str, aliases: Collection[str]) -> Observed:
-    """As `observe`; what it raises names the resource whose change may help."""
-    try:
-        return await observe(database, name, aliases)
-    except Terminal as error:
-        if error.reason is Reason.ALIAS_TAKEN and (holder := (await database.aliases()).get(name)):
-            mark = await _mark(database, holder)
-            error.on = owner(context, mark) if mark is not None else None
-        raise
-
-
-def owner(context: Context, mark: Mark) -> Ref | None:
-    """The resource of this installation that a collection belongs to, None if there is none."""
-    ours = mark.installation == context.installation and not mark.released
-    return Ref(QDRANT_COLLECTION, mark.namespace, mark.name) if ours and mark.kind == QDRANT_COLLECTION else None
-
-
 async def aliases_of(
     context: Context, resource: Resource, database: Database, wanted: Desired, found: Observed, mark: Mark
 ) -> Aliases:
     """What becomes of the aliases that lead elsewhere, and of those that are no longer declared.
 
-    mark: as `claim` gives it. Asks Kubernetes only if there are any.
+    mark: as `ownership.claim` gives it. Asks Kubernetes only if there are any.
     """
     free: dict[str, str] = {}
     why: dict[str, str] = {}
     rests_on: set[Ref] = set()
     for alias, holder in aliases_elsewhere(wanted, found).items():
-        theirs = await _mark(database, holder) if holder != alias else None
-        ref = owner(context, theirs) if theirs is not None else None
+        theirs = await readable_mark(database, holder) if holder != alias else None
+        ref = owner_of(theirs, context.installation) if theirs is not None else None
         if theirs is None or ref is None:
             why[alias] = OF_OTHERS
             continue
@@ -116,9 +100,9 @@ async def hand_over(context: Context, resource: Resource, database: Database, na
     for alias, refs in (await _takers(context, resource, ours) if ours else {}).items():
         for ref in sorted(refs, key=str):
             taker = await context.cluster.get(ref)
-            if taker is None or taker.spec.get("suspend"):
+            if taker is None or RawSpec(taker).is_suspended:
                 continue
-            theirs = await _mark(database, physical_name(taker))
+            theirs = await readable_mark(database, Placement.of(taker).active)
             if theirs is not None and theirs.belongs_to(context.installation, ref):
                 await database.move_alias(alias, theirs.collection)
                 break
@@ -132,9 +116,9 @@ async def _refusal(context: Context, ref: Ref, mark: Mark, alias: str) -> str:
         return OF_OTHERS
     if holder is None:
         return f"{words} is not here to say whether it gives it up: apply both, or delete the alias"
-    if holder.spec.get("suspend") or holder.spec.get("managedBy") == "User":
+    if RawSpec(holder).is_suspended or RawSpec(holder).is_users:
         return f"{words} is suspended, or its user's"
-    if alias in (holder.spec.get("aliases") or ()) and not holder.deleting:
+    if alias in RawSpec(holder).aliases and not holder.deleting:
         return f"{words} declares it too: remove it from one of the two"
     return ""
 
@@ -148,18 +132,18 @@ async def _takers(context: Context, resource: Resource, aliases: Collection[str]
     for listed in await context.cluster.list(QDRANT_COLLECTION, refers_to=connection):
         # A list need not hold whole specs.
         other = await context.cluster.get(listed.ref) if listed.ref != resource.ref else None
-        if other is None or other.deleting or other.spec.get("managedBy") == "User":
+        if other is None or other.deleting or RawSpec(other).is_users:
             continue
-        for alias in set(aliases).intersection(other.spec.get("aliases") or ()):
+        for alias in RawSpec(other).aliases.intersection(aliases):
             found.setdefault(alias, set()).add(other.ref)
     return found
 
 
-async def _mark(database: Database, name: str) -> Mark | None:
-    """The mark of a collection, None if it has none that can be read."""
-    found = await database.collection(name)
+async def readable_mark(database: Database, name: str) -> Mark | None:
+    """The mark of a collection, None if it has none that this version can read: whoever owns the collection then,
+    nothing is taken from it.
+    """
     try:
-        return mark_of(found, name) if found is not None else None
+        return await read_mark(database, name)
     except Terminal:
-        # Of a newer version: whoever owns it, nothing is taken from it.
         return None

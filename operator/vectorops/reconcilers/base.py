@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from vectorops.api.meta import JsonObject, Ref, Resource
-from vectorops.api.reasons import Reason
 
 if TYPE_CHECKING:
     from vectorops.embedders.pool import Embedders
@@ -114,27 +113,3 @@ class Context:
     writer: str
     grants: Grants | None = None
     alias_patience_seconds: float = 0.0
-
-
-def conditions(
-    ready: bool | None,
-    reason: Reason,
-    message: str,
-    *,
-    reconciling: bool = False,
-    stalled: bool = False,
-    drifted: str = "",
-) -> list[JsonObject]:
-    """The conditions of a resource, as kstatus reads them: Reconciling and Stalled exist only while true.
-
-    drifted: what differs from the declaration, if it is reported rather than corrected.
-    """
-    status = {True: "True", False: "False", None: "Unknown"}[ready]
-    found: list[JsonObject] = [{"type": "Ready", "status": status, "reason": reason.value, "message": message}]
-    if reconciling:
-        found.append({"type": "Reconciling", "status": "True", "reason": reason.value, "message": message})
-    if stalled:
-        found.append({"type": "Stalled", "status": "True", "reason": reason.value, "message": message})
-    if drifted:
-        found.append({"type": "Drifted", "status": "True", "reason": Reason.DRIFTED.value, "message": drifted})
-    return found

@@ -12,10 +12,10 @@ from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.connect import require_supported
 from vectorops.qdrant.database import Database
-from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.spec import parse
-from vectorops.reconcilers.status import suspended, without_conditions
+from vectorops.reconcilers.status import conditions, suspended, without_conditions
 
 CHECK_SECONDS: Final = 60.0
 """How often a connection is looked at: two small requests, and its Secrets are read again."""

@@ -10,11 +10,13 @@ from vectorops.api.kinds import CONNECTION_KINDS
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
+from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import holds_records
-from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Cluster, Context
+from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
+from vectorops.reconcilers.spec import RawSpec
 
 UNMANAGED: Final = "unmanaged"
 """Incarnation of a collection that its user manages: it carries no mark of ours, so one cannot be told from the
@@ -60,7 +62,7 @@ async def require_access(context: Context, collection: Resource) -> Access:
         raise Waiting(
             Reason.CONNECTION_NOT_FOUND, f"there is no QdrantConnection {ref.name!r} in this namespace", on=ref
         )
-    if connection.spec.get("suspend"):
+    if RawSpec(connection).is_suspended:
         raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is suspended", on=ref)
     if _is_looked_at_anew(connection):
         raise Waiting(Reason.PROGRESSING, f"QdrantConnection {ref.name!r} was changed and is looked at anew", on=ref)
@@ -75,7 +77,7 @@ async def require_access(context: Context, collection: Resource) -> Access:
     access = _access(connection, database)
     # The default name is nobody's in any case: other connections to the same Qdrant keep theirs there.
     kept = {access.ledger_collection, LEDGER_COLLECTION}
-    if taken := kept & {physical_name(collection), *(collection.spec.get("aliases") or [])}:
+    if taken := kept & {*Placement.of(collection).names, *RawSpec(collection).aliases}:
         raise Terminal(
             Reason.INVALID_SPEC,
             f"{min(taken)!r} is where VectorOps keeps ledgers: choose another name for the collection or the alias",
@@ -98,7 +100,7 @@ async def cleanup_access(context: Context, ref: Ref) -> Access:
                 "or set the annotation vectorops.dev/skip-cleanup to let this resource go and leave the data",
             )
         return Access(ref, last_good, LEDGER_COLLECTION)
-    if connection.spec.get("suspend"):
+    if RawSpec(connection).is_suspended:
         raise Waiting(Reason.CONNECTION_NOT_READY, f"{ref.kind} {ref.name!r} is suspended", on=ref)
     return _access(connection, await context.databases.to_the_end(context.cluster, connection))
 
@@ -117,36 +119,13 @@ async def require_collection(context: Context, point_set: Resource) -> Resource:
     return collection
 
 
-def require_no_owner(context: Context, collection: Resource, mark: Mark | None) -> None:
-    """A collection that is declared as its user's must not be anybody else's.
-
-    The mark of the resource itself is none of another's: it is about to be released. Raises Terminal OwnedByAnother.
-    """
-    if mark is not None and not mark.released and not mark.belongs_to(context.installation, collection.ref):
-        raise Terminal(
-            Reason.OWNED_BY_ANOTHER,
-            f"collection {mark.collection!r} belongs to {mark.owner}, so it is not its user's; nothing is changed in "
-            "it. Choose another collection, or have that one give it up",
-        )
-
-
-async def require_no_ledger(database: Database, name: str, *, has_vectors: bool) -> None:
-    """An unmarked collection may be one of ledgers, from before these were marked. Raises Terminal OwnedByAnother."""
-    if not has_vectors and await holds_records(database, name):
-        raise Terminal(
-            Reason.OWNED_BY_ANOTHER,
-            f"VectorOps keeps ledgers in collection {name!r}, so nothing else may be in it: choose another collection",
-        )
-
-
-def physical_name(collection: Resource) -> str:
-    """Name in Qdrant of a QdrantCollection, from its raw spec."""
-    name: str = collection.spec.get("collectionName") or collection.meta.name
-    return name
+async def holds_ledgers(database: Database, found: Observed) -> bool:
+    """Does an unmarked collection look like one of ledgers, from before these were marked?"""
+    return found.exists and found.mark is None and not found.has_vectors and await holds_records(database, found.name)
 
 
 def _access(connection: Resource, database: Database) -> Access:
-    return Access(connection.ref, database, connection.spec.get("ledgerCollectionName") or LEDGER_COLLECTION)
+    return Access(connection.ref, database, RawSpec(connection).ledger_collection)
 
 
 def _is_looked_at_anew(connection: Resource) -> bool:

@@ -30,8 +30,8 @@ from vectorops.collections.replicas import (
 from vectorops.errors import Rejected, Transient
 from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
-from vectorops.reconcilers.base import Outcome, conditions
-from vectorops.reconcilers.status import ready_reason
+from vectorops.reconcilers.base import Outcome
+from vectorops.reconcilers.status import conditions, ready_reason
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Replicas:
         assert outcome.status is not None, "the collection exists"
         if not database.info.distributed:
             return replace(outcome, status={**outcome.status, "replicas": None})
-        placement = await placement_of(database, observed.name)
+        placement = await read_replicas(database, observed.name)
         lost = self._lost(resource.meta.uid, placement)
         is_fine = ready_reason(outcome.status)[0] == "True"
         found = await findings(database, observed, spec, placement, lost=lost, may_act=is_fine)
@@ -134,7 +134,7 @@ class Replicas:
         return {place for place, begin in since.items() if now - begin >= self._patience_seconds}
 
 
-async def placement_of(database: Database, name: str) -> ReplicaPlacement:
+async def read_replicas(database: Database, name: str) -> ReplicaPlacement:
     """Where the replicas are. Raises Transient if the collection is gone meanwhile."""
     try:
         return ReplicaPlacement.from_answer(await database.collection_cluster(name))

@@ -10,7 +10,30 @@ from typing import Any
 from vectorops.api.meta import TAKE_OVER_FROM, JsonObject, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, VectorOpsError
-from vectorops.reconcilers.base import conditions
+
+
+def conditions(
+    ready: bool | None,
+    reason: Reason,
+    message: str,
+    *,
+    reconciling: bool = False,
+    stalled: bool = False,
+    drifted: str = "",
+) -> list[JsonObject]:
+    """The conditions of a resource, as kstatus reads them: Reconciling and Stalled exist only while true.
+
+    drifted: what differs from the declaration, if it is reported rather than corrected.
+    """
+    status = {True: "True", False: "False", None: "Unknown"}[ready]
+    found: list[JsonObject] = [{"type": "Ready", "status": status, "reason": reason.value, "message": message}]
+    if reconciling:
+        found.append({"type": "Reconciling", "status": "True", "reason": reason.value, "message": message})
+    if stalled:
+        found.append({"type": "Stalled", "status": "True", "reason": reason.value, "message": message})
+    if drifted:
+        found.append({"type": "Drifted", "status": "True", "reason": Reason.DRIFTED.value, "message": drifted})
+    return found
 
 
 def merge(old: JsonObject, new: JsonObject, *, now: datetime, generation: int) -> JsonObject:

@@ -20,11 +20,12 @@ from vectorops.embedders.base import Embedded, Unusable
 from vectorops.errors import OutcomeUnknown
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
-from vectorops.points.schema import schema_of
+from vectorops.points.schema import point_schema
 from vectorops.points.sync import GivenUp, Synced, Target, nothing_given_up, remove_points, sync
+from vectorops.qdrant.collections import Observed, read_collection
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
-from vectorops.qdrant.marks import registration_key, registrations
+from vectorops.qdrant.marks import registration_key
 from vectorops.vectors import Sparse, VectorData
 
 VECTORS: JsonObject = {"text": {"size": 3, "distance": "Dot"}, "image": {"size": 2, "distance": "Euclid"}}
@@ -188,7 +189,7 @@ class Scene:
         else:
             await self.database.delete_collection(self.ledgers)
         await self.database.delete_matching(self.collection, {})
-        metadata = (await self._described())["config"].get("metadata") or {}
+        metadata = (await self._observed()).metadata
         await self.database.update_collection(self.collection, {"metadata": dict.fromkeys(metadata)})
 
     async def sync(
@@ -215,7 +216,7 @@ class Scene:
         return deleted
 
     async def declared(self, *points: JsonObject, store_id_as: str | None = None) -> Declaration:
-        schema = schema_of(await self._described())
+        schema = point_schema(await self._observed())
         return declare(
             [Point.model_validate(one) for one in points],
             schema,
@@ -224,12 +225,12 @@ class Scene:
         )
 
     async def target(self, owner: str = "mine", installation: str = "here", previous: str = "") -> Target:
-        described = await self._described()
+        observed = await self._observed()
         key = registration_key(installation, Ref("PointSet", "default", owner))
         return Target(
             self.collection,
-            schema_of(described),
-            registered=key in registrations(described, self.incarnation),
+            point_schema(observed),
+            registered=key in observed.registrations(self.incarnation),
             registration={key: self.incarnation},
             previous=(self.store(owner, previous).key,) if previous else (),
         )
@@ -273,10 +274,10 @@ class Scene:
             return 0
         return len(await self.database.scroll(self.ledgers))
 
-    async def _described(self) -> JsonObject:
-        described = await self.database.collection(self.collection)
-        assert described is not None
-        return described
+    async def _observed(self) -> Observed:
+        observed = await read_collection(self.database, self.collection)
+        assert observed.exists
+        return observed
 
 
 def without(stored: Mapping[PointId, Frozen], *ids: PointId) -> dict[PointId, Frozen]:

@@ -11,7 +11,7 @@ from vectorops.api.reasons import Reason
 from vectorops.collections.plan import make_plan, require_known
 from vectorops.collections.steps import Action
 from vectorops.errors import Terminal
-from vectorops.points.schema import schema_of
+from vectorops.points.schema import point_schema
 from vectorops.qdrant.collections import observed
 from vectorops.qdrant.database import UNNAMED
 
@@ -56,7 +56,7 @@ def test_an_unnamed_vector_and_named_ones_are_as_declared_together():
 
 
 def test_points_of_such_a_collection_may_have_all_of_its_vectors():
-    schema = schema_of(ANSWERS["unnamed, named, multi and sparse"])
+    schema = point_schema(observed("zoo", ANSWERS["unnamed, named, multi and sparse"], {}))
 
     assert schema.keys() == {UNNAMED, "m", "n", "o", "s"}
     assert (schema[UNNAMED].size, schema["m"].kind, schema["s"].kind) == (8, "multivector", "sparse")

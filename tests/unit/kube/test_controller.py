@@ -12,9 +12,10 @@ from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.controller import Controller, endpoint
-from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret, conditions
+from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.status import conditions
 
 MAIN, ZOO, CATS, DOGS = (
     Ref("QdrantConnection", "team", "main"),

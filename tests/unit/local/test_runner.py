@@ -14,9 +14,10 @@ from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.runner import Runner
-from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.status import conditions
 
 CONNECTION = Ref("QdrantConnection", "default", "main")
 COLLECTION = Ref("QdrantCollection", "default", "zoo")

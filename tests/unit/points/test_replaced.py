@@ -8,7 +8,7 @@ import pytest
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import Stored, entry_of
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
-from vectorops.points.replaced import Replaced, created_at, replacement
+from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import TOMBSTONE, UNKNOWN, Entry, Ledger
@@ -100,11 +100,6 @@ def test_the_time_of_creation_decides_where_qdrant_tells_it():
     assert found(20, created=OLD, now=NEW) is None
     assert found(20, gone=1, created=OLD, now="") is None
     assert found(20, gone=11, created="", now=NEW) is not None
-
-
-def test_the_time_of_creation_stands_in_the_answer_from_1_20_on():
-    assert created_at({"status": "green"}) == created_at({"created_at": None}) == ""
-    assert created_at({"created_at": OLD}) == OLD
 
 
 def test_what_cannot_be_told_speaks_for_nothing():

@@ -1,30 +1,31 @@
 """What vectors a collection has, as Qdrant describes it."""
 
-from vectorops.points.schema import VectorSchema, schema_of
+from vectorops.points.schema import VectorSchema, point_schema
+from vectorops.qdrant.collections import observed
 from vectorops.qdrant.database import UNNAMED
 
 
-def described(**params):
-    return {"config": {"params": params}}
+def schema_of(**params):
+    return point_schema(observed("zoo", {"config": {"params": params}}, {}))
 
 
 def test_the_unnamed_vector_goes_under_the_empty_name():
-    assert schema_of(described(vectors={"size": 4, "distance": "Dot", "datatype": None})) == {
+    assert schema_of(vectors={"size": 4, "distance": "Dot", "datatype": None}) == {
         UNNAMED: VectorSchema("dense", 4, "Dot", "float32")
     }
 
 
 def test_a_vector_may_be_named_size():
-    named = described(vectors={"size": {"size": 4, "distance": "Euclid", "datatype": "uint8"}})
+    named = {"size": {"size": 4, "distance": "Euclid", "datatype": "uint8"}}
 
-    assert schema_of(named) == {"size": VectorSchema("dense", 4, "Euclid", "uint8")}
+    assert schema_of(vectors=named) == {"size": VectorSchema("dense", 4, "Euclid", "uint8")}
 
 
 def test_multivectors_and_sparse_vectors_are_told_apart():
     multi = {"size": 2, "distance": "Cosine", "multivector_config": {"comparator": "max_sim"}}
     sparse = {"terms": {"index": {"datatype": "float16"}}, "plain": {}, "bare": None}
 
-    assert schema_of(described(vectors={"rows": multi}, sparse_vectors=sparse)) == {
+    assert schema_of(vectors={"rows": multi}, sparse_vectors=sparse) == {
         "rows": VectorSchema("multivector", 2, "Cosine"),
         "terms": VectorSchema("sparse", 0, "Dot"),
         "plain": VectorSchema("sparse", 0, "Dot"),
@@ -33,4 +34,4 @@ def test_multivectors_and_sparse_vectors_are_told_apart():
 
 
 def test_a_collection_may_have_no_vectors():
-    assert schema_of(described(vectors={})) == schema_of(described()) == {}
+    assert schema_of(vectors={}) == schema_of() == {}

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unit.collections.echo import EchoingQdrant
+from vectorops.api.meta import Ref
 from vectorops.errors import Terminal
 from vectorops.qdrant.collections import canonical_index, canonical_path, leaves, observe, observed, pruned, same
+from vectorops.qdrant.marks import LEDGER_KEY, MARK_KEY, registration_key
 
 GET = {
     "status": "green",
@@ -200,3 +202,37 @@ async def test_a_wanted_alias_that_is_a_collection_is_seen_as_taken():
     seen = await observe(qdrant, "zoo", ["docs"])
 
     assert seen.holders == {"docs": "docs"}
+
+
+def with_metadata(metadata):
+    return observed("zoo", {"config": {"params": {}, "metadata": metadata}}, {})
+
+
+def test_only_registrations_of_this_incarnation_count():
+    point_set = Ref("PointSet", "search", "faq")
+    mine, other = registration_key("prod", point_set), registration_key("prod", Ref("PointSet", "search", "old"))
+    metadata = {mine: "now", other: "before", registration_key("staging", point_set): None, "x": "now"}
+
+    assert with_metadata(metadata).registrations("now") == {mine: "now"}
+    assert with_metadata(metadata).registered_incarnations == {"now", "before"}
+    assert mine == "vectorops.dev/ledger/prod/search/faq"
+
+
+def test_the_metadata_tells_where_the_ledgers_are_and_whether_there_is_a_mark():
+    assert with_metadata({LEDGER_KEY: "kept"}).ledger_collection == "kept"
+    assert with_metadata({LEDGER_KEY: 5}).ledger_collection == with_metadata(None).ledger_collection == ""
+    assert not with_metadata({}).has_mark
+    elsewhere = {"format": 1, "installation": "i", "namespace": "n", "name": "m", "uid": "u", "incarnation": "1"}
+    copied = with_metadata({MARK_KEY: {**elsewhere, "collection": "park"}})
+    assert (copied.has_mark, copied.mark) == (True, None)
+
+
+def test_the_time_of_creation_stands_in_the_answer_from_1_20_on():
+    created = "2026-10-22T10:00:00.5+00:00"
+
+    assert (
+        observed("zoo", {"status": "green"}, {}).created_at
+        == observed("zoo", {"created_at": None}, {}).created_at
+        == ""
+    )
+    assert observed("zoo", {"created_at": created}, {}).created_at == created

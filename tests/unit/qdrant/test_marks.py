@@ -14,8 +14,6 @@ from vectorops.qdrant.marks import (
     is_ledger,
     mark_of,
     new_incarnation,
-    registration_key,
-    registrations,
 )
 
 OWNER = Ref("QdrantCollection", "search", "docs")
@@ -111,15 +109,6 @@ def test_a_field_of_a_later_release_is_passed_over():
     later = {MARK_KEY: {**MARK.metadata()[MARK_KEY], "later": 1}}
 
     assert mark_of(described(later), "documents") == MARK
-
-
-def test_only_registrations_of_this_incarnation_count():
-    point_set = Ref("PointSet", "search", "faq")
-    mine, other = registration_key("prod", point_set), registration_key("prod", Ref("PointSet", "search", "old"))
-    metadata = {mine: "now", other: "before", registration_key("staging", point_set): None, MARK_KEY: "now", "x": "now"}
-
-    assert registrations(described(metadata), "now") == {mine: "now"}
-    assert mine == "vectorops.dev/ledger/prod/search/faq"
 
 
 def test_incarnations_differ():

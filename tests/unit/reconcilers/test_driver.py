@@ -12,8 +12,9 @@ import pytest
 from vectorops.api.meta import RECONCILE, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
-from vectorops.reconcilers.base import Context, Outcome, conditions
+from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.status import conditions
 
 REF = Ref("PointSet", "zoo", "lions")
 DONE = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "done")}, requeue_after=7.0)

@@ -9,8 +9,9 @@ import pytest
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.collections import observed
-from vectorops.reconcilers.base import Outcome, conditions
+from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.health import GREY_SECONDS, with_health
+from vectorops.reconcilers.status import conditions
 
 ANSWERS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "collections" / "answers-1.19.0.json").read_text(encoding="utf-8")

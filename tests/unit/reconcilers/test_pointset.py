@@ -14,7 +14,7 @@ from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Waiting
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
-from vectorops.reconcilers.pointset import embedding_of
+from vectorops.reconcilers.situation import embedding_of
 
 
 @dataclass

@@ -12,8 +12,9 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
 from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database, ServerInfo
-from vectorops.reconcilers.base import Outcome, conditions
+from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.replicas import Replicas
+from vectorops.reconcilers.status import conditions
 
 ZOO = Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="park", uid="u", generation=1), {}, {})
 FINE: JsonObject = {"conditions": conditions(True, Reason.SUCCEEDED, "as declared")}

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
-from vectorops.reconcilers.base import conditions
-from vectorops.reconcilers.status import failed, merge, suspended
+from vectorops.reconcilers.status import conditions, failed, merge, suspended
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -1,0 +1,221 @@
+"""What would be done about a QdrantCollection. Decided here, once: the reconciler carries it out, `vectorops plan`
+prints it.
+
+First everything is read that the decision may rest on, then pure functions decide: `collections.plan` about the content
+of the collection, `ownership` about whose it is, `approvals` about what a person allowed. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.meta import Ref, Resource
+from vectorops.api.reasons import Reason
+from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
+from vectorops.collections.predict import Prediction, predict
+from vectorops.collections.resolve import Desired, resolve_collection
+from vectorops.collections.steps import Step
+from vectorops.errors import Terminal, Waiting
+from vectorops.points.ledgers import holds_what_ledgers_say
+from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.ledger import LedgerStore, ledgers_of
+from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.reconcilers import approvals
+from vectorops.reconcilers.aliases import Aliases, aliases_of, readable_mark
+from vectorops.reconcilers.approvals import Approval
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.dependencies import UNMANAGED, Access, holds_ledgers, require_access
+from vectorops.reconcilers.embedding import resolved
+from vectorops.reconcilers.ownership import (
+    Circumstances,
+    claim,
+    kept_for_ledgers,
+    may_take_over,
+    needs_ledgers,
+    owner_of,
+    require_no_owner,
+)
+from vectorops.reconcilers.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """About a collection that the operator owns, or is to own."""
+
+    access: Access
+    mark: Mark
+    """With the owner; what was applied last, and the locks, are filled in when it is written."""
+    plan: Plan
+    approval: Approval
+    """Of what is held back; of all steps where drift is only reported."""
+    aliases: Aliases
+    reports_drift: bool = False
+    """Others changed the collection, `driftPolicy` is Report, and nobody approved to put it right: of all this only the
+    mark is written.
+    """
+
+    @property
+    def wanted(self) -> Desired:
+        return self.plan.desired
+
+    @property
+    def found(self) -> Observed:
+        return self.plan.observed
+
+    @property
+    def granted(self) -> tuple[Step, ...]:
+        """The steps that are held back, if they are approved."""
+        return self.plan.held_back if self.approval.given else ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is carried out now."""
+        return () if self.reports_drift else (*self.plan.doable, *self.granted)
+
+    @property
+    def reported_mark(self) -> Mark:
+        """The mark while drift is reported: owner, policy and models of vectors are no drift."""
+        return replace(self.mark, last_applied=self.plan.last.to_json(), embedders=self.plan.locks())
+
+    @property
+    def prediction(self) -> Prediction:
+        """The collection after this."""
+        return predict(self.plan, self.mark, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """About a collection that its user manages: it is compared, and nothing in it is changed but a mark from before."""
+
+    access: Access
+    wanted: Desired
+    found: Observed
+    released_mark: Mark | None = None
+    """To be written where the operator owned the collection until now."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """The collection after this. A mark that is released still names the incarnation."""
+        return Prediction(replace(self.found, mark=self.released_mark or self.found.mark))
+
+    def require_as_declared(self) -> None:
+        """Raises Waiting CollectionNotFound, Terminal SchemaMismatch."""
+        name = self.wanted.name
+        if not self.found.exists:
+            message = (
+                f"there is no collection {name!r}, and managedBy is User: it must be created by whoever manages it"
+            )
+            raise Waiting(Reason.COLLECTION_NOT_FOUND, message)
+        if differing := differences(self.wanted, self.found, version=self.access.database.info.version):
+            words = f"collection {name!r} differs, and is its user's: {'; '.join(differing)}"
+            raise Terminal(Reason.SCHEMA_MISMATCH, words)
+
+
+async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpec) -> Decision | Inspection:
+    """Reads what it takes, and decides. Raises what makes it impossible to say or to do anything: Waiting for the
+    connection; Terminal InvalidSpec, UnsupportedByServer, OwnedByAnother, NotAdopted, UnknownMark, AliasTaken; what
+    the embedders and the database raise.
+    """
+    access = await require_access(context, resource)
+    found = await _observe(context, access, Placement.of(resource).filled, spec)
+    version = access.database.info.version
+    is_users = spec.managed_by == "User"
+    # Nothing is ever kept in a collection of the user's.
+    embedders = await resolved(context, resource, spec, None if is_users else found.mark)
+    wanted = resolve_collection(spec, resource.meta.name, embedders)
+    require_known(wanted, version)
+    if wanted.shard_keys and not found.distributed:
+        raise Terminal(
+            Reason.UNSUPPORTED_BY_SERVER,
+            "spec.shardKeys: only a distributed Qdrant (cluster.enabled) has shard keys, and this one is not: remove "
+            "shardKeys and params.sharding_method, or name another connection",
+        )
+    if is_users:
+        require_no_owner(found.mark, context.installation, resource.ref)
+        if await holds_ledgers(access.database, found):
+            raise kept_for_ledgers(found.name)
+        ours = found.mark if found.mark and found.mark.belongs_to(context.installation, resource.ref) else None
+        return Inspection(access, wanted, found, ours.release() if ours else None)
+
+    losses = mismatches(wanted, found, version=version)
+    mark = claim(
+        _new_mark(context, resource, spec, access, found.name),
+        found,
+        await _circumstances(context, resource, spec, access, found, losses),
+    )
+    aliases = await aliases_of(context, resource, access.database, wanted, found, mark)
+    todo = make_plan(wanted, found, version=version, last_applied=mark.last_applied, handover=aliases.passing)
+    is_reported = spec.drift_policy == "Report" and todo.is_drift
+    digest = todo.drift_hash if is_reported else todo.hash
+    approval = await approvals.approval(context, resource, digest, access.database, wanted.name)
+    return Decision(access, mark, todo, approval, aliases, reports_drift=is_reported and not approval.given)
+
+
+async def _observe(context: Context, access: Access, name: str, spec: QdrantCollectionSpec) -> Observed:
+    try:
+        return await observe(access.database, name, spec.aliases or ())
+    except Terminal as error:
+        if error.reason is Reason.ALIAS_TAKEN and (holder := (await access.database.aliases()).get(name)):
+            # The owner of the collection that has the alias may give it up.
+            mark = await readable_mark(access.database, holder)
+            error.on = owner_of(mark, context.installation) if mark is not None else None
+        raise
+
+
+def _new_mark(context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, name: str) -> Mark:
+    return Mark(
+        installation=context.installation,
+        namespace=resource.meta.namespace,
+        name=resource.meta.name,
+        uid=resource.meta.uid,
+        collection=name,
+        incarnation=new_incarnation(),
+        connection=access.connection.name,
+        connection_kind=access.connection.kind,
+        deletion_policy=spec.deletion_policy or "Retain",
+    )
+
+
+async def _circumstances(
+    context: Context,
+    resource: Resource,
+    spec: QdrantCollectionSpec,
+    access: Access,
+    found: Observed,
+    losses: list[str],
+) -> Circumstances:
+    """What a claim depends on. Asks Qdrant and Kubernetes only what may matter."""
+    known = (resource.status.get("collection") or {}).get("incarnation") or ""
+    take_over_from = approvals.take_over(context, resource)
+    mark = found.mark
+    owner_exists = False
+    if mark is not None and mark.installation == context.installation and may_take_over(mark, take_over_from):
+        owner_exists = await context.cluster.get(Ref(mark.kind, mark.namespace, mark.name)) is not None
+    return Circumstances(
+        adopts=spec.adoption_policy != "Never",
+        losses=tuple(losses),
+        known_incarnation=known,
+        ledger_incarnation=await _incarnation_of_ledgers(context, resource, access, found, known),
+        holds_ledgers=await holds_ledgers(access.database, found),
+        take_over_from=take_over_from,
+        how_to_take_over=approvals.how_to_take_over(context, resource, mark.installation) if mark else "",
+        owner_exists=owner_exists,
+    )
+
+
+async def _incarnation_of_ledgers(
+    context: Context, resource: Resource, access: Access, found: Observed, known: str
+) -> str:
+    """The one incarnation that ledgers of this namespace's sets speak of, if the collection holds what they say; else
+    "". known: the one in status, which then must be it.
+    """
+    if not needs_ledgers(found):
+        return ""
+    owners = f"{context.installation}/{resource.meta.namespace}/"
+    keys = await ledgers_of(access.database, access.ledger_collection, found.name, owners)
+    remembered = [key for key in keys if key.incarnation == (known or key.incarnation) != UNMANAGED]
+    if len({key.incarnation for key in remembered}) != 1:
+        return ""
+    stores = [LedgerStore(access.database, access.ledger_collection, key, context.writer) for key in remembered]
+    return remembered[0].incarnation if await holds_what_ledgers_say(stores) else ""

@@ -1,0 +1,326 @@
+"""What one pass over a PointSet works with: where its points go, what is declared of them, where its ledger is.
+
+Found out here, once: the reconciler hands it to `points.sync.sync`, `vectorops plan` to `points.sync.look`. Nothing is
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Set
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.connection import LEDGER_COLLECTION
+from vectorops.api.kinds import ref_to
+from vectorops.api.meta import POINT_SET, QDRANT_CONNECTION, SKIP_CLEANUP, Ref, Resource
+from vectorops.api.pointset import PointSetSpec, PointSetTarget
+from vectorops.api.reasons import Reason
+from vectorops.collections.locks import locks_of
+from vectorops.errors import Terminal, Waiting
+from vectorops.points.declared import Declaration, declare, vectors_of_texts
+from vectorops.points.identity import UnusableId, point_id
+from vectorops.points.schema import point_schema
+from vectorops.points.sync import GivenUp, Target
+from vectorops.qdrant.collections import Observed, read_collection, read_mark, require_no_alias
+from vectorops.qdrant.database import PointId
+from vectorops.qdrant.ledger import LedgerKey, LedgerStore
+from vectorops.qdrant.marks import LEDGER_KEY, Mark, registration_key
+from vectorops.reconcilers import approvals
+from vectorops.reconcilers.approvals import Approval
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.cleanup import has_left
+from vectorops.reconcilers.dependencies import (
+    UNMANAGED,
+    Access,
+    cleanup_access,
+    holds_ledgers,
+    require_access,
+    require_collection,
+)
+from vectorops.reconcilers.embedding import Embedding, place, resolved
+from vectorops.reconcilers.embedding import declared as declared_embedders
+from vectorops.reconcilers.ownership import kept_for_ledgers, require_no_owner
+from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.references import target
+from vectorops.reconcilers.spec import RawSpec, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The physical collection that the points of a set go to."""
+
+    collection: Resource
+    """The QdrantCollection."""
+    access: Access
+    observed: Observed
+    """As it is in Qdrant, or, for `vectorops plan`, as it will be."""
+
+    @property
+    def incarnation(self) -> str:
+        """Of a collection that its user manages: that of the time when it was ours, if it ever was."""
+        return self.observed.mark.incarnation if self.observed.mark else UNMANAGED
+
+    @property
+    def remembered(self) -> PointSetTarget:
+        """As the status of the set keeps it."""
+        return PointSetTarget.through(self.access.connection, self.observed.name, self.incarnation)
+
+
+async def find_destination(
+    context: Context,
+    resource: Resource,
+    spec: PointSetSpec,
+    predicted: Mapping[Ref, Observed] = MappingProxyType({}),
+) -> Destination:
+    """Where the points of a set go, if they may go there.
+
+    predicted: collections as they will be, in place of what Qdrant says, by their QdrantCollections.
+    Raises Waiting if the collection or its connection is not ready, Terminal InvalidSpec, AliasTaken, OwnedByAnother,
+    UnknownMark.
+    """
+    collection = await require_collection(context, resource)
+    if (collection.status.get("plan") or {}).get("approved") and not RawSpec(collection).is_suspended:
+        raise _not_ready(collection, "an approved plan takes something from its points; then they are looked at again")
+    access = await require_access(context, collection)
+    name = Placement.of(collection).filled
+    observed = predicted.get(collection.ref) or await read_collection(access.database, name)
+    if not observed.exists:
+        raise _not_ready(collection, "there is no such collection in Qdrant yet")
+    mark = observed.mark
+    if RawSpec(collection).is_users:
+        # Qdrant would lead us through an alias, into one collection today and into another one tomorrow.
+        require_no_alias(name, await access.database.aliases())
+        require_no_owner(mark, context.installation, collection.ref)
+        if await holds_ledgers(access.database, observed):
+            raise kept_for_ledgers(name)
+    elif mark is None or not mark.belongs_to(context.installation, collection.ref):
+        raise _not_ready(collection, "it does not own the collection in Qdrant")
+    _check_shard_key(spec, collection, observed)
+    return Destination(collection, access, observed)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What `points.sync` is to work with."""
+
+    context: Context
+    resource: Resource
+    destination: Destination
+    embedding: Embedding
+    declaration: Declaration
+    store: LedgerStore
+    target: Target
+    given_up: GivenUp
+
+    async def approval(self, digest: str) -> Approval:
+        """Of what a digest stands for: to begin again in a collection that was replaced."""
+        access, name = self.destination.access, self.destination.observed.name
+        return await approvals.approval(self.context, self.resource, digest, access.database, name)
+
+
+async def situation(context: Context, resource: Resource, spec: PointSetSpec, destination: Destination) -> Situation:
+    """Raises Waiting CollectionNotReady, and what `embedding.resolved` raises."""
+    access, observed = destination.access, destination.observed
+    embedding = await embedding_of(context, destination.collection, spec, observed.mark)
+    schema = point_schema(observed)
+    declaration = declare(
+        spec.points,
+        schema,
+        embedders=embedding.identities,
+        id_format=spec.id_format or "Auto",
+        store_id_as=spec.store_id_as,
+    )
+    store = ledger_store(context, access, resource, destination.remembered, observed)
+    store = store.for_shard_key(spec.shard_key or "")
+
+    async def approves(digest: str) -> bool:
+        return (await found.approval(digest)).given
+
+    key = registration_key(store.key.installation, store.key.point_set)
+    named = {} if store.ledger_collection == LEDGER_COLLECTION else {LEDGER_KEY: store.ledger_collection}
+    is_users = RawSpec(destination.collection).is_users
+    to = Target(
+        collection=observed.name,
+        schema=schema,
+        # A collection of the user's gets nothing written into it, so nobody can tell whether a ledger was lost.
+        registered=None if is_users else key in observed.registrations(store.key.incarnation),
+        registration={key: store.key.incarnation, **named},
+        previous=former_keys(store.key, observed.mark),
+        elsewhere=tuple(sorted({observed.ledger_collection, LEDGER_COLLECTION} - {"", store.ledger_collection})),
+        replication_factor=observed.replication_factor,
+        marked=store.key.incarnation != UNMANAGED,
+        approves=approves,
+        hides=observed.hides_points,
+    )
+    found = Situation(
+        context, resource, destination, embedding, declaration, store, to, _given_up_by(context, resource)
+    )
+    return found
+
+
+def _check_shard_key(spec: PointSetSpec, collection: Resource, observed: Observed) -> None:
+    """Can points be kept under the declared shard key, or without one? Raises Terminal InvalidSpec, Waiting
+    CollectionNotReady.
+    """
+    key, of = spec.shard_key, f"QdrantCollection {collection.meta.name!r}"
+    # It is immutable, but nothing of such a set was ever written.
+    again = "delete this set and create it again"
+    if not observed.is_sharded_by_key:
+        if key is not None:
+            raise Terminal(Reason.INVALID_SPEC, f"spec.shardKey: {of} has no shard keys; {again} without shardKey")
+        return
+    if key is None:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"spec.shardKey is required: {of} has sharding_method: custom, so Qdrant takes no point without a shard "
+            f"key; {again} with one",
+        )
+    if key not in observed.shard_keys:
+        raise _not_ready(collection, f"it has no shard key {key!r}; declare it in spec.shardKeys there")
+
+
+async def embedding_of(context: Context, collection: Resource, spec: PointSetSpec, mark: Mark | None) -> Embedding:
+    """What makes vectors of the texts of a set, by the locks; without any embedder if it has no text.
+
+    mark: of the collection. While a change of an embedder is held back, the lock still names the one that made the
+    vectors that are stored. Raises Waiting CollectionNotReady, and what `resolved` raises.
+    """
+    names = vectors_of_texts(spec.points)
+    if not names:
+        return Embedding(context, collection, {})
+    try:
+        declared = parse(QdrantCollectionSpec, collection)
+    except Terminal as error:
+        raise _not_ready(collection, error.message) from error
+    is_users = RawSpec(collection).is_users
+    locked = await resolved(context, collection, declared, None) if is_users else locks_of(mark)
+    with_embedder = sorted(names & declared_embedders(declared).keys())
+    for name in with_embedder:
+        if name not in locked:
+            raise _not_ready(collection, f"the embedder of {place(name)} is not resolved yet")
+    return Embedding(context, collection, {name: locked[name] for name in with_embedder})
+
+
+def _not_ready(collection: Resource, why: str) -> Waiting:
+    message = f"QdrantCollection {collection.meta.name!r} is not ready: {why}"
+    return Waiting(Reason.COLLECTION_NOT_READY, message, on=collection.ref)
+
+
+def _given_up_by(context: Context, resource: Resource) -> GivenUp:
+    """Asks siblings, sets of the same collection and namespace, which points of theirs they no longer declare.
+
+    One that is being deleted declares nothing, if it deletes its points. One that is suspended keeps what it has, and
+    so does one that does not say all its ids.
+    """
+
+    async def given_up(owner: str, ids: Collection[PointId]) -> Set[PointId]:
+        installation, namespace, name = owner.rsplit("/", 2)
+        if (installation, namespace) != (context.installation, resource.meta.namespace):
+            return frozenset()
+        holder = await context.cluster.get(Ref(POINT_SET, namespace, name))
+        if holder is None or target(holder) != target(resource) or RawSpec(holder).is_suspended:
+            return frozenset()
+        if holder.deleting:
+            leaves = has_left(holder) or holder.meta.annotations.get(SKIP_CLEANUP) == "true"
+            return frozenset() if leaves or not RawSpec(holder).deletes else frozenset(ids)
+        try:
+            spec = parse(PointSetSpec, holder)
+            declared = {point_id(point.id, spec.id_format or "Auto") for point in spec.points}
+        except (Terminal, UnusableId):
+            return frozenset()
+        return frozenset(ids) - declared
+
+    return given_up
+
+
+# ---- ledgers ----
+
+
+def ledger_store(
+    context: Context, access: Access, resource: Resource, where: PointSetTarget, observed: Observed
+) -> LedgerStore:
+    """The ledger of a set in one physical collection. observed: that collection, if it is still there."""
+    return LedgerStore(
+        access.database,
+        access.ledger_collection,
+        LedgerKey(context.installation, resource.ref, where.collection, where.incarnation),
+        context.writer,
+        deletion_policy="Delete" if RawSpec(resource).deletes else "Retain",
+        created_at=observed.created_at if where.incarnation == UNMANAGED else "",
+    )
+
+
+def former_keys(key: LedgerKey, mark: Mark | None) -> tuple[LedgerKey, ...]:
+    """Under which keys the same set may have kept its ledger of this collection before: that of the installation that
+    the collection was taken over from, and that of the time when its user managed it.
+    """
+    taken_over = (replace(key, installation=mark.previous),) if mark and mark.previous else ()
+    users = (replace(key, incarnation=UNMANAGED),) if key.incarnation != UNMANAGED else ()
+    return taken_over + users
+
+
+# ---- deletion ----
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What would be done about the points of a set that is being deleted."""
+
+    access: Access
+    where: PointSetTarget
+    stores: tuple[LedgerStore, ...]
+    """The ledgers of the set for this physical collection: one, and those from before the collection changed hands."""
+    is_gone: bool
+    """Is the physical collection that held the points gone, and they with it?"""
+    deletes: bool
+    """Are the points deleted (`deletionPolicy`)? Else they stay, and are nobody's."""
+    registration: str | None
+    """The key in the collection's metadata that says: a ledger of this set must exist. None if it is not there."""
+
+
+async def find_removal(context: Context, resource: Resource) -> Removal | None:
+    """None: the set has no points that anybody knows of. Raises what `cleanup_access` raises."""
+    where = await _remembered_target(context, resource)
+    if where is None:
+        return None
+    connection = ref_to(where.connection_kind or QDRANT_CONNECTION, resource.meta.namespace, where.connection)
+    access = await cleanup_access(context, connection)
+    # A name that is an alias by now leads to another collection; the one that held the points is gone.
+    is_alias = where.collection in await access.database.aliases()
+    observed = (
+        Observed(where.collection, exists=False)
+        if is_alias
+        else await read_collection(access.database, where.collection)
+    )
+    store = ledger_store(context, access, resource, where, observed)
+    mark = observed.mark
+    key = registration_key(context.installation, resource.ref)
+    is_registered = key in observed.registrations(where.incarnation)
+    # What the set entered tells the incarnation, too, where somebody wiped the mark.
+    current = mark.incarnation if mark else where.incarnation if is_registered else UNMANAGED
+    return Removal(
+        access,
+        where,
+        # Killed, or deleted, before the first pass after the collection changed hands, it has its former ledger still.
+        stores=(store, *(replace(store, key=key) for key in former_keys(store.key, mark))),
+        is_gone=not observed.exists or where.incarnation not in {current, UNMANAGED},
+        deletes=RawSpec(resource).deletes,
+        registration=key if is_registered else None,
+    )
+
+
+async def _remembered_target(context: Context, resource: Resource) -> PointSetTarget | None:
+    """Where the points of a set are that is being deleted: as its status says, else as its collection would say."""
+    if stored := resource.status.get("target"):
+        return PointSetTarget.model_validate(stored)
+    ref = target(resource)
+    collection = await context.cluster.get(ref) if ref else None
+    connection = target(collection) if collection else None
+    if collection is None or connection is None:
+        return None
+    name = Placement.of(collection).filled
+    access = await cleanup_access(context, connection)
+    mark = await read_mark(access.database, name)
+    incarnation = mark.incarnation if mark else UNMANAGED
+    return PointSetTarget.through(connection, name, incarnation)
