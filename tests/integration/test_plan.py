@@ -258,3 +258,133 @@ def test_a_collection_that_becomes_its_users_keeps_its_sets_points(tmp_path):
     assert "becomes its user's" in planned["zoo"]["changes"][0]["description"]
     assert shell.run("apply", *flags).code == 0
     assert shell.run("plan", *flags, "--detailed-exitcode").code == NOTHING
+
+
+class Folder:
+    """A shell with a Qdrant in a folder. What was planned is held against what is then done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shell = Shell(folder)
+
+    def run(self, command: str, *documents: str, flags: tuple[str, ...] = ()) -> Answer:
+        self.shell.write("all.yaml", *documents)
+        options = ("-f", "all.yaml", "--qdrant", "storage", "--owner", "us", "-o", "json")
+        return self.shell.run(command, *options, *flags)
+
+    def approval(self, *documents: str) -> tuple[str, str]:
+        """The flags that approve what is held back."""
+        found = re.search("approve plan ([0-9a-f]{12}) with --approve", self.run("plan", *documents).out)
+        assert found is not None
+        return "--approve", found[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def actions(planned: dict[str, Any]) -> list[str]:
+    return [change["action"] for change in planned["changes"]]
+
+
+def test_a_point_that_passes_to_another_set_is_not_planned_to_be_deleted(folder):
+    zoo = collection("zoo")
+    folder.run("apply", zoo, point_set("all", "zoo", {1: [1, 0], 2: [0, 1], 3: [1, 1]}))
+    split = [zoo, point_set("all", "zoo", {1: [1, 0]}), point_set("part", "zoo", {2: [0, 1]})]
+
+    planned = folder.run("plan", *split).by_name()
+
+    assert planned["all"]["points"]["deleted"] == ["3"]
+    assert [change["description"] for change in planned["all"]["changes"]] == [
+        "1 point to leave to PointSet default/part: 2",
+        "1 point to delete: 3",
+    ]
+    assert planned["part"]["problem"] is None
+    assert folder.run("apply", *split).code == 0
+    assert folder.run("plan", *split, flags=("--detailed-exitcode",)).code == NOTHING
+
+
+def test_an_approved_removal_of_a_vector_is_planned_with_what_the_sets_lose(folder):
+    text, image = ({"name": name, "size": 2, "distance": "Dot"} for name in ("text", "image"))
+    both = {"text": [1, 0], "image": [0, 1]}
+
+    def zoo(*vectors: dict[str, Any], points: Any = both) -> list[str]:
+        spec: dict[str, Any] = {"vectors": list(vectors), "vector": None}
+        return [collection("zoo", **spec), point_set("animals", "zoo", {1: points})]
+
+    folder.run("apply", *zoo(text, image))
+    approve = folder.approval(*zoo(text))
+    assert actions(folder.run("plan", *zoo(text)).by_name()["animals"]) == []
+
+    planned = folder.run("plan", *zoo(text), flags=approve).by_name()["animals"]
+    # A set that no longer declares the vector has its ledger written, and nothing else.
+    of_the_ledger = folder.run("plan", *zoo(text, points={"text": [1, 0]}), flags=approve).by_name()["animals"]
+    applied = folder.run("apply", *zoo(text), flags=approve).by_name()["animals"]
+
+    assert planned["points"]["failed"] == ["1"]
+    assert applied["status"]["points"]["failed"] == 1
+    assert [change["description"] for change in of_the_ledger["changes"]] == ["the ledger of this set"]
+
+
+def test_an_approved_replacement_of_a_vector_is_planned_with_all_points_that_lose_it(folder):
+    def zoo(distance: str) -> list[str]:
+        vectors = [{"name": "text", "size": 2, "distance": distance}, {"name": "image", "size": 2}]
+        return [
+            collection("zoo", vectors=vectors, vector=None),
+            point_set("animals", "zoo", {1: {"text": [1, 0], "image": [0, 1]}}),
+        ]
+
+    folder.run("apply", *zoo("Dot"))
+    approve = folder.approval(*zoo("Euclid"))
+
+    planned = folder.run("plan", *zoo("Euclid"), flags=approve).by_name()
+
+    assert len(planned["animals"]["points"]["changed"] + planned["animals"]["points"]["new"]) == 1
+    assert folder.run("apply", *zoo("Euclid"), flags=approve).code == 0
+    assert folder.run("plan", *zoo("Euclid"), flags=("--detailed-exitcode",)).code == NOTHING
+
+
+def test_sets_of_a_collection_that_is_suspended_are_planned_as_apply_fills_them(folder):
+    folder.run("apply", collection("zoo"), point_set("animals", "zoo", {1: [1, 0]}))
+    suspended = [collection("zoo", suspend=True), point_set("animals", "zoo", {1: [1, 0], 2: [0, 1]})]
+
+    planned = folder.run("plan", *suspended).by_name()["animals"]
+    applied = folder.run("apply", *suspended).by_name()["animals"]
+
+    assert (planned["problem"], planned["points"]["new"]) == (None, ["2"])
+    assert (applied["reason"], applied["status"]["points"]["synced"]) == ("Succeeded", 2)
+
+
+def test_a_users_collection_that_differs_gives_its_mark_back_and_its_sets_are_planned_as_apply_fills_them(folder):
+    folder.run("apply", collection("zoo"), point_set("animals", "zoo", {1: [1, 0]}))
+    theirs = collection("zoo", managedBy="User", hnswConfig={"m": 99})
+    documents = [theirs, point_set("animals", "zoo", {1: [1, 0], 2: [0, 1]})]
+
+    planned = folder.run("plan", *documents).by_name()
+    applied = folder.run("apply", *documents).by_name()
+
+    assert actions(planned["zoo"]) == ["update"]
+    assert "SchemaMismatch: collection 'zoo' differs" in planned["zoo"]["problem"]
+    assert applied["zoo"]["reason"] == "SchemaMismatch"
+    assert (planned["animals"]["problem"], planned["animals"]["points"]["new"]) == (None, ["2"])
+    assert (applied["animals"]["reason"], applied["animals"]["status"]["points"]["synced"]) == ("Succeeded", 2)
+    assert actions(folder.run("plan", *documents).by_name()["zoo"]) == []
+
+
+def test_a_pruned_set_is_planned_with_the_points_that_prune_leaves_to_who_changed_them(scene):
+    """A collection of its user's was made again, and one of the ids stands for something else now."""
+    url = f"{scene.qdrant.url}/collections/zoo"
+    httpx.put(url, json={"vectors": {"size": 2, "distance": "Dot"}}).raise_for_status()
+    zoo = collection("zoo", managedBy="User")
+    scene.apply(CONNECTION, zoo, point_set("animals", "zoo", {1: [1, 0], 2: [0, 1], 3: [1, 1]}))
+    others = [{"id": id, "vector": [5, id], "payload": {"by": "another"}} for id in (1, 2)]
+    httpx.put(f"{url}/points", params={"wait": "true"}, json={"points": others}).raise_for_status()
+    flags = ("-f", "all.yaml", "--qdrant", scene.qdrant.url, "--owner", "us", "--prune")
+
+    planned = scene.plan(CONNECTION, zoo, flags=("--prune",))
+    applied = scene.shell.run("apply", *flags)
+
+    (line,) = [line for line in words(planned) if line.startswith("- prune")]
+    assert line == "- prune: delete its points in collection zoo; 2 points that others changed stay: 1, 2"
+    assert applied.code == 0
+    assert scene.qdrant.get("/collections/zoo")["points_count"] == 2
