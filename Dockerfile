@@ -49,7 +49,7 @@ COPY --from=build /opt/vectorops /opt/vectorops
 # The file system of a pod is read-only: what is not compiled here is compiled at each start, and Python's own modules
 # come without. Only what the operator imports: all of it would be a hundred megabytes more.
 RUN vectorops run --help >/dev/null \
-    && python -c 'import vectorops.kube.app, vectorops.kube.orphan, vectorops.qdrant.grpc_writes, pydantic.dataclasses' \
+    && python -c 'import vectorops.kube.app, vectorops.kube.orphan, vectorops.qdrant.grpc_points, pydantic.dataclasses' \
     && python -c 'import vectorops.embedders.worker, huggingface_hub.hf_api, multiprocessing.popen_spawn_posix' \
     && python -c 'import anyio; anyio.run(anyio.sleep, 0)' \
     && for extra in ${EXTRAS}; do python -c "import $(echo "${extra}" | tr - _)" || exit 1; done

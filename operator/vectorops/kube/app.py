@@ -138,7 +138,7 @@ class Operator:
                 f"cannot serve /healthz or /metrics: {error}; see --health-port and --metrics-port"
             ) from error
         # Brings grpc, which takes seconds on a busy machine: too long for a loop that has to renew a Lease.
-        importlib.import_module("vectorops.qdrant.grpc_writes")
+        importlib.import_module("vectorops.qdrant.grpc_points")
         if self._election is not None:
             await self._lead(self._election)
         metrics.LEADER.set(1)

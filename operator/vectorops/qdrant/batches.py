@@ -1,7 +1,7 @@
 """How long lists of points become requests: cut by number and by bytes, and once more where a rate limit is smaller, a
 few under way at a time.
 
-Used by `server` and `grpc_writes` for all that they write. An id that stands twice in a list may end as either.
+Used by `server` and `grpc_points` for all that they write. An id that stands twice in a list may end as either.
 """
 
 from __future__ import annotations

@@ -85,9 +85,9 @@ def connect(
     if spec.prefer_grpc is False or (context is not None and tls.insecure_skip_verify):
         return Server(rest, address.endpoint, traffic)
     # Loaded here because it brings the whole of qdrant-client along.
-    from vectorops.qdrant.grpc_writes import GrpcWrites, Tls
+    from vectorops.qdrant.grpc_points import GrpcPoints, Tls
 
-    grpc = GrpcWrites(
+    grpc = GrpcPoints(
         f"{_bracketed(address.host)}:{spec.grpc_port or DEFAULT_GRPC_PORT}",
         traffic,
         api_key=key,

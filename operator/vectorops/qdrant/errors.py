@@ -1,6 +1,6 @@
 """The one boundary where the errors of httpx, grpc, Qdrant's answers and qdrant-client's local mode become ours.
 
-Called by `rest`, `grpc_writes` and `embedded`. What each foreign error means is a row of a table; a test fails when
+Called by `rest`, `grpc_points` and `embedded`. What each foreign error means is a row of a table; a test fails when
 one of their public classes or codes has none. Messages name what, where and what to do. They carry nothing that
 changes from try to try, and no key, payload or vector: Qdrant quotes values that it cannot parse, so these
 quotations are cut out.

@@ -29,6 +29,10 @@ async def config_of(database: Database, name: str) -> JsonObject:
     return config
 
 
+def nested(levels: int) -> Any:
+    return [nested(levels - 1)] if levels else "here"
+
+
 async def payload_of(database: Database, name: str, id: PointId) -> JsonObject:
     return (await database.points(name, [id], payload=True))[id].payload
 
@@ -430,6 +434,7 @@ class TestPoints:
             {"unicode": "héllo 🦀 \u0000 \n \u2028", "ключ": "значение", 'a"b\\c.d[0]': 1},
             {"nested": {"list": [1, 2.5, None, {"deep": [[], [{}], [[{"x": U64_MAX}]]]}], "1": {"2": {"3": "4"}}}},
             {"deeper": [[[[[[[[[[[[[[[[[[[[{"down": {"here": 1}}]]]]]]]]]]]]]]]]]]]]},
+            {"beyond what gRPC's protobuf nests": nested(60)},
             {"mixed": [1, "1", 1.5, True, None, {"a": 1}, [1]], "location": {"lon": 52.5, "lat": 13.4}},
         ],
     )
@@ -440,9 +445,12 @@ class TestPoints:
             name, [PointData(1, {UNNAMED: numbers(1, 2)}, payload), PointData(2, payload={"other": 1})]
         )
 
-        read = await payload_of(database, name, 1)
-        assert read == payload
-        assert {key: type(value) for key, value in read.items()} == {key: type(value) for key, value in payload.items()}
+        alone = await payload_of(database, name, 1)
+        beside_vectors = (await database.points(name, [1, 2], payload=True, vectors=True))[1].payload
+        for read in (alone, beside_vectors):
+            assert read == payload
+            types = {key: type(value) for key, value in read.items()}
+            assert types == {key: type(value) for key, value in payload.items()}
 
     async def test_an_upsert_replaces_the_whole_point(self, database, name):
         await make(database, name, vectors={"a": DOT, "b": DOT})

@@ -7,7 +7,7 @@ import pytest
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import RateLimited
-from vectorops.qdrant.server import READ_PATIENCE_SECONDS, _Pace
+from vectorops.qdrant.server import READ_PATIENCE_SECONDS, _Patience
 
 
 def limited(seconds: float | None) -> RateLimited:
@@ -28,19 +28,19 @@ def answers(*given: Any) -> Any:
 
 
 async def test_a_list_that_was_begun_waits_for_the_limit():
-    pace, read = _Pace(2), answers("first", limited(0.001), limited(0.001), "second")
+    pace, read = _Patience(2), answers("first", limited(0.001), limited(0.001), "second")
 
     assert [await pace.of(read), await pace.of(read)] == ["first", "second"]
 
 
 async def test_who_has_read_nothing_yet_leaves_it_to_the_next_look():
     with pytest.raises(RateLimited) as failed:
-        await _Pace(2).of(answers(limited(0.001)))
+        await _Patience(2).of(answers(limited(0.001)))
     assert "must be at least" not in failed.value.message
 
 
 async def test_a_list_that_is_too_long_for_the_limit_says_how_large_it_must_be():
-    pace, read = _Pace(2000), answers("first", limited(READ_PATIENCE_SECONDS + 1))
+    pace, read = _Patience(2000), answers("first", limited(READ_PATIENCE_SECONDS + 1))
     await pace.of(read)
 
     with pytest.raises(RateLimited, match="for 2,000 points, read_rate_limit must be at least 1,000 a minute"):

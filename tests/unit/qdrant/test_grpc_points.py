@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client.grpc import DenseVector, Value
 
-from vectorops.qdrant import grpc_writes
+from vectorops.qdrant import grpc_points
 from vectorops.qdrant.database import UNNAMED, PointData
 from vectorops.vectors import Sparse
 
@@ -27,7 +27,7 @@ values = st.recursive(
 
 def encode(point: PointData) -> tuple[list[Any], list[PointData]]:
     left: list[PointData] = []
-    return list(grpc_writes._encodable([point], left)), left
+    return list(grpc_points._encodable([point], left)), left
 
 
 def decode(value: Value) -> Any:
@@ -53,7 +53,7 @@ def nested(levels: int) -> Any:
     return [nested(levels - 1)] if levels else 1
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, nested(grpc_writes.DEEPEST), "\ud800", {1}])
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, nested(grpc_points.DEEPEST), "\ud800", {1}])
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value], lambda value: {"in": value}])
 def test_what_grpc_cannot_carry_is_left_whole(value, wrap):
     point = PointData(1, payload={"first": 1, "then": wrap(value)})
@@ -65,7 +65,7 @@ def test_what_grpc_cannot_carry_is_left_whole(value, wrap):
 def test_numbers_parsed_from_bytes_are_the_numbers(size):
     vector = np.random.default_rng(size).uniform(-1, 1, size).astype(np.float32)
 
-    assert grpc_writes._dense(vector) == DenseVector(data=vector.tolist())
+    assert grpc_points._dense(vector) == DenseVector(data=vector.tolist())
 
 
 def test_every_kind_of_vector_has_its_message():

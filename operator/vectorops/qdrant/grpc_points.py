@@ -1,7 +1,8 @@
-"""Writing points over gRPC: about twice as fast as REST, and half the server's work. Used by `server` only.
+"""Points over gRPC: written twice as fast as over REST, read with their vectors four times as fast.
 
 The official stubs are used directly. What makes them fast: a message of numbers is *parsed* from the bytes of a
-numpy row; filling it number by number takes four times as long (benchmarks/points.py).
+numpy row; filling it number by number takes four times as long (benchmarks/points.py). And no answer is compressed:
+Qdrant compresses if the client takes gzip, and then 2,000 points of 384 components are read in 0.4 s instead of 0.02 s.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from qdrant_client import grpc as messages
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Transient, VectorOpsError
+from vectorops.errors import OutcomeUnknown, Rejected, Transient, VectorOpsError
 from vectorops.looks import REQUEST_ID_HEADER, request_id
 from vectorops.qdrant import batches, errors
-from vectorops.qdrant.database import UNNAMED, PointData, PointId
+from vectorops.qdrant.database import UNNAMED, PointData, PointId, StoredPoint
 from vectorops.qdrant.traffic import Traffic
 from vectorops.vectors import Sparse, VectorData
 
@@ -39,6 +43,9 @@ CHANNEL: Final = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     # Connections are this door's own: they end with it.
     ("grpc.use_local_subchannel_pool", 1),
+    # Answers are as long as what was asked for, and come uncompressed (bit 0 is `identity`).
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.compression_enabled_algorithms_bitset", 1),
 )
 
 _MEDIUM: Final = messages.WriteOrdering(type=messages.WriteOrderingType.Medium)
@@ -56,7 +63,7 @@ class Tls(NamedTuple):
     name: str | None
 
 
-class GrpcWrites:
+class GrpcPoints:
     """The gRPC port of one server. The channel is opened at the first use, inside the running loop."""
 
     def __init__(
@@ -107,6 +114,43 @@ class GrpcWrites:
         await batches.send_all(batches.cut(encoded, _size), batches.halving(send))
         return left
 
+    async def points(
+        self, name: str, ids: Sequence[PointId], *, payload: bool, shard_key: str | None = None
+    ) -> tuple[list[StoredPoint], list[PointId]]:
+        """Those of `ids` that exist, with their vectors, and the ids of those that must be read over REST.
+
+        gRPC has no integers from 2^63 on: Qdrant sends them as floats. And it has no deep nesting: then all of the
+        answer is unreadable. Raises Transient, RateLimited, Unauthorized.
+        """
+        request = messages.GetPoints(
+            collection_name=name,
+            ids=[_id(id) for id in ids],
+            with_payload=messages.WithPayloadSelector(enable=payload),
+            with_vectors=messages.WithVectorsSelector(enable=True),
+            shard_key_selector=_shards_of(shard_key),
+        )
+        try:
+            answer = await self._call("get_points", self._get(), request)
+        except Rejected:
+            # REST says it in words that people know.
+            return [], list(ids)
+        except OutcomeUnknown as error:
+            # Nothing was written.
+            raise Transient(error.reason, error.message) from error
+        if answer is None:
+            return [], list(ids)
+        found: list[StoredPoint] = []
+        left: list[PointId] = []
+        for point in answer.result:
+            id = _parsed_id(point.id)
+            try:
+                fields = {key: _json(value) for key, value in point.payload.items()}
+            except _NotInGrpc:
+                left.append(id)
+            else:
+                found.append(StoredPoint(id, fields, _parsed_vectors(point.vectors)))
+        return found, left
+
     async def update_vectors(self, name: str, points: Sequence[PointData], *, shard_key: str | None = None) -> None:
         encoded = (messages.PointVectors(id=_id(point.id), vectors=_vectors(point.vectors)) for point in points)
 
@@ -153,6 +197,13 @@ class GrpcWrites:
     def _points(self) -> Any:
         return messages.PointsStub(self._channel())  # type: ignore[no-untyped-call]
 
+    def _get(self) -> Any:
+        return self._channel().unary_unary(
+            "/qdrant.Points/Get",
+            request_serializer=messages.GetPoints.SerializeToString,
+            response_deserializer=_readable,
+        )
+
     async def _write(self, operation: str, method: Callable[..., Awaitable[Any]], request: Any) -> None:
         answer = await self._call(operation, method, request)
         if answer.result.status != messages.UpdateStatus.Completed:
@@ -179,6 +230,14 @@ class GrpcWrites:
 def _failure(error: grpc.aio.AioRpcError, endpoint: str, secret: str) -> VectorOpsError:
     trailers = {key.lower(): str(value) for key, value in error.trailing_metadata() or ()}
     return errors.from_grpc(error.code(), error.details(), endpoint, trailers=trailers, secret=secret)
+
+
+def _readable(answer: bytes) -> Any:
+    """None if it is nested too deeply. (grpc's own stub gives None as well, and logs a traceback each time.)"""
+    try:
+        return messages.GetResponse.FromString(answer)
+    except DecodeError:
+        return None
 
 
 def _shards_of(shard_key: str | None) -> Any:
@@ -285,3 +344,51 @@ def _append(message: Any, values: Iterable[Any], depth: int) -> None:
     message.SetInParent()
     for value in values:
         _set(message.values.add(), value, depth)
+
+
+def _parsed_id(message: Any) -> PointId:
+    return UUID(message.uuid) if message.WhichOneof("point_id_options") == "uuid" else int(message.num)
+
+
+def _json(value: Any) -> Any:
+    """The JSON value of a `Value`. Raises _NotInGrpc if it may have been another one."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {key: _json(item) for key, item in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_json(item) for item in value.list_value.values]
+    if kind == "double_value" and value.double_value >= INT64.stop:
+        raise _NotInGrpc
+    return None if kind in {"null_value", None} else getattr(value, kind)
+
+
+def _parsed_vectors(message: Any) -> dict[str, VectorData]:
+    match message.WhichOneof("vectors_options"):
+        case "vector":
+            return {UNNAMED: _parsed_vector(message.vector)}
+        case "vectors":
+            return {name: _parsed_vector(vector) for name, vector in message.vectors.vectors.items()}
+    return {}
+
+
+def _parsed_vector(message: Any) -> VectorData:
+    match message.WhichOneof("vector"):
+        case "dense":
+            return _floats(message.dense.data)
+        case "sparse":
+            return _parsed_sparse(message.sparse.indices, message.sparse.values)
+        case "multi_dense":
+            return np.stack([_floats(row.data) for row in message.multi_dense.vectors])
+    # As servers before 1.17 answer.
+    if message.HasField("indices"):
+        return _parsed_sparse(message.indices.data, message.data)
+    numbers = _floats(message.data)
+    return numbers.reshape(message.vectors_count, -1) if message.HasField("vectors_count") else numbers
+
+
+def _parsed_sparse(indices: Any, values: Any) -> Sparse:
+    return Sparse(np.array(indices, dtype=np.uint32), _floats(values))
+
+
+def _floats(numbers: Any) -> NDArray[np.float32]:
+    return np.array(numbers, dtype=np.float32)
