@@ -36,6 +36,9 @@ class Scene:
         assert self.qdrant.telemetry_writes_by_endpoint() == before
         return answer
 
+    def put(self, path: str, body: dict[str, Any]) -> None:
+        httpx.put(f"{self.qdrant.url}{path}", params={"wait": "true"}, json=body, verify=False).raise_for_status()
+
     def patch(self, path: str, body: dict[str, Any]) -> None:
         httpx.patch(f"{self.qdrant.url}{path}", json=body, verify=False).raise_for_status()
 
@@ -93,11 +96,28 @@ def test_changed_new_and_vanished_points_are_told_apart_by_their_ids(scene):
         "new": ["4"],
         "changed": ["lion"],
         "deleted": ["3"],
+        "adopted": [],
         "conflicts": [],
         "failed": [],
         "unchanged": 1,
     }
     assert [change["action"] for change in answer.by_name()["animals"]["changes"]] == ["create", "update", "delete"]
+
+
+def test_points_to_adopt_are_told_and_written_by_nobody(scene):
+    scene.apply(collection("zoo"))
+    scene.put("/collections/zoo/points", {"points": [{"id": 1, "vector": [1, 0]}, {"id": 2, "vector": [0, 1]}]})
+
+    answer = scene.plan(
+        collection("zoo"), point_set("animals", "zoo", {1: [1, 0], 2: [9, 9]}, adoptionPolicy="IfMatching")
+    )
+
+    assert "= 1 point to adopt: 1" in words(answer)
+    assert "x 1 point held by another writer: 2, left alone" in words(answer)
+
+    one = [collection("zoo"), point_set("animals", "zoo", {1: [1, 0]}, adoptionPolicy="IfMatching")]
+    scene.apply(*one)
+    assert scene.plan(*one).code == NOTHING
 
 
 def test_what_apply_then_does_is_what_was_planned(scene):

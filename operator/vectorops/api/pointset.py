@@ -97,7 +97,13 @@ class PointSetSpec(Model):
         description="The points. Keep the resource under 200 KiB. An empty list is allowed, and deletes all points of "
         "the set."
     )
-    # In the order of the collection's: `typing` takes the two for one, and gives whichever was imported first.
+    # Both in the order of the collection's: `typing` takes the two for one, and gives whichever was imported first.
+    adoption_policy: Literal["Never", "IfMatching"] | None = Field(
+        default=None,
+        description="What to do with a point that is there already and that no PointSet holds. IfMatching: own it, "
+        "without writing it, if its payload and vectors equal the declared ones; a point that is declared with a text "
+        "never does. Never: leave it alone, as a conflict. Default: Never.",
+    )
     deletion_policy: Literal["Retain", "Delete"] | None = Field(
         default=None, description="What becomes of the set's own points when this resource goes. Default: Delete."
     )

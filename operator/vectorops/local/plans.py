@@ -8,13 +8,13 @@ from typing import Literal
 
 from vectorops.api.meta import JsonObject, Ref
 
-Action = Literal["create", "update", "delete", "hold"]
+Action = Literal["create", "update", "delete", "adopt", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that `apply` would do; `hold`: that it would not do before somebody approves it. description: in
-    lines, for people.
+    """One thing that `apply` would do. `adopt`: own what is there, and leave its content. `hold`: not done before
+    somebody approves it. description: in lines, for people.
     """
 
     action: Action
@@ -26,7 +26,8 @@ class ResourcePlan:
     """What would become of one resource.
 
     remarks: what is worth knowing and no change. problem: why it would not become ready.
-    points: of a PointSet: the ids that are new, changed, deleted, conflicting and failed, and how many are unchanged.
+    points: of a PointSet: the ids that are new, changed, deleted, adopted, conflicting and failed, and how many are
+    unchanged.
     """
 
     kind: str

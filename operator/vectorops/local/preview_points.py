@@ -101,6 +101,9 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     new = [point.shown_id for point in diff.insert]
     changed = [change.declared.shown_id for change in diff.change]
     deleted, conflicts = shown([id for id in diff.delete if id not in takers]), shown(diff.conflicts)
+    adopted = view.adopted if view is not None else frozenset()
+    to_adopt = [declaration.points[id].shown_id for id in declaration.points if id in adopted]
+    unchanged = diff.unchanged - len(to_adopt)
     failed = [failure.shown_id for failure in declaration.failures]
     changes = [Change("create", _counted(new, "to insert"))] if new else []
     changes += [Change("update", _counted(changed, "to change"))] if changed else []
@@ -108,17 +111,18 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
         passing = shown([id for id in diff.delete if takers.get(id) == taker])
         changes.append(Change("update", _counted(passing, f"to leave to {taker}")))
     changes += [Change("delete", _counted(deleted, "to delete"))] if deleted else []
+    changes += [Change("adopt", _counted(to_adopt, "to adopt"))] if to_adopt else []
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
     ledger_only = view is not None and view.ledger is not None and diff.empty and not view.nothing_to_write
-    if ledger_only or (diff.forget and not changes):
+    if (ledger_only and not to_adopt) or (diff.forget and not changes):
         changes.append(Change("update", "the ledger of this set"))
     remarks = []
     if view is not None and view.ledger is None and view.ours.rebuilt:
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
     if view is not None and view.hidden:
         remarks.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
-    if diff.unchanged:
-        remarks.append(_counted([], "as declared", diff.unchanged))
+    if unchanged:
+        remarks.append(_counted([], "as declared", unchanged))
     return planned(
         ref,
         changes,
@@ -128,9 +132,10 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
             "new": new,
             "changed": changed,
             "deleted": deleted,
+            "adopted": to_adopt,
             "conflicts": conflicts,
             "failed": failed,
-            "unchanged": diff.unchanged,
+            "unchanged": unchanged,
         },
     )
 

@@ -24,8 +24,8 @@ from vectorops.words import counted
 
 WIDE = 100_000
 """Columns of what is no terminal: a program that reads lines must not find them folded."""
-SIGNS = {"create": "+", "update": "~", "delete": "-", "hold": "!"}
-STYLES = {"create": "green", "update": "yellow", "delete": "red", "hold": "magenta"}
+SIGNS = {"create": "+", "update": "~", "delete": "-", "adopt": "=", "hold": "!"}
+STYLES = {"create": "green", "update": "yellow", "delete": "red", "adopt": "cyan", "hold": "magenta"}
 GAP = "  "
 """Between two columns."""
 LEAST_ROOM = 30

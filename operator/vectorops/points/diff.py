@@ -7,7 +7,7 @@ remembered and stored points. `points.sync` carries the result out, `local.previ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -224,6 +224,22 @@ def diff(declaration: Declaration, ledger: Ledger, stored: Stored, schema: Point
         delete=tuple(id for id in vanished if id in stored),
         forget=tuple(id for id in vanished if id not in stored),
     )
+
+
+def adoptable(
+    ids: Iterable[PointId], declaration: Declaration, stored: Stored, names: tuple[str, ...], schema: PointSchema
+) -> Entries:
+    """What the ledger would say of the stored points that equal the declared ones, by id; of no others.
+
+    ids: declared and stored. The vector of a text cannot be compared with the text, and the ledger would say that our
+    embedder made it. So a point that is declared with a text is never among them.
+    """
+    without_texts = {id: declared for id in ids if not (declared := declaration.points[id]).texts}
+    return {
+        id: entry_of(declared, names)
+        for id, declared in without_texts.items()
+        if _change(declared, entry_of(declared, names), stored[id], names, schema) is None
+    }
 
 
 def _vanished(declaration: Declaration, entries: Entries) -> list[PointId]:

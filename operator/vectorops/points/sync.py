@@ -18,7 +18,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, Rejected, Terminal, Transient
 from vectorops.points.declared import Declaration, Failure
-from vectorops.points.diff import Diff, Stored, diff, recover
+from vectorops.points.diff import Diff, Stored, adoptable, diff, recover
 from vectorops.points.embedding import Embed, Write, embedded
 from vectorops.points.ledgers import aligned, ask_others, first, may_hold_any, require_shard_key, unknown
 from vectorops.points.replaced import Replaced, replacement
@@ -70,6 +70,7 @@ class Target:
     replication_factor: of the collection; the ledger must not be easier to lose.
     marked: does a mark tell this physical collection from the next? approves: should it be another one by now.
     hides: may points be there that no read shows (see `qdrant.visibility`)?
+    adopts: does the set take points that nobody holds and that equal the declared ones?
     """
 
     collection: str
@@ -82,6 +83,7 @@ class Target:
     marked: bool = True
     approves: Approves = nobody
     hides: bool = False
+    adopts: bool = False
 
     def expects(self, ledger: Ledger | None) -> bool:
         """Is the ledger, or that there is none, what the collection's metadata says? Else there is something to put
@@ -294,7 +296,8 @@ class View:
     registered: does the collection say what is so, that there is a ledger or none?
     replaced: what speaks against the collection being the one that the ledger is about. bound: a person agreed to
     begin again in it, and what differs is that.
-    taken: points that pass to this set from one that no longer declares them. asked: what other sets have to do with
+    taken: points that pass to this set from one that no longer declares them. adopted: points that nobody held, and
+    that become the set's without being written. asked: what other sets have to do with
     points that are to be changed or deleted, or are in conflict; such a set may be too damaged to tell, and then
     nothing is deleted.
     hidden: points of which nobody can tell now whether they are there: they are left as they are.
@@ -309,6 +312,7 @@ class View:
     bound: bool = False
     hidden: frozenset[PointId] = frozenset()
     taken: frozenset[PointId] = frozenset()
+    adopted: frozenset[PointId] = frozenset()
     asked: Others = field(default_factory=Others)
     withheld: str = ""
 
@@ -381,13 +385,18 @@ async def _compared(
     theirs = asked.held.keys() - free
     lost = (theirs & {*changed, *found.delete}) | (asked.moving.keys() & changed)
     taken = free & set(found.conflicts)
-    if lost or taken:
+    # Where a record cannot be read, nobody can tell that a point is not held.
+    unheld = set(found.conflicts) - asked.held.keys() - asked.moving.keys() if not asked.unreadable else set()
+    adopted = adoptable(unheld, declaration, stored, names, target.schema) if target.adopts else {}
+    if lost or taken or adopted:
         entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
-        ours = replace(ours, entries=entries | dict.fromkeys(taken, unknown(names)))
+        ours = replace(ours, entries={**entries, **dict.fromkeys(taken, unknown(names)), **adopted})
         found = diff(declaration, ours, stored, target.schema)
     another, bound = None, False
     if not await _was_marked(store, target, ledger, known):
-        shown = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in hidden})
+        # Points that others wrote say nothing about whether ours are still there.
+        unsure = hidden | adopted.keys()
+        shown = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in unsure})
         another = replacement(target.collection, store.created_at, shown, declaration, stored, target.schema)
         if another is not None and await target.approves(another.digest):
             ours, bound = replace(ours, entries=another.kept(ours.entries)), True
@@ -407,6 +416,7 @@ async def _compared(
         bound=bound,
         hidden=hidden,
         taken=taken,
+        adopted=frozenset(adopted),
         asked=asked,
         withheld=withheld,
     )
@@ -452,9 +462,9 @@ async def _make_ours(
     elif ledger.token != store.writer:
         ledger = await store.take(ledger)
     if ledger is not view.ledger:
-        taken = view.taken
+        taken, adopted = view.taken, view.adopted
         view = await _compared(store, target, declaration, ledger, ledger, given_up)
-        view = replace(view, taken=view.taken | taken)
+        view = replace(view, taken=view.taken | taken, adopted=view.adopted | adopted)
     if target.registered is not True:
         for key in target.previous:
             await replace(store, key=key).remove()
@@ -464,10 +474,16 @@ async def _make_ours(
     ours = await _recorded(store, ledger, view.ours)
     # Asked after our ledger says that we hold them. So if their former holder deletes one at the same time, one of us
     # sees what the other is about, and the point is not lost.
-    if view.taken & (await ask_others(store, view.taken)).moving.keys():
+    asked = await ask_others(store, view.taken | view.adopted)
+    if view.taken & asked.moving.keys():
         raise Transient(
             Reason.PROGRESSING, "another set is just deleting a point that this one is to take over; looking again"
         )
+    if contested := view.adopted & asked.held.keys():
+        # Two sets found the same points held by nobody, and wrote both down that they hold them.
+        left = {id: entry for id, entry in ours.entries.items() if id not in contested}
+        await store.settle(ours, left, ours.through)
+        raise Transient(Reason.PROGRESSING, "another set adopts the same points at the same time; looking again")
     return replace(view, ours=ours)
 
 

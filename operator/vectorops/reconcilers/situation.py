@@ -152,6 +152,7 @@ async def situation(context: Context, resource: Resource, spec: PointSetSpec, de
         marked=store.key.incarnation != UNMANAGED,
         approves=approves,
         hides=observed.hides_points,
+        adopts=spec.adoption_policy == "IfMatching",
     )
     found = Situation(
         context, resource, destination, embedding, declaration, store, to, _given_up_by(context, resource)

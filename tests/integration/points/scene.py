@@ -202,11 +202,12 @@ class Scene:
         writer: str | None = None,
         store_id_as: str | None = None,
         hides: bool = False,
+        adopts: bool = False,
         given_up: GivenUp = nothing_given_up,
     ) -> Synced:
         """A pass, by a process that was just started unless `writer` says which one it is."""
         declaration = await self.declared(*points, store_id_as=store_id_as)
-        target = replace(await self.target(owner, installation, previous), hides=hides)
+        target = replace(await self.target(owner, installation, previous), hides=hides, adopts=adopts)
         return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader, given_up)
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorops.points.declared import Declaration, Declared
-from vectorops.points.diff import Stored, blurred, diff, entry_of, entry_read_back, is_what_we_insert, recover
+from vectorops.points.diff import (
+    Stored,
+    adoptable,
+    blurred,
+    diff,
+    entry_of,
+    entry_read_back,
+    is_what_we_insert,
+    recover,
+)
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector, unpredicted
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PayloadChange, PointData, StoredPoint
@@ -145,6 +154,43 @@ class TestDiff:
 LION = text_point(1, "a lion", {"k": 1}, b=[3])
 THERE = stored(point(1, {"k": 1}, a=[0.1, 0.2], b=[3]))
 """As it came back: whatever the model makes of a lion."""
+
+
+class TestAdoption:
+    def adoptable(self, declared, found):
+        return adoptable([1], declaration(declared), {1: found}, NAMES, SCHEMA)
+
+    def test_a_stored_point_that_equals_the_declared_one_is_adopted_with_its_fingerprints(self):
+        assert self.adoptable(OLD, stored(OLD)) == {1: entry(OLD)}
+
+    def test_an_adopted_point_then_counts_as_one_that_was_written(self):
+        entries = self.adoptable(OLD, stored(OLD))
+
+        found = diff(declaration(OLD), ledger(entries), {1: stored(OLD)}, SCHEMA)
+
+        assert (found.empty, found.unchanged, found.conflicts) == (True, 1, ())
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            point(1, {"k": 1, "same": [2]}, a=[1, 2], b=[3]),
+            point(1, {"k": 1}, a=[1, 2], b=[3]),
+            point(1, {"k": 1, "same": [1], "more": None}, a=[1, 2], b=[3]),
+            point(1, {"k": 1, "same": [1]}, a=[1, 3], b=[3]),
+            point(1, {"k": 1, "same": [1]}, a=[1, 2], b=[-3]),
+            point(1, {"k": 1, "same": [1]}, a=[1, 2]),
+            point(1, {"k": True, "same": [1]}, a=[1, 2], b=[3]),
+        ],
+    )
+    def test_one_that_differs_in_anything_is_not(self, other):
+        assert self.adoptable(OLD, stored(other)) == {}
+        assert self.adoptable(other, stored(OLD)) == {}
+
+    def test_one_that_is_declared_with_a_text_is_not(self):
+        """Whether the stored vector is that of the text, nobody can tell."""
+        assert (
+            self.adoptable(text_point(1, "a text", {"k": 1}, b=[3]), stored(point(1, {"k": 1}, a=[1, 2], b=[3]))) == {}
+        )
 
 
 class TestTexts:
