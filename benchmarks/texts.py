@@ -37,7 +37,7 @@ from servers.qdrant import QdrantServer
 from vectorops.api import embedder as api
 from vectorops.api.meta import Resource
 from vectorops.api.pointset import Point
-from vectorops.embedders.base import Embedded, EmbedderSettings
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings
 from vectorops.embedders.pool import Embedders
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.manifests import read
@@ -317,7 +317,7 @@ async def measure_memory(model: str, settings: EmbedderSettings, counts: Sequenc
         assert resolved.size is not None
         schema = {"text": VectorSchema("dense", resolved.size)}
 
-        async def embed(_: str, some: Sequence[str]) -> Embedded:
+        async def embed(_: str, some: Sequence[str]) -> EmbeddedTexts:
             return await embedders.embed(resolved, some)
 
         first = min(WINDOW_POINTS, *counts)

@@ -1,15 +1,15 @@
 """The error tree: each class says what the caller does next.
 
-Everything that can go wrong while a resource is reconciled ends up here; foreign exceptions are mapped at one boundary
+Everything that can go wrong in a reconciliation is one of these. Exceptions of libraries are mapped at one boundary
 each (`qdrant.errors` for Qdrant, `kube.calls` for Kubernetes).
 
     VectorOpsError
     ├── Transient          try again with backoff
-    │   ├── OutcomeUnknown     the request may or may not have been carried out: look before repeating
-    │   ├── RateLimited        as above, not before `retry_after`
-    │   │   └── TooManyAtOnce      the same in smaller requests
-    │   ├── OutOfSpace         the server takes no more data: only deleting helps, or more space
-    │   └── Unauthorized       the credentials may have been rotated: read them once more, then back off
+    │   ├── OutcomeUnknown     the request may have been carried out: read before repeating it
+    │   ├── RateLimited        try again, not before `retry_after`
+    │   │   └── TooManyAtOnce      try again in smaller requests
+    │   ├── OutOfSpace         the server takes no more data: delete some, or add space
+    │   └── Unauthorized       the credentials may have been rotated: read them again, then back off
     ├── Waiting            a named dependency must change first; it wakes us
     └── Terminal           only a change of the resource (or of the database, by hand) helps
         └── Rejected           the database refused the content of one request (HTTP 400, 409, 422)
@@ -25,9 +25,10 @@ from vectorops.api.reasons import Reason
 
 
 class VectorOpsError(Exception):
-    """What went wrong, for a condition: `reason` is API, `message` is for people and holds no secret and no payload.
+    """What went wrong, for a condition. `reason` is part of the API; `message` is for people, without secrets and
+    payloads.
 
-    on: the resource whose change may help, and has whoever got this looked at again; None if there is none of ours.
+    on: the resource whose change may help, so that its change triggers a reconciliation; None if it is none of ours.
     """
 
     def __init__(self, reason: Reason, message: str, *, on: Ref | None = None) -> None:
@@ -37,7 +38,7 @@ class VectorOpsError(Exception):
         self.on = on
 
     def at(self, place: str) -> Self:
-        """The same error, saying where; another object, because several may wait for what raised this one."""
+        """A copy of the error whose message begins with the place. Others may wait for the same object."""
         placed = type(self).__new__(type(self))
         placed.__dict__.update(self.__dict__)
         placed.message = f"{place}: {self.message}"
@@ -46,9 +47,9 @@ class VectorOpsError(Exception):
 
 
 class Transient(VectorOpsError):
-    """Trying again, later, may help.
+    """Trying again later may help.
 
-    retry_after: seconds that the other side asked us to wait; None leaves it to the backoff.
+    retry_after: seconds that the server asked us to wait; None leaves it to the backoff.
     """
 
     def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
@@ -57,7 +58,7 @@ class Transient(VectorOpsError):
 
 
 class OutcomeUnknown(Transient):
-    """The request was sent and no answer came: it may have been carried out."""
+    """The request was sent, but no answer came: it may have been carried out."""
 
 
 class RateLimited(Transient):
@@ -65,7 +66,7 @@ class RateLimited(Transient):
 
 
 class TooManyAtOnce(RateLimited):
-    """One request asked for more than the server allows in a whole minute: it can never pass, and its parts can."""
+    """One request needs more than the server allows in a whole minute. Only its parts can succeed."""
 
 
 class OutOfSpace(Transient):
@@ -77,11 +78,11 @@ class Unauthorized(Transient):
 
 
 class Waiting(VectorOpsError):
-    """A dependency is not ready: `on`, or what is no resource of ours (we then look each minute)."""
+    """A dependency is not ready: `on`, or something that is no resource of ours, which is then checked each minute."""
 
 
 class Terminal(VectorOpsError):
-    """Repeating the same thing gives the same answer."""
+    """Trying again gives the same answer."""
 
 
 class Rejected(Terminal):
@@ -96,9 +97,7 @@ class Rejected(Terminal):
 
 
 class InvalidManifest(Exception):
-    """A file given to the command line is not a valid manifest. `problems` is one line each: file, place, what is
-    wrong.
-    """
+    """A file given to the command line is not a valid manifest. problems: one line each, with file, place and fault."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

@@ -1,8 +1,8 @@
-"""The log of the operator: one object for each line, or one sentence. Called once, by `kube.app`.
+"""The log of the operator: one JSON object for each line, or one sentence.
 
-What varies is in fields: `logger.info("...", extra={"resource": ..., "reason": ...})`. A line of a look has its id, as
-its requests to Qdrant have. No secret, payload or vector gets here, because nobody logs an object: the libraries that
-would are told to say warnings only.
+Messages are constant; what varies is in fields: `logger.info("...", extra={"resource": ..., "reason": ...})`. A line of
+a reconciliation has its id, like its requests to Qdrant. No secret, payload or vector is logged: we log no objects, and
+the libraries that would are limited to warnings.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Final, TextIO
 
 import orjson
 
-from vectorops.looks import look_id
+from vectorops.reconciliation import reconcile_id
 
 RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has; all else was given as `extra`."""
+"""Attributes of every record; all others were given as `extra`."""
 TALKATIVE: Final = ("kopf", "aiohttp", "asyncio", "grpc", "httpcore", "httpx", "kubernetes", "qdrant_client", "urllib3")
 """Libraries. Kopf at `debug` writes whole bodies, httpx writes each URL at `info`."""
 
 
 def configure(*, as_json: bool, level: str, stream: TextIO | None = None) -> None:
-    """Logs to stderr, from `level` (a name of `logging`, in any case) on."""
+    """Logs to `stream`, or stderr. level: the lowest one, by its name in `logging`, in upper or lower case."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if as_json else TextLines())
     root = logging.getLogger()
@@ -52,7 +52,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """For eyes: time, level, message, then the extra fields as key=value."""
+    """For people: time, level, message, then the extra fields as key=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and a traceback below it if there is one."""
@@ -66,11 +66,12 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    # Kopf's own loggers carry its settings and a reference to the object: not for a log.
-    given = {
+    # Kopf's own loggers add its settings and a reference to the object.
+    fields: dict[str, object] = {
         key: value
         for key, value in vars(record).items()
         if key not in RESERVED and not key.startswith(("k8s_", "settings"))
     }
-    look = look_id()
-    return {**given, "look": look} if look else given
+    if current := reconcile_id():
+        fields["reconcile_id"] = current
+    return fields

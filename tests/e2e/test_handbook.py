@@ -176,7 +176,7 @@ def test_a_collection_of_a_former_installation_is_taken_over(connected: str, rea
 RUNBOOKS = (
     (documented("docs/runbooks/VectorOpsCleanupSkipped.md", "What to look at"), ""),
     (documented("docs/runbooks/VectorOpsDown.md", "What to look at"), "deployment.apps/vectorops"),
-    (documented("docs/runbooks/VectorOpsListOld.md", "What to look at"), NOTES),
+    (documented("docs/runbooks/VectorOpsListOverdue.md", "What to look at"), NOTES),
     (documented("docs/runbooks/VectorOpsNoLeader.md", "What to look at"), "vectorops"),
     (documented("docs/runbooks/VectorOpsNotReady.md", "What to look at"), NOTES),
     (documented("docs/runbooks/VectorOpsNothingSynced.md", "What to look at"), NOTES),

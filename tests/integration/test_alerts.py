@@ -154,8 +154,10 @@ async def test_an_api_server_that_keeps_silent_is_told(team, qdrant, kube, start
         what="the API server to be missed",
     )
 
-    silent.fires("VectorOpsListOld", within="10m", not_within="2m", severity="warning")
-    silent.fires("VectorOpsLooksOverdue", within="20m", not_within="8m", severity="warning", kind="QdrantConnection")
+    silent.fires("VectorOpsListOverdue", within="10m", not_within="2m", severity="warning")
+    silent.fires(
+        "VectorOpsReconcileOverdue", within="20m", not_within="8m", severity="warning", kind="QdrantConnection"
+    )
     silent.verify()
 
 
@@ -210,7 +212,7 @@ async def test_a_finalizer_that_was_let_go_is_told(team, qdrant, start_operator)
     await team.annotate("QdrantCollection", "left", {"vectorops.dev/skip-cleanup": "true"})
     await team.delete("QdrantCollection", "left")
     after = scrape_when(
-        operator, lambda seen: seen.value("vectorops_finalizers_let_go_total"), what="the letting go to be counted"
+        operator, lambda seen: seen.value("vectorops_cleanups_skipped_total"), what="the letting go to be counted"
     )
 
     once = Course(before, after, goes_on=False)

@@ -181,9 +181,9 @@ async def test_a_resource_can_be_followed_by_the_log_alone(team, qdrant, start_p
         ["gone"],
     ]
     assert any("m" in step for line in about for step in line.get("steps", []))
-    timed = [line for line in about if line["message"] == "looked"]
+    timed = [line for line in about if line["message"] == "reconciled"]
     assert timed
     assert all(line["result"] and line["seconds"] >= 0 for line in timed)
-    (deleted,) = [line["look"] for line in about if line["message"] == "collection deleted"]
+    (deleted,) = [line["reconcile_id"] for line in about if line["message"] == "collection deleted"]
     (deletion,) = [call for call in proxy.calls if call.method == "DELETE"]
     assert deletion.headers["x-request-id"] == f"QdrantCollection/{team.namespace}/{name}/{deleted}"

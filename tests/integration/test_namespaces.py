@@ -140,10 +140,10 @@ async def test_what_cannot_be_cleaned_up_goes_when_it_is_told_to_skip_that(
         assert sorted(await stored.points("zoo")) == [1, 2, 3]
     # Told when the resource is gone, so a moment after that.
     wait_until(
-        lambda: 'vectorops_finalizers_let_go_total{kind="QdrantCollection"} 1.0' in operator.metrics(),
+        lambda: 'vectorops_cleanups_skipped_total{kind="QdrantCollection"} 1.0' in operator.metrics(),
         what="the collection to be counted",
     )
-    assert 'vectorops_finalizers_let_go_total{kind="PointSet"} 2.0' in operator.metrics()
+    assert 'vectorops_cleanups_skipped_total{kind="PointSet"} 2.0' in operator.metrics()
     assert (
         operator.log_text().count("let go without cleaning up: the annotation vectorops.dev/skip-cleanup is set") == 3
     )

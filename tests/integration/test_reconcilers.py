@@ -18,7 +18,7 @@ from vectorops.errors import Rejected, Transient
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
 from vectorops.qdrant.database import PointData
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 from vectorops.qdrant.marks import MARK_KEY, mark_of
 from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Databases
@@ -35,7 +35,7 @@ LION_SEEN: JsonObject = {"id": 1, "vectors": {**LION["vectors"], "image": {"valu
 class Park:
     """One namespace with a connection to the folder, as one installation sees it."""
 
-    def __init__(self, folder: Embedded) -> None:
+    def __init__(self, folder: LocalQdrant) -> None:
         self.folder = folder
         self.events: list[str] = []
 
@@ -93,7 +93,7 @@ def resource(kind: str, name: str, spec: JsonObject) -> Resource:
 
 @pytest.fixture
 async def park(tmp_path: Path) -> AsyncIterator[Park]:
-    folder = Embedded(tmp_path)
+    folder = LocalQdrant(tmp_path)
     yield Park(folder)
     await folder.close()
 

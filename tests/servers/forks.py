@@ -29,7 +29,7 @@ FORKS.set_forkserver_preload(
         "vectorops.local.preview",
         "vectorops.local.schemas",
         "vectorops.local.show",
-        "vectorops.qdrant.embedded",
+        "vectorops.qdrant.local",
     ]
 )
 READ_LATE: Final = {"COLUMNS", "KUBECONFIG", "POD_NAME", "PYTHONUNBUFFERED"}

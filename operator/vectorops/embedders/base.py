@@ -135,7 +135,7 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedTexts:
     """vectors: one for each text, in the same order. truncated: how many texts were longer than the model reads."""
 
     vectors: tuple[VectorData | Unusable, ...]
@@ -145,7 +145,7 @@ class Embedded:
 class Embedder(Protocol):
     """One opened model. Nothing is loaded before the first text."""
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
         """The vectors of texts that are documents; none of them is empty. The document prompt is added here.
 
         Any number of texts; what is sensible at a time is the embedder's business.

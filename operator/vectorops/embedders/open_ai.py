@@ -27,7 +27,7 @@ import orjson
 
 from vectorops.api.embedder import MAX_SIZE, OpenAIEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings, Resolved, Unusable, digest_of
+from vectorops.embedders.base import EmbeddedTexts, Embedder, EmbedderSettings, Resolved, Unusable, digest_of
 from vectorops.embedders.hosted import (
     CONNECT_SECONDS,
     TRIES,
@@ -303,7 +303,7 @@ class HostedModel:
         # Not kept by the server for all time: one that loads its model just now is slow for once.
         self._texts_in_time = client.server.most_texts
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
         sent = [self._resolved.document_prompt + text for text in texts]
         wanted = dict.fromkeys(sent)
         found: dict[str, VectorData | Unusable] = {}
@@ -324,7 +324,7 @@ class HostedModel:
         if call.failures:
             raise call.failures[0]
         # No count of truncated texts: servers refuse what is too long for the model, or cut it and do not say so.
-        return Embedded(tuple(found[text] for text in sent))
+        return EmbeddedTexts(tuple(found[text] for text in sent))
 
     async def close(self) -> None:
         await self._client.http.aclose()

@@ -19,7 +19,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import (
     FOLDER_REVISION,
-    Embedded,
+    EmbeddedTexts,
     Embedder,
     EmbedderSettings,
     Provider,
@@ -110,7 +110,7 @@ class Embedders:
             raise
         return replace(found, declared=stated)
 
-    async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> Embedded:
+    async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> EmbeddedTexts:
         """The vectors of documents. See `base.Embedder.embed`."""
         key = (resolved.identity, digest_of(api_key))
         opened = self._open.get(key)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from vectorops.api.reasons import Reason
 from vectorops.embedders import models
-from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved, Unusable
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, Unusable
 from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.vectors import Sparse, VectorData
@@ -89,7 +89,7 @@ class LocalEmbedder:
         self._deaths_over: Counter[int] = Counter()
         self._is_closed = False
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
         # The longest first, as the library does within a batch: memory is at its most at the beginning.
         unique = sorted(dict.fromkeys(texts), key=len, reverse=True)
         vectors: dict[str, VectorData | Unusable] = {}
@@ -100,7 +100,7 @@ class LocalEmbedder:
             vectors.update(zip(chunk, map(self._checked, answer.vectors), strict=True))
             cut.update(text for text, is_cut in zip(chunk, answer.cut, strict=True) if is_cut)
         self._deaths = 0
-        return Embedded(tuple(vectors[text] for text in texts), sum(text in cut for text in texts))
+        return EmbeddedTexts(tuple(vectors[text] for text in texts), sum(text in cut for text in texts))
 
     async def close(self) -> None:
         self._is_closed = True

@@ -122,7 +122,7 @@ class Controller:
             seconds = time.perf_counter() - begin
             metrics.RECONCILE.labels(ref.kind, result).inc()
             metrics.RECONCILE_SECONDS.labels(ref.kind).observe(seconds)
-            logger.debug("looked", extra={"resource": str(ref), "result": result, "seconds": round(seconds, 3)})
+            logger.debug("reconciled", extra={"resource": str(ref), "result": result, "seconds": round(seconds, 3)})
         self._take_in(ref, verdict)
         if heard & verdict.rests_on:
             # Changed after we had read it, and before anybody knew that this verdict rests on it.

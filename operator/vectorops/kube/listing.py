@@ -113,4 +113,4 @@ class Listing:
 
     def _succeeded(self) -> None:
         self.last_success = time.monotonic()
-        metrics.LIST_SUCCESS.set_to_current_time()
+        metrics.LAST_LIST.set_to_current_time()

@@ -64,7 +64,7 @@ class Tally:
 
     def measure(self) -> None:
         """Sets all gauges anew, so that what is gone has no series."""
-        for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_LOOK):
+        for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_RECONCILE):
             gauge.clear()
         for labels, count in Counter(
             (ref.kind, state.ready, state.reason) for ref, state in self._states.items()
@@ -73,7 +73,7 @@ class Tally:
         for kind in {ref.kind for ref in self._states}:
             states = [state for ref, state in self._states.items() if ref.kind == kind]
             metrics.LAST_SUCCESS.labels(kind).set(max(state.succeeded for state in states))
-            metrics.OLDEST_LOOK.labels(kind).set(min(state.looked for state in states))
+            metrics.OLDEST_RECONCILE.labels(kind).set(min(state.looked for state in states))
         for ref, state in self._longest_not_ready():
             stalled = "true" if state.stalled else "false"
             metrics.NOT_READY_SINCE.labels(ref.kind, ref.namespace, ref.name, state.reason, stalled).set(state.since)

@@ -126,9 +126,9 @@ class _SharedFolder:
 
     def __call__(self, spec: QdrantConnectionSpec, credentials: Credentials) -> Database:  # noqa: ARG002
         # Here, because it brings the whole of qdrant-client along.
-        from vectorops.qdrant.embedded import Embedded
+        from vectorops.qdrant.local import LocalQdrant
 
-        self._database = self._database or Embedded(self._folder)
+        self._database = self._database or LocalQdrant(self._folder)
         return self._database
 
 

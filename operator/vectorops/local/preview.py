@@ -32,7 +32,6 @@ from vectorops.local.preview_points import PointsPreview, describe_points, descr
 from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
-from vectorops.looks import look_at
 from vectorops.reconcilers.collection import NO_SHARD_KEY
 from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.driver import Driver
@@ -40,6 +39,7 @@ from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
 from vectorops.reconcilers.situation import find_destination, situation
 from vectorops.reconcilers.spec import RawSpec, parse
+from vectorops.reconciliation import reconciling
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
     steps.Action.CREATE_COLLECTION: "create",
@@ -125,7 +125,7 @@ class _Preview:
         resource = self._cluster.now(ref)
         assert resource is not None, "refs lists what is there"
         try:
-            with look_at(str(ref)):
+            with reconciling(str(ref)):
                 if self._places is not None:
                     await self._places.require(resource)
                 if ref.kind in CONNECTION_KINDS:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Unusable
+from vectorops.embedders.base import EmbeddedTexts, Unusable
 from vectorops.errors import Terminal
 from vectorops.points.declared import BadPoint, Declared, Failure, check_range, place
 from vectorops.points.diff import Change
@@ -26,7 +26,7 @@ that a kill wastes little.
 WINDOW_CHARACTERS: Final = 500_000
 """Of their texts together; a window holds one point at least. It bounds multi-vectors, which grow with the text."""
 
-Embed = Callable[[str, Sequence[str]], Awaitable[Embedded]]
+Embed = Callable[[str, Sequence[str]], Awaitable[EmbeddedTexts]]
 """The vectors of texts, given the name of the vector. See `embedders.base.Embedder.embed`."""
 
 Write = Declared | Change

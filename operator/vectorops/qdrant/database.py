@@ -1,6 +1,6 @@
 """The narrow door to one Qdrant: everything that the operator ever asks of it.
 
-Two implementations: `server.Server` (REST, and gRPC for writing points) and `embedded.Embedded` (qdrant-client's
+Two implementations: `server.Server` (REST, and gRPC for writing points) and `local.LocalQdrant` (qdrant-client's
 local mode, for `vectorops apply --qdrant FOLDER`). Collections are exchanged as Qdrant's own JSON, because the
 options in them are verbatim; points as the small types below, because their numbers must stay numpy arrays up to the
 wire.

@@ -1,6 +1,6 @@
 """What a server would give back for a collection that was created and changed like this.
 
-qdrant-client's local mode keeps vectors and metadata, and forgets all other options. `embedded` remembers them with
+qdrant-client's local mode keeps vectors and metadata, and forgets all other options. `local` remembers them with
 these functions, in the form of `result.config` and `result.payload_schema` of a server's GET, so that a plan made
 against a folder is the plan made against a server. The rules are Qdrant 1.16's: unknown options are dropped
 silently, nulls are as if absent, blocks merge field by field, a quantization replaces the other, and what cannot be

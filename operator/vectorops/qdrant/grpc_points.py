@@ -21,10 +21,10 @@ from qdrant_client import grpc as messages
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Rejected, Transient, VectorOpsError
-from vectorops.looks import REQUEST_ID_HEADER, request_id
 from vectorops.qdrant import batches, errors
 from vectorops.qdrant.database import UNNAMED, PointData, PointId, StoredPoint
 from vectorops.qdrant.traffic import Traffic
+from vectorops.reconciliation import REQUEST_ID_HEADER, request_id
 from vectorops.vectors import Sparse, VectorData
 
 INT64: Final = range(-(2**63), 2**63)

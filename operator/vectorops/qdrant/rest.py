@@ -17,9 +17,9 @@ import orjson
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
-from vectorops.looks import REQUEST_ID_HEADER, request_id
 from vectorops.qdrant import errors
 from vectorops.qdrant.traffic import Traffic
+from vectorops.reconciliation import REQUEST_ID_HEADER, request_id
 
 
 class Rest:

@@ -1,4 +1,4 @@
-"""How ids, vectors and points look in Qdrant's JSON. `server` writes and reads with it, `embedded` shares what is
+"""How ids, vectors and points look in Qdrant's JSON. `server` writes and reads with it, `local` shares what is
 alike.
 """
 

@@ -57,5 +57,5 @@ async def _let_go(context: Context, resource: Resource, why: str) -> Outcome:
     message = f"let go without cleaning up: {why}; what it had in Qdrant stays there"
     logger.warning(message, extra={"resource": str(resource.ref), "reason": "CleanupSkipped"})
     await context.cluster.event(resource, "CleanupSkipped", message, warning=True)
-    metrics.FINALIZERS_LET_GO.labels(kind=resource.kind).inc()
+    metrics.CLEANUPS_SKIPPED.labels(kind=resource.kind).inc()
     return Outcome(None)

@@ -17,10 +17,10 @@ from vectorops.api.kinds import CONNECTION_KINDS
 from vectorops.api.meta import QDRANT_COLLECTION, RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
-from vectorops.looks import look_at
 from vectorops.reconcilers import status
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.dependencies import connection_of
+from vectorops.reconciliation import reconciling
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Driver:
 
         Raises what `Cluster` raises while reading or writing the resource itself: the shell backs off.
         """
-        with look_at(str(ref)):
+        with reconciling(str(ref)):
             return await self._run(ref)
 
     async def _run(self, ref: Ref) -> Verdict:

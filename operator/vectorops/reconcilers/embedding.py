@@ -15,7 +15,7 @@ from vectorops.api.embedder import Embedder
 from vectorops.api.meta import Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
-from vectorops.embedders.base import Embedded, Resolved
+from vectorops.embedders.base import EmbeddedTexts, Resolved
 from vectorops.embedders.open_ai import normalized_url
 from vectorops.errors import Transient, VectorOpsError, Waiting
 from vectorops.qdrant.database import UNNAMED
@@ -63,7 +63,7 @@ class Embedding:
         """By the vector's name; goes into the fingerprint of a text."""
         return {name: resolved.identity for name, resolved in self.locked.items()}
 
-    async def embed(self, vector: str, texts: Sequence[str]) -> Embedded:
+    async def embed(self, vector: str, texts: Sequence[str]) -> EmbeddedTexts:
         """The vectors of texts. Raises what `embedders.base.Embedder.embed` raises; the message names the vector."""
         locked = self.locked[vector]
         try:

@@ -12,7 +12,7 @@ from vectorops.api.collection import PlanStatus
 from vectorops.api.meta import APPROVE_PLAN, JsonObject, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded
+from vectorops.embedders.base import EmbeddedTexts
 from vectorops.points.declared import Declaration
 from vectorops.points.replaced import Replaced
 from vectorops.points.sync import Synced, remove_points, sync
@@ -48,7 +48,7 @@ class PointSetReconciler:
             return _progressing(resource, where)
         found = await situation(context, resource, spec, destination)
 
-        async def embed(vector: str, texts: Sequence[str]) -> Embedded:
+        async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
             return await while_unchanged(context.cluster, resource, found.embedding.embed(vector, texts))
 
         await require_ledger_collection(destination.access.database, destination.access.ledger_collection)

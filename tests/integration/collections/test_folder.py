@@ -7,12 +7,12 @@ import pytest
 from integration.collections.cases import EVERYTHING, IMMUTABLE, IN_PLACE
 from unit.collections.specs import TEXT, bring, declare
 from vectorops.collections.steps import Action
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 
 
 @pytest.fixture
 async def folder(tmp_path: Path):
-    database = Embedded(tmp_path / "qdrant")
+    database = LocalQdrant(tmp_path / "qdrant")
     await database.check()
     yield database
     await database.close()

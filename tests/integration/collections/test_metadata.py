@@ -13,7 +13,7 @@ from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 
 VALUES: dict[str, Any] = {
     "text": "größe",
@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     database: Database
     if request.param == "folder":
-        database = Embedded(tmp_path / "folder")
+        database = LocalQdrant(tmp_path / "folder")
     else:
         server: QdrantServer = request.getfixturevalue("qdrant")
         database = connect(QdrantConnectionSpec(url=server.url, prefer_grpc=False), Credentials())

@@ -15,14 +15,14 @@ from vectorops.collections.plan import make_plan
 from vectorops.collections.resolve import resolve_collection
 from vectorops.qdrant.collections import observe
 from vectorops.qdrant.database import PointData
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 from vectorops.qdrant.marks import Mark, new_incarnation
 
 TEXT = {"name": "text", "size": 2}
 IMAGE = {"name": "image", "size": 3, "distance": "Dot", "datatype": "float16"}
 
 
-async def bring(folder: Embedded, *, approved: bool = False, **spec: object) -> Applied:
+async def bring(folder: LocalQdrant, *, approved: bool = False, **spec: object) -> Applied:
     """Applies what a resource would declare."""
     wanted = resolve_collection(QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec}), "zoo")
     found = await observe(folder, wanted.name)
@@ -33,7 +33,7 @@ async def bring(folder: Embedded, *, approved: bool = False, **spec: object) -> 
 
 @pytest.fixture
 async def folder(tmp_path: Path):
-    database = Embedded(tmp_path)
+    database = LocalQdrant(tmp_path)
     await database.check()
     yield database
     await database.close()

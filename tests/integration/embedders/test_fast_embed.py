@@ -11,7 +11,7 @@ import pytest
 from servers import models
 from vectorops.api.embedder import FastEmbedEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings
+from vectorops.embedders.base import EmbeddedTexts, Embedder, EmbedderSettings
 from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal
@@ -34,7 +34,7 @@ async def opened(folder: Path, model: str, **options: Any) -> AsyncIterator[Embe
         await embedder.close()
 
 
-def rows(embedded: Embedded) -> Any:
+def rows(embedded: EmbeddedTexts) -> Any:
     return np.stack([vector for vector in embedded.vectors if isinstance(vector, np.ndarray)])
 
 

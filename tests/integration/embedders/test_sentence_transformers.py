@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from servers import models
 from vectorops.api.embedder import SentenceTransformersEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Embedder, EmbedderSettings, Resolved
+from vectorops.embedders.base import EmbeddedTexts, Embedder, EmbedderSettings, Resolved
 from vectorops.embedders.files import ModelFiles
 from vectorops.embedders.sentence_transformers import SentenceTransformers
 from vectorops.errors import Terminal
@@ -48,7 +48,7 @@ def _given(folder: Path) -> tuple[ModelFiles, EmbedderSettings]:
     return ModelFiles(settings), settings
 
 
-def dense(embedded: Embedded) -> list[NDArray[np.float32]]:
+def dense(embedded: EmbeddedTexts) -> list[NDArray[np.float32]]:
     """The vectors, of one row or of several."""
     vectors = [vector for vector in embedded.vectors if isinstance(vector, np.ndarray)]
     assert len(vectors) == len(embedded.vectors)

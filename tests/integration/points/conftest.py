@@ -10,7 +10,7 @@ from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 
 
 @pytest.fixture(params=["rest", "grpc", "embedded"])
@@ -18,7 +18,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     """A Qdrant behind one of its doors."""
     database: Database
     if request.param == "embedded":
-        database = Embedded(tmp_path / "folder")
+        database = LocalQdrant(tmp_path / "folder")
     else:
         server: QdrantServer = request.getfixturevalue("qdrant")
         spec = QdrantConnectionSpec(url=server.url, grpc_port=server.grpc_port, prefer_grpc=request.param == "grpc")

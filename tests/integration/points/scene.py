@@ -16,7 +16,7 @@ import numpy as np
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.pointset import Point
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Unusable
+from vectorops.embedders.base import EmbeddedTexts, Unusable
 from vectorops.errors import OutcomeUnknown
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
@@ -144,13 +144,15 @@ class Reader:
         self.at_call: dict[int, Callable[[], Awaitable[None]]] = {}
         self._calls = 0
 
-    async def __call__(self, vector: str, texts: Sequence[str]) -> Embedded:
+    async def __call__(self, vector: str, texts: Sequence[str]) -> EmbeddedTexts:
         assert vector == "text"
         self._calls += 1
         if happens := self.at_call.get(self._calls):
             await happens()
         self.texts += texts
-        return Embedded(tuple(Unusable("unreadable") if text in self.unusable else self.made(text) for text in texts))
+        return EmbeddedTexts(
+            tuple(Unusable("unreadable") if text in self.unusable else self.made(text) for text in texts)
+        )
 
     def made(self, text: str) -> VectorData:
         digest = hashlib.sha256(f"{self.identity} {text}".encode()).digest()

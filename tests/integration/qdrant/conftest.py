@@ -12,7 +12,7 @@ from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 
 DOORS = ("rest", "grpc", "embedded")
 
@@ -28,7 +28,7 @@ async def database(door: str, request: pytest.FixtureRequest, tmp_path: Path) ->
     """A Qdrant behind one of the doors."""
     database: Database
     if door == "embedded":
-        database = Embedded(tmp_path / "folder")
+        database = LocalQdrant(tmp_path / "folder")
     else:
         server: QdrantServer = request.getfixturevalue("qdrant")
         spec = QdrantConnectionSpec(url=server.url, grpc_port=server.grpc_port, prefer_grpc=door == "grpc")

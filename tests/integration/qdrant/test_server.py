@@ -23,9 +23,9 @@ from servers.qdrant import QdrantServer, QdrantTls
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Transient, Unauthorized
-from vectorops.looks import look_at
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PointData
+from vectorops.reconciliation import reconciling
 
 POINT = PointData(1, {"": np.array([1, 2], dtype=np.float32)})
 COLLECTION = {"vectors": {"size": 2, "distance": "Dot"}}
@@ -295,11 +295,11 @@ class TestRequestIds:
     async def test_every_request_names_the_resource_and_the_look(self, qdrant, start_proxy, open_database):
         rest, grpc = start_proxy(qdrant.url), start_proxy(f"127.0.0.1:{qdrant.grpc_port}")
         database = open_database(url=rest.url, grpc_port=grpc.port)
-        with look_at("PointSet team/traced"):
+        with reconciling("PointSet team/traced"):
             await database.check()
             await database.create_collection("traced", COLLECTION)
             await database.upsert("traced", [POINT])
-        with look_at("PointSet team/" + "long\r\napi-key: é" * 100):
+        with reconciling("PointSet team/" + "long\r\napi-key: é" * 100):
             await database.upsert("traced", [POINT])
         await database.collection_names()
 

@@ -12,7 +12,7 @@ from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.errors import Rejected
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PayloadChange, PointData, ShardsOfKey
-from vectorops.qdrant.embedded import Embedded
+from vectorops.qdrant.local import LocalQdrant
 from vectorops.qdrant.server import Server
 
 BODY = {"vectors": {"a": {"size": 2, "distance": "Dot"}, "b": {"size": 2, "distance": "Dot"}}}
@@ -155,7 +155,7 @@ async def test_an_index_is_refused_without_a_shard_and_changed_all_the_same(data
 
 async def test_a_server_of_one_node_and_a_folder_have_no_shard_keys(qdrant: QdrantServer, tmp_path: Path) -> None:
     name = f"keys-{uuid.uuid4().hex[:8]}"
-    for database in (await opened(qdrant, grpc=False), Embedded(tmp_path / "folder")):
+    for database in (await opened(qdrant, grpc=False), LocalQdrant(tmp_path / "folder")):
         assert not database.info.distributed
         await database.create_collection(name, CUSTOM)
         assert await database.shard_keys(name) == {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved
 from vectorops.embedders.files import ModelFiles
 from vectorops.embedders.models import Load, Loading
 from vectorops.embedders.worker import LocalEmbedder
@@ -113,7 +113,7 @@ def asked(folder: Path) -> list[str]:
     return (folder / "asked").read_text().splitlines()
 
 
-def process_of(embedded: Embedded) -> int:
+def process_of(embedded: EmbeddedTexts) -> int:
     """The process that made the first vector."""
     vector = embedded.vectors[0]
     assert isinstance(vector, np.ndarray)

@@ -16,7 +16,7 @@ from servers.embeddings import Answer, EmbeddingServer, Request, listed, numbers
 from vectorops.api.embedder import OpenAIEmbedder
 from vectorops.api.reasons import Reason
 from vectorops.api.validation import validate
-from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved, Unusable
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, Unusable
 from vectorops.embedders.hosted import TRIES, Clock
 from vectorops.embedders.open_ai import OpenAI, normalized_url, table
 from vectorops.errors import RateLimited, Terminal, Transient, Unauthorized, VectorOpsError
@@ -70,7 +70,7 @@ class Site:
         resolved = Resolved({}, "openAI", "unknown-model", "dense", 4, base_url=self.server.base_url)
         return replace(resolved, **options)
 
-    async def embed(self, texts: list[str], **options: Any) -> Embedded:
+    async def embed(self, texts: list[str], **options: Any) -> EmbeddedTexts:
         model = self.provider.open(self.locked(**options), api_key=KEY)
         try:
             return await model.embed(texts)
@@ -83,14 +83,14 @@ def site(server, time) -> Site:
     return Site(server, OpenAI(EmbedderSettings(), clock=time.clock))
 
 
-def same(embedded: Embedded, texts: list[str], size: int = 4) -> bool:
+def same(embedded: EmbeddedTexts, texts: list[str], size: int = 4) -> bool:
     """Has each text the vector that is its own, and all of them one?"""
     expected = np.array(numbers_of(texts, size), np.float32)
     pairs = zip(embedded.vectors, expected, strict=True)
     return all(isinstance(vector, np.ndarray) and np.array_equal(vector, own) for vector, own in pairs)
 
 
-def failures(embedded: Embedded) -> dict[int, str]:
+def failures(embedded: EmbeddedTexts) -> dict[int, str]:
     return {n: vector.reason for n, vector in enumerate(embedded.vectors) if isinstance(vector, Unusable)}
 
 
@@ -326,7 +326,7 @@ async def test_texts_get_their_vectors_in_order_and_each_is_sent_once(site):
 
 
 async def test_no_text_needs_no_request(site):
-    assert await site.embed([]) == Embedded(())
+    assert await site.embed([]) == EmbeddedTexts(())
     assert site.server.requests == []
 
 
@@ -396,7 +396,7 @@ async def test_one_text_that_is_no_unicode_costs_the_others_nothing(site):
     embedded = await site.embed(["a", "\ud800"])
 
     assert list(failures(embedded)) == [1]
-    assert same(Embedded(embedded.vectors[:1]), ["a"])
+    assert same(EmbeddedTexts(embedded.vectors[:1]), ["a"])
 
 
 # ---- what servers take ----
@@ -679,7 +679,7 @@ async def test_a_text_that_the_server_refuses_is_the_only_one_without_a_vector(s
     assert list(told) == [20, 130]
     assert told[20] == "the server refused this text: HTTP 400: context_length_exceeded: too long"
     good = [number for number in range(200) if number not in told]
-    assert same(Embedded(tuple(embedded.vectors[n] for n in good)), [TEXTS[n] for n in good])
+    assert same(EmbeddedTexts(tuple(embedded.vectors[n] for n in good)), [TEXTS[n] for n in good])
 
 
 @pytest.mark.parametrize(

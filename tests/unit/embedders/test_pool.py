@@ -11,7 +11,7 @@ import pytest
 from unit.virtual_time import in_virtual_time
 from vectorops.api.embedder import Embedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient
 
@@ -29,11 +29,13 @@ class Model:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     closed: bool = False
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
         await asyncio.sleep(1)
         assert not self.closed
         self.asked.append(tuple(texts))
-        return Embedded(tuple(np.zeros(2, np.float32) for _ in texts), truncated=len([t for t in texts if len(t) > 9]))
+        return EmbeddedTexts(
+            tuple(np.zeros(2, np.float32) for _ in texts), truncated=len([t for t in texts if len(t) > 9])
+        )
 
     async def close(self) -> None:
         self.closed = True

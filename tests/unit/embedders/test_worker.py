@@ -15,7 +15,7 @@ from unit.embedders import fake_models
 from unit.embedders.fake_models import BAD, CRASH, DIE, NAN, PRINT, SLOW, Folder, asked, opened, process_of
 from vectorops.api.reasons import Reason
 from vectorops.embedders import models, worker
-from vectorops.embedders.base import Embedded, EmbedderSettings, Resolved, Unusable
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, Unusable
 from vectorops.embedders.models import Failure, Loading
 from vectorops.embedders.worker import LocalEmbedder
 from vectorops.errors import Terminal, Transient
@@ -39,7 +39,7 @@ def is_alive(process: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def lengths(embedded: Embedded) -> list[int]:
+def lengths(embedded: EmbeddedTexts) -> list[int]:
     """Of the texts that got a vector, which says it first."""
     return [int(vector[0]) for vector in embedded.vectors if isinstance(vector, np.ndarray)]
 

@@ -83,7 +83,7 @@ def test_the_newest_success_of_a_kind_and_its_oldest_look_are_told(tally, clock)
     tally.put(DOGS, not_ready("Unreachable"), success=False)
 
     assert measured(tally, "vectorops_last_success_timestamp_seconds") == {("PointSet",): NOON_SECONDS + 60}
-    assert measured(tally, "vectorops_oldest_look_timestamp_seconds") == {("PointSet",): NOON_SECONDS}
+    assert measured(tally, "vectorops_oldest_reconcile_timestamp_seconds") == {("PointSet",): NOON_SECONDS}
 
 
 def test_without_a_success_the_start_counts(tally, clock):

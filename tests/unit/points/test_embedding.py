@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Unusable
+from vectorops.embedders.base import EmbeddedTexts, Unusable
 from vectorops.errors import Terminal, Transient
 from vectorops.points import embedding
 from vectorops.points.declared import Declared
@@ -50,10 +50,10 @@ class Embedder:
         self.calls = []
         self.made = made
 
-    async def __call__(self, vector: str, some: Sequence[str]) -> Embedded:
+    async def __call__(self, vector: str, some: Sequence[str]) -> EmbeddedTexts:
         self.calls.append((vector, list(some)))
         await asyncio.sleep(0)
-        return Embedded(tuple(self.made.get(text, floats(len(text), 1)) for text in some))
+        return EmbeddedTexts(tuple(self.made.get(text, floats(len(text), 1)) for text in some))
 
 
 def ids(window: Window) -> list[PointId]:
@@ -174,7 +174,7 @@ async def test_the_next_window_is_embedded_while_the_last_is_written_and_no_more
             # Only to be gone on with when the first window is being written.
             await may_embed.wait()
         events.append(f"embedded {number}")
-        return Embedded(tuple(floats(1, 2) for _ in some))
+        return EmbeddedTexts(tuple(floats(1, 2) for _ in some))
 
     points = [texts(id, a=str(id // 4 + 1)) for id in range(20)]
     async with aclosing(embedded(stream(*points), embed, SCHEMA)) as windows:
@@ -227,7 +227,7 @@ async def test_an_error_comes_after_the_windows_before_it_and_leaves_no_task():
     async def embed(_vector, some):
         if "4" in some:
             raise Transient(Reason.EMBEDDER_UNREACHABLE, "down")
-        return Embedded(tuple(floats(1, 2) for _ in some))
+        return EmbeddedTexts(tuple(floats(1, 2) for _ in some))
 
     written: list[PointId] = []
 
@@ -252,7 +252,7 @@ async def test_an_error_while_writing_stops_the_embedding():
                 await asyncio.Event().wait()
             finally:
                 ended.append("cancelled")
-        return Embedded(tuple(floats(1, 2) for _ in some))
+        return EmbeddedTexts(tuple(floats(1, 2) for _ in some))
 
     async def write():
         async with aclosing(embedded(stream(*(texts(id, a=str(id)) for id in range(12))), embed, SCHEMA)) as windows:

@@ -10,7 +10,7 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.embedder import Embedder
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import Embedded, Resolved
+from vectorops.embedders.base import EmbeddedTexts, Resolved
 from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.marks import Mark
@@ -45,9 +45,9 @@ class World:
         self.resolutions.append((locked, await api_key()))
         return locked or hosted(OPENAI)
 
-    async def embed(self, locked: Resolved, texts: Sequence[str], *, api_key: str | None) -> Embedded:
+    async def embed(self, locked: Resolved, texts: Sequence[str], *, api_key: str | None) -> EmbeddedTexts:
         self.embedded.append((locked.model, api_key))
-        return Embedded(())
+        return EmbeddedTexts(())
 
     @property
     def context(self) -> Context:

@@ -41,7 +41,7 @@ def _not_distributed(name: str) -> Rejected:
     return Rejected(Reason.REQUEST_REJECTED, f"collection {name!r} is in a folder: it has no replicas", status=400)
 
 
-class Embedded:
+class LocalQdrant:
     """See `Database`, which this implements. The folder is opened, and locked, at the first use."""
 
     def __init__(self, folder: Path | str) -> None:
