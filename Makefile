@@ -30,18 +30,28 @@ semantic-search: $(DEV)/.installed ## Embed the texts of examples/semantic-searc
 
 # ---- check ----
 
+# COVERAGE=1 counts which lines the tests run, also in operators and commands; `make coverage` adds up all since the last one.
+PYTEST = $(DEV)/bin/$(if $(COVERAGE),coverage run -m )pytest
+# Percent of the lines of the package that unit and integration tests run together. Raise it, never lower it.
+COVERAGE_FLOOR := 85
+
 .PHONY: test test-unit test-integration
 test: test-unit test-integration ## Run all tests
 
 test-unit: $(DEV)/.installed ## Run the tests that need no server
-	$(DEV)/bin/pytest tests/unit -n $(JOBS) -W error::pytest.PytestUnraisableExceptionWarning
+	$(PYTEST) tests/unit -n $(JOBS) -W error::pytest.PytestUnraisableExceptionWarning
 
 test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
-	$(DEV)/bin/pytest tests/integration -n $(SERVER_JOBS) --dist worksteal
+	$(PYTEST) tests/integration -n $(SERVER_JOBS) --dist worksteal
 
 .PHONY: test-failed
 test-failed: $(DEV)/.installed servers ## Run the integration tests that failed last time once more, one at a time
-	$(DEV)/bin/pytest tests/integration --last-failed --last-failed-no-failures none
+	$(PYTEST) tests/integration --last-failed --last-failed-no-failures none
+
+.PHONY: coverage
+coverage: $(DEV)/.installed ## Say what the tests run since the last time with COVERAGE=1 have left out, and fail below the floor
+	$(DEV)/bin/coverage combine --quiet
+	$(DEV)/bin/coverage report --fail-under $(COVERAGE_FLOOR)
 
 # The version from which `make e2e` upgrades: until there is a release, the first commit that could be installed.
 PREVIOUS := 29f71e867d92c2aeec6e295c8203bdadea80d77f

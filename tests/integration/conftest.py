@@ -206,7 +206,7 @@ def start_operator(kube: KubeServer, namespace: str, tmp_path: Path) -> Iterator
                 flags=flags,
                 environment=environment,
             )
-            stack.callback(operator.kill)
+            stack.callback(operator.discard)
             operator.start()
             return operator
 
@@ -243,7 +243,7 @@ def team_namespace(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pyt
     )
     operator.start()
     yield namespace
-    operator.kill()
+    operator.discard()
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ async def record(stage: Stage) -> dict[tuple[str, str], Object]:
         await world.embedders(hub, embeddings)
         await world.points_told()
         await world.ends()
-        operator.kill()
+        operator.discard()
         await world.without_operator()
     await _internal_error(stage, recorder)
     return recorder.found

@@ -61,7 +61,7 @@ def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPa
             yield course(operators[0])
     finally:
         for operator in operators:
-            operator.kill()
+            operator.discard()
 
 
 def test_every_panel_shows_something(busy):

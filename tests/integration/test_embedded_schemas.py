@@ -94,7 +94,7 @@ def team_namespace(
     )
     operator.start()
     yield namespace
-    operator.kill()
+    operator.discard()
 
 
 def asking(hub: ModelHub, cache: Path) -> dict[str, str]:

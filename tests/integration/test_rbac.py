@@ -165,7 +165,7 @@ async def installed(
         ],
     )
     with ExitStack() as stack:
-        stack.callback(operator.kill)
+        stack.callback(operator.discard)
         yield Installed(api, namespace, release, mode, operator, to_kube, to_qdrant)
 
 
