@@ -28,11 +28,11 @@ from vectorops.points.declared import declare
 from vectorops.points.identity import point_id
 from vectorops.points.schema import point_schema
 from vectorops.points.sync import Target, remove_points, sync
-from vectorops.qdrant.collections import read_collection
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PayloadChange
 from vectorops.qdrant.ledger import Entry, LedgerKey, LedgerStore, ensure_ledger_collection
 from vectorops.qdrant.marks import registration_key
+from vectorops.qdrant.observe import read_collection
 
 SIZE = 16
 

@@ -28,9 +28,9 @@ from vectorops.api.pointset import Point
 from vectorops.points.declared import declare
 from vectorops.points.schema import point_schema
 from vectorops.points.sync import Synced, Target, sync
-from vectorops.qdrant.collections import read_collection
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
+from vectorops.qdrant.observe import read_collection
 
 
 def points(count: int, size: int) -> list[dict[str, Any]]:

@@ -22,9 +22,9 @@ from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.plan import Plan, make_plan
 from vectorops.collections.steps import Action, Step
 from vectorops.errors import OutcomeUnknown, Rejected, Transient
-from vectorops.qdrant.collections import Observed, observe, same
 from vectorops.qdrant.database import Database, ShardKeyName
 from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.qdrant.observe import Observed, observe, same
 
 CONFLICT: Final = 409
 

@@ -11,7 +11,7 @@ from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import MEMORY, ChangeRule, How, rule_for
 from vectorops.collections.words import VECTORS, describe_path, shorten
-from vectorops.qdrant.collections import Observed, Path, leaves, same, shown
+from vectorops.qdrant.observe import Observed, Path, leaves, same, shown
 from vectorops.same_json import is_same_json, within
 
 INDEXES: Final = "payload_indexes"

@@ -9,7 +9,7 @@ from typing import Final
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.steps import Action, Step
-from vectorops.qdrant.collections import Observed
+from vectorops.qdrant.observe import Observed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.steps import Action, Step
-from vectorops.qdrant.collections import Observed, shown
+from vectorops.qdrant.observe import Observed, shown
 
 STRICT_MODE: Final = "strict_mode_config"
 

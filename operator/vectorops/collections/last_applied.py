@@ -9,7 +9,7 @@ from typing import Any
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Path
+from vectorops.qdrant.observe import Path
 
 
 @dataclass(frozen=True, slots=True)

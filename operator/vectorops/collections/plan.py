@@ -1,6 +1,6 @@
 """What must change in a collection, decided without talking to anyone.
 
-`make_plan` compares a desired collection with an observed one, both in normal form (see `qdrant.collections`), and
+`make_plan` compares a desired collection with an observed one, both in normal form (see `qdrant.observe`), and
 returns the steps between them as data. They are printed, hashed for `approve-plan`, or carried out by `apply`. Changes
 that Qdrant can make in place are rows of `rules`; what loses data is held back.
 
@@ -49,7 +49,7 @@ from vectorops.collections.steps import (
 from vectorops.collections.vector_steps import vector_steps
 from vectorops.collections.words import VECTORS, describe_path, name_vector, print_version
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed, Path, leaves
+from vectorops.qdrant.observe import Observed, Path, leaves
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 
 from vectorops.collections.plan import Plan
 from vectorops.collections.steps import Action, Step
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import ShardKeyName, ShardsOfKey
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import Observed
 
 K = TypeVar("K")
 V = TypeVar("V")

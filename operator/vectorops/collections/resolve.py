@@ -1,6 +1,6 @@
 """What a collection should be, worked out from its resource without talking to anyone.
 
-`resolve_collection` brings a spec into the normal form of `qdrant.collections`: what the user set, what the models say
+`resolve_collection` brings a spec into the normal form of `qdrant.observe`: what the user set, what the models say
 of vectors that have an embedder, and the defaults that we promise.
 """
 
@@ -27,7 +27,8 @@ from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Resolved
 from vectorops.errors import Rejected, Terminal
-from vectorops.qdrant.collections import (
+from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.observe import (
     BLOCKS,
     DATATYPE,
     canonical_index,
@@ -36,7 +37,6 @@ from vectorops.qdrant.collections import (
     parsed_path,
     pruned,
 )
-from vectorops.qdrant.database import UNNAMED
 from vectorops.qdrant.wire import dumps
 
 DISTANCE: Final = "Cosine"
@@ -82,7 +82,7 @@ is flat, so they would collide.
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """A collection as declared, in normal form; see `qdrant.collections.Observed` for the shapes."""
+    """A collection as declared, in normal form; see `qdrant.observe.Observed` for the shapes."""
 
     name: str
     vectors: Mapping[str, JsonObject]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from vectorops.qdrant.collections import DATATYPE, Path
 from vectorops.qdrant.connect import MINIMUM_VERSION
+from vectorops.qdrant.observe import DATATYPE, Path
 
 Version = tuple[int, ...]
 """(1, 16, 3), or the beginning of one: (1, 18) is older than (1, 18, 0), so it may stand for all of 1.18."""

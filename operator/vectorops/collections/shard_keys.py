@@ -5,7 +5,7 @@ from __future__ import annotations
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.steps import Action, Step
-from vectorops.qdrant.collections import Observed, is_sharded_by_key
+from vectorops.qdrant.observe import Observed, is_sharded_by_key
 
 
 def create_shard_keys(desired: Desired, observed: Observed) -> list[Step]:

@@ -13,9 +13,9 @@ from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import How, rule_for
 from vectorops.collections.words import describe_params, name_vector, shorten
-from vectorops.qdrant.collections import DATATYPE, Observed, Path, is_sharded_by_key, same
 from vectorops.qdrant.database import UNNAMED, ShardKeyName
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
+from vectorops.qdrant.observe import DATATYPE, Observed, Path, is_sharded_by_key, same
 from vectorops.words import counted
 
 

@@ -13,8 +13,8 @@ from vectorops.collections.rules import VECTORS_ARE_ADDED, VECTORS_ARE_DELETED, 
 from vectorops.collections.steps import Action, Step
 from vectorops.collections.words import ABSENT, describe_vector, name_vector
 from vectorops.embedders.base import Resolved
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.observe import Observed
 
 IDENTITY: Final = frozenset({"size", "distance", "datatype", "multivector_config"})
 """What a dense vector is made of, and cannot be changed by PATCH."""

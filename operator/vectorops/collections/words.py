@@ -7,8 +7,8 @@ from typing import Any, Final
 from vectorops.api.meta import JsonObject
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import Version
-from vectorops.qdrant.collections import DATATYPE, Observed, Path, shown
 from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.observe import DATATYPE, Observed, Path, shown
 
 VECTORS: Final = frozenset({"vectors", "sparse_vectors"})
 """First parts of the paths of vectors."""

@@ -22,10 +22,10 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.session import Session
-from vectorops.qdrant.collections import read_mark
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import read_mark
 from vectorops.reconcilers.dependencies import (
     UNMANAGED,
     Access,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vectorops.qdrant.collections import Observed
+from vectorops.qdrant.observe import Observed
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from qdrant_client import models
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
-from vectorops.qdrant.collections import is_flat
+from vectorops.qdrant.observe import is_flat
 
 HNSW: Final[JsonObject] = {
     "m": 16,

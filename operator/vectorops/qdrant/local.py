@@ -21,7 +21,6 @@ from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected
 from vectorops.qdrant import echo, errors, wire
-from vectorops.qdrant.collections import is_flat
 from vectorops.qdrant.database import (
     PayloadChange,
     PointData,
@@ -31,6 +30,7 @@ from vectorops.qdrant.database import (
     ShardsOfKey,
     StoredPoint,
 )
+from vectorops.qdrant.observe import is_flat
 from vectorops.vectors import Sparse, VectorData
 
 REMEMBERED: Final = f"{GROUP}/embedded"

@@ -17,9 +17,9 @@ from vectorops.collections.handover import NO_HANDOVER, AliasHandover, aliases_e
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed, read_mark
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.ownership import owner_of
 from vectorops.reconcilers.placement import Placement

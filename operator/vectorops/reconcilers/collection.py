@@ -14,9 +14,9 @@ from vectorops.collections.apply import apply_plan
 from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import Desired, schema_status
 from vectorops.errors import Transient, VectorOpsError
-from vectorops.qdrant.collections import read_mark
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import read_mark
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.aliases import Aliases, hand_over
 from vectorops.reconcilers.approvals import Approval

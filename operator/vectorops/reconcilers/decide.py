@@ -18,9 +18,9 @@ from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.collections.steps import Step
 from vectorops.errors import Terminal, Waiting
 from vectorops.points.ledgers import holds_what_ledgers_say
-from vectorops.qdrant.collections import Observed, observe
 from vectorops.qdrant.ledger import LedgerStore, ledgers_of
 from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.qdrant.observe import Observed, observe
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.aliases import Aliases, aliases_of, readable_mark
 from vectorops.reconcilers.approvals import Approval

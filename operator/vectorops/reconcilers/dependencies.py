@@ -10,9 +10,9 @@ from vectorops.api.kinds import CONNECTION_KINDS
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import holds_records
+from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Cluster, Context
 from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target

@@ -13,7 +13,7 @@ from typing import Final
 from vectorops.api.collection import HealthStatus
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.reasons import Reason
-from vectorops.qdrant.collections import Health
+from vectorops.qdrant.observe import Health
 from vectorops.reconcilers.base import Outcome
 
 WELL: Final = frozenset({"green", "yellow"})

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from vectorops.api.meta import QDRANT_COLLECTION, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import Observed
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from vectorops.collections.replicas import (
     next_operation,
 )
 from vectorops.errors import Rejected, Transient
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database
+from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.status import conditions, ready_reason
 

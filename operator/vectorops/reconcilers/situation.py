@@ -22,10 +22,10 @@ from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.identity import UnusableId, point_id
 from vectorops.points.schema import point_schema
 from vectorops.points.sync import GivenUp, Target
-from vectorops.qdrant.collections import Observed, read_collection, read_mark, require_no_alias
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import LEDGER_KEY, Mark, registration_key
+from vectorops.qdrant.observe import Observed, read_collection, read_mark, require_no_alias
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context

@@ -15,8 +15,8 @@ from unit.collections.specs import TEXT, bring, declare, look, specs
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.collections.plan import mismatches
 from vectorops.collections.steps import Action
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.connect import Credentials, connect
+from vectorops.qdrant.observe import observe
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from servers.qdrant import QdrantServer
 from unit.collections.specs import bring, declare, look
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.local import LocalQdrant
+from vectorops.qdrant.observe import observe
 
 VALUES: dict[str, Any] = {
     "text": "größe",

@@ -13,10 +13,10 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.collections.apply import Applied, apply_plan
 from vectorops.collections.plan import make_plan
 from vectorops.collections.resolve import resolve_collection
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.database import PointData
 from vectorops.qdrant.local import LocalQdrant
 from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.qdrant.observe import observe
 
 TEXT = {"name": "text", "size": 2}
 IMAGE = {"name": "image", "size": 3, "distance": "Dot", "datatype": "float16"}

@@ -22,10 +22,10 @@ from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.schema import point_schema
 from vectorops.points.sync import GivenUp, Synced, Target, nothing_given_up, remove_points, sync
-from vectorops.qdrant.collections import Observed, read_collection
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
 from vectorops.qdrant.marks import registration_key
+from vectorops.qdrant.observe import Observed, read_collection
 from vectorops.vectors import Sparse, VectorData
 
 VECTORS: JsonObject = {"text": {"size": 3, "distance": "Dot"}, "image": {"size": 2, "distance": "Euclid"}}

@@ -12,8 +12,8 @@ from vectorops.collections.apply import Applied, apply_plan
 from vectorops.collections.plan import Plan, make_plan
 from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.embedders.base import Resolved
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.qdrant.observe import observe
 
 VERSION = "1.16.3"
 TEXT = {"name": "text", "size": 4}

@@ -10,8 +10,8 @@ from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
 from vectorops.collections.steps import Action
 from vectorops.errors import OutcomeUnknown, Transient
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import MARK_KEY
+from vectorops.qdrant.observe import observe
 
 EVERYTHING: dict[str, Any] = {
     "vectors": [TEXT, {"name": "image", "size": 2, "quantizationConfig": {"binary": {}}}],

@@ -14,7 +14,7 @@ from vectorops.collections.plan import differences, mismatches
 from vectorops.collections.resolve import schema_status
 from vectorops.collections.steps import Action
 from vectorops.embedders.base import Resolved
-from vectorops.qdrant.collections import observe
+from vectorops.qdrant.observe import observe
 
 A, B, LARGER = model("a/model"), model("b/model"), model("large/model", size=8)
 ON_119 = "1.19.0"

@@ -8,8 +8,8 @@ import pytest
 from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import bring, declare, look
 from vectorops.collections.plan import differences
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import MARK_KEY
+from vectorops.qdrant.observe import observe
 
 
 @pytest.fixture

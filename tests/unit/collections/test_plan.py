@@ -16,7 +16,7 @@ from vectorops.collections.plan import differences, make_plan, mismatches
 from vectorops.collections.rules import parse_version
 from vectorops.collections.steps import Action
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed, observe
+from vectorops.qdrant.observe import Observed, observe
 
 
 @pytest.fixture

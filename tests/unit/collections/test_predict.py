@@ -10,8 +10,8 @@ from unit.collections.specs import EMBEDDER, bring, declare, look, model
 from vectorops.collections.apply import apply_plan
 from vectorops.collections.predict import predict
 from vectorops.points.schema import point_schema
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import observe
 
 TEXT = {"name": "text", "size": 4, "distance": "Dot"}
 IMAGE = {"name": "image", "size": 2}

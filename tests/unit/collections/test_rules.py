@@ -12,8 +12,8 @@ from vectorops.collections.plan import make_plan, require_known
 from vectorops.collections.steps import Action
 from vectorops.errors import Terminal
 from vectorops.points.schema import point_schema
-from vectorops.qdrant.collections import observed
 from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.observe import observed
 
 ANSWERS: dict[str, Any] = json.loads((Path(__file__).parent / "answers-1.19.0.json").read_text())
 EIGHT = {"vector": {"size": 8}}

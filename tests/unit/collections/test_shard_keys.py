@@ -6,8 +6,8 @@ from unit.collections.echo import EchoingQdrant
 from unit.collections.specs import TEXT, bring, declare, look
 from vectorops.collections.plan import differences, mismatches
 from vectorops.collections.steps import Action
-from vectorops.qdrant.collections import observe
 from vectorops.qdrant.database import ShardsOfKey
+from vectorops.qdrant.observe import observe
 from vectorops.qdrant.server import shards_by_key
 
 CUSTOM = {"sharding_method": "custom"}

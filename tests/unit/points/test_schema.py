@@ -1,8 +1,8 @@
 """What vectors a collection has, as Qdrant describes it."""
 
 from vectorops.points.schema import VectorSchema, point_schema
-from vectorops.qdrant.collections import observed
 from vectorops.qdrant.database import UNNAMED
+from vectorops.qdrant.observe import observed
 
 
 def schema_of(**params):

@@ -8,7 +8,7 @@ import pytest
 
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
-from vectorops.qdrant.collections import observed
+from vectorops.qdrant.observe import observed
 from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.health import GREY_SECONDS, with_health
 from vectorops.reconcilers.status import conditions

@@ -7,8 +7,8 @@ import pytest
 from vectorops.api.meta import Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.marks import MARK_KEY, Mark, registration_key
+from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.ownership import (
     Circumstances,
     claim,

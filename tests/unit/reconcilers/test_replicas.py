@@ -10,8 +10,8 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
-from vectorops.qdrant.collections import Observed
 from vectorops.qdrant.database import Database, ServerInfo
+from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.status import conditions

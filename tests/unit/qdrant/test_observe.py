@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from unit.collections.echo import EchoingQdrant
 from vectorops.api.meta import Ref
 from vectorops.errors import Terminal
-from vectorops.qdrant.collections import canonical_index, canonical_path, leaves, observe, observed, pruned, same
 from vectorops.qdrant.marks import LEDGER_KEY, MARK_KEY, registration_key
+from vectorops.qdrant.observe import canonical_index, canonical_path, leaves, observe, observed, pruned, same
 
 GET = {
     "status": "green",
