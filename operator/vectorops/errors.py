@@ -12,7 +12,9 @@ each (`qdrant.errors` for Qdrant, `kube.calls` for Kubernetes).
     │   └── Unauthorized       the credentials may have been rotated: read them again, then back off
     ├── Waiting            a named dependency must change first; it wakes us
     └── Terminal           only a change of the resource (or of the database, by hand) helps
-        └── Rejected           the database refused the content of one request (HTTP 400, 409, 422)
+        └── Rejected           the database refused one request (HTTP 4xx)
+            ├── NotFound           what the request is about is not there (HTTP 404)
+            └── Conflict           what the request would make is there already (HTTP 409)
     InvalidManifest        a file given to the command line is wrong; nothing was applied
 """
 
@@ -86,14 +88,25 @@ class Terminal(VectorOpsError):
 
 
 class Rejected(Terminal):
-    """The database refused the content of a request.
-
-    status: the HTTP status code (400, 409 or 422), or the one that matches the gRPC code.
-    """
+    """The database refused a request."""
 
     def __init__(self, reason: Reason, message: str, *, status: int) -> None:
         super().__init__(reason, message)
         self.status = status
+        """The HTTP status code, or the one that matches the gRPC code."""
+
+    @staticmethod
+    def of_status(reason: Reason, message: str, *, status: int) -> Rejected:
+        """The error of the class that says what the status means."""
+        return {404: NotFound, 409: Conflict}.get(status, Rejected)(reason, message, status=status)
+
+
+class NotFound(Rejected):
+    """What the request is about is not there."""
+
+
+class Conflict(Rejected):
+    """What the request would make is there already."""
 
 
 class InvalidManifest(Exception):

@@ -12,6 +12,7 @@ After writing, the collection is read back. Values that Qdrant did not store as 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,12 +22,10 @@ from vectorops.collections.compare import INDEXES, Difference
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.plan import Plan, make_plan
 from vectorops.collections.steps import Action, Step
-from vectorops.errors import OutcomeUnknown, Rejected, Transient
+from vectorops.errors import Conflict, OutcomeUnknown, Rejected, Transient
 from vectorops.qdrant.database import Database, ShardKeyName
 from vectorops.qdrant.marks import Mark, new_incarnation
 from vectorops.qdrant.observe import Observed, observe, same
-
-CONFLICT: Final = 409
 
 LISTED: Final = frozenset(
     {
@@ -89,14 +88,10 @@ async def _create_marked(database: Database, todo: Plan, mark: Mark, body: JsonO
     known = todo.remembered() if alone else todo.intended()
     mark = replace(mark, last_applied=known.to_json(), embedders=todo.locks())
     metadata = body.get("metadata", {}) | mark.metadata()
-    failure: OutcomeUnknown | Rejected | None = None
+    failure: OutcomeUnknown | Conflict | None = None
     try:
         await database.create_collection(todo.desired.name, {**body, "metadata": metadata})
-    except OutcomeUnknown as error:
-        failure = error
-    except Rejected as error:
-        if error.status != CONFLICT:
-            raise
+    except (OutcomeUnknown, Conflict) as error:
         failure = error
     created = await _replan(database, todo)
     if created.observed.mark is not None and created.observed.mark.incarnation == mark.incarnation:
@@ -238,12 +233,9 @@ async def _create_alias(database: Database, name: str, alias: str) -> None:
     # Read again: Qdrant would silently take it away from another collection.
     if alias in await database.aliases():
         return
-    try:
+    # Conflict: there is a collection of this name by now; the plan that follows says so.
+    with suppress(Conflict):
         await database.create_alias(alias, name)
-    except Rejected as error:
-        # A collection has got this name; the next plan says so.
-        if error.status != CONFLICT:
-            raise
 
 
 async def _create_shard_key(database: Database, name: str, key: ShardKeyName, options: JsonObject) -> None:

@@ -35,7 +35,7 @@ from vectorops.kube.calls import (
     resource_path,
 )
 from vectorops.kube.outlines import column_names, is_complete, outline
-from vectorops.reconcilers.base import Namespace, Secret
+from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.references import refers
 
 logger = logging.getLogger(__name__)

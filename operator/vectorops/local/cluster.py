@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from vectorops.api.kinds import rank
 from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
-from vectorops.reconcilers.base import Namespace, Secret
+from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.references import refers
 
 Tell = Callable[[Ref, str, str], None]

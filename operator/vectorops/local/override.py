@@ -20,7 +20,7 @@ from vectorops.api.meta import QDRANT_COLLECTION, JsonObject, Ref, Resource
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
-from vectorops.reconcilers.base import Cluster
+from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Connect
 from vectorops.reconcilers.references import target
 

@@ -22,6 +22,7 @@ import pydantic
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import (
+    NotFound,
     OutcomeUnknown,
     OutOfSpace,
     RateLimited,
@@ -168,7 +169,7 @@ def from_answer(
         return Rejected(Reason.REQUEST_REJECTED, too_long, status=413)
     if said is None:
         return unreadable_answer(status, headers, endpoint)
-    return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+    return Rejected.of_status(Reason.REQUEST_REJECTED, said, status=status)
 
 
 def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) -> Transient:
@@ -200,7 +201,7 @@ def from_grpc(
     said = shorten(details or "", secret)
     means = GRPC[code]
     if (status := STATUS_OF.get(means)) is not None:
-        return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+        return Rejected.of_status(Reason.REQUEST_REJECTED, said, status=status)
     if means is Means.REFUSED_KEY:
         return _refused_key(endpoint, code.name, said)
     if means is Means.NOT_QDRANT:
@@ -222,10 +223,10 @@ def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError
             state = "in use by another process" if "already accessed" in said else "closed"
             return Transient(Reason.UNREACHABLE, f"the folder {folder} is {state}")
         case Means.MISSING:
-            return Rejected(Reason.REQUEST_REJECTED, f"Not found: No point with id {said} found", status=404)
+            return NotFound(Reason.REQUEST_REJECTED, f"Not found: No point with id {said} found", status=404)
         case Means.BAD_CONTENT:
             status = next((status for words, status in LOCAL_STATUS if words in said), 400)
-            return Rejected(Reason.REQUEST_REJECTED, said, status=status)
+            return Rejected.of_status(Reason.REQUEST_REJECTED, said, status=status)
     if _is_full(str(error)):
         return _full(f"the folder {folder}", said)
     return _unknown(Reason.SERVER_ERROR, f"the folder {folder}: {said}", writes=writes)

@@ -19,7 +19,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from vectorops.api.meta import GROUP, JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected
+from vectorops.errors import NotFound, Rejected
 from vectorops.qdrant import echo, errors, wire
 from vectorops.qdrant.database import (
     PayloadChange,
@@ -69,10 +69,8 @@ class LocalQdrant:
         try:
             with self._errors(writes=False):
                 info = await self._client().get_collection(name)
-        except Rejected as rejected:
-            if rejected.status == 404:
-                return None
-            raise
+        except NotFound:
+            return None
         found: JsonObject = info.model_dump(mode="json", exclude_none=True)
         metadata = found["config"].pop("metadata", {})
         remembered = metadata.pop(REMEMBERED, None)
@@ -289,7 +287,7 @@ class LocalQdrant:
         found = await self.collection(name)
         if found is None:
             message = f"Not found: Collection `{name}` doesn't exist!"
-            raise Rejected(Reason.REQUEST_REJECTED, message, status=404)
+            raise NotFound(Reason.REQUEST_REJECTED, message, status=404)
         return found
 
     async def _remember(self, name: str, config: JsonObject, schema: JsonObject) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import RateLimited, Rejected, TooManyAtOnce, Transient
+from vectorops.errors import NotFound, RateLimited, TooManyAtOnce, Transient
 from vectorops.qdrant import batches, errors, visibility, wire
 from vectorops.qdrant.database import (
     PayloadChange,
@@ -95,10 +95,8 @@ class Server:
     async def collection(self, name: str) -> JsonObject | None:
         try:
             found: JsonObject = await self._rest.read("get_collection", "GET", _path(name))
-        except Rejected as rejected:
-            if rejected.status == 404:
-                return None
-            raise
+        except NotFound:
+            return None
         # As of the last look, which is before each pass.
         (self._hiding.add if visibility.hides_points(found) else self._hiding.discard)(name)
         return found

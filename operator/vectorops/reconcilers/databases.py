@@ -16,7 +16,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.qdrant.connect import Credentials
 from vectorops.qdrant.database import Database
-from vectorops.reconcilers.base import Cluster
+from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.spec import parse
 
 

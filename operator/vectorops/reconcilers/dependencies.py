@@ -13,7 +13,8 @@ from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import holds_records
 from vectorops.qdrant.observe import Observed
-from vectorops.reconcilers.base import Cluster, Context
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from vectorops.api.meta import Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
-from vectorops.reconcilers.base import Cluster
+from vectorops.reconcilers.cluster import Cluster
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, Rejected
+from vectorops.errors import Conflict, OutcomeUnknown, Rejected
 from vectorops.qdrant.database import ServerInfo, ShardsOfKey
 
 FILLED: dict[str, dict[str, Any]] = {
@@ -150,7 +150,7 @@ class EchoingQdrant:
 
     def _create(self, name: str, body: dict[str, Any]) -> None:
         if name in self.collections:
-            raise Rejected(Reason.REQUEST_REJECTED, f"Collection `{name}` already exists!", status=409)
+            raise Conflict(Reason.REQUEST_REJECTED, f"Collection `{name}` already exists!", status=409)
         params = {key: body[key] for key in (*PARAMS, "sharding_method") if key in body}
         config: dict[str, Any] = {
             "params": {**PARAMS, **params, "vectors": _known(body.get("vectors", {}))},
@@ -227,7 +227,7 @@ class EchoingQdrant:
 
     def _alias(self, alias: str, collection: str) -> None:
         if alias in self.collections:
-            raise Rejected(Reason.REQUEST_REJECTED, "a collection of this name exists", status=409)
+            raise Conflict(Reason.REQUEST_REJECTED, "a collection of this name exists", status=409)
         self.alias_map[alias] = collection
 
     def _delete(self, name: str) -> None:

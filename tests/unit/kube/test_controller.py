@@ -12,7 +12,8 @@ from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.controller import Controller, endpoint
-from vectorops.reconcilers.base import Context, Namespace, Outcome, Secret
+from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.status import conditions

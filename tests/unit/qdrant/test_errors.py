@@ -16,6 +16,8 @@ from qdrant_client import models
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import (
+    Conflict,
+    NotFound,
     OutcomeUnknown,
     OutOfSpace,
     RateLimited,
@@ -122,8 +124,8 @@ def test_a_bad_certificate_is_told_in_words(code, words):
     ("status", "kind", "reason"),
     [
         (400, Rejected, Reason.REQUEST_REJECTED),
-        (404, Rejected, Reason.REQUEST_REJECTED),
-        (409, Rejected, Reason.REQUEST_REJECTED),
+        (404, NotFound, Reason.REQUEST_REJECTED),
+        (409, Conflict, Reason.REQUEST_REJECTED),
         (413, Rejected, Reason.REQUEST_REJECTED),
         (422, Rejected, Reason.REQUEST_REJECTED),
         (401, Unauthorized, Reason.UNAUTHORIZED),

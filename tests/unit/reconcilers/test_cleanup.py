@@ -7,8 +7,9 @@ import pytest
 from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
-from vectorops.reconcilers.base import Context, Namespace, Outcome
+from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.cluster import Namespace
 
 UNREACHABLE = Transient(Reason.UNREACHABLE, "connection refused")
 SUSPENDED = Waiting(Reason.CONNECTION_NOT_READY, "the connection is suspended")

@@ -14,7 +14,8 @@ from vectorops.embedders.base import EmbeddedTexts, Resolved
 from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.qdrant.marks import Mark
-from vectorops.reconcilers.base import Context, Secret
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.cluster import Secret
 from vectorops.reconcilers.embedding import Embedding, resolved
 
 OPENAI = "https://api.openai.com/v1"

@@ -1,0 +1,55 @@
+"""What reconcilers may ask of Kubernetes. Small on purpose: one implementation is the API server, the other one the
+files that are given to the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vectorops.api.meta import JsonObject, Ref, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret as read. Its repr shows no value."""
+
+    data: Mapping[str, bytes] = field(repr=False)
+    """Decoded values."""
+    resource_version: str
+    """Changes with the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace as read."""
+
+    terminating_seconds: float | None
+    """For how long it has been terminating; None if it is not."""
+
+
+class Cluster(Protocol):
+    """The objects of one cluster."""
+
+    async def get(self, ref: Ref) -> Resource | None:
+        """The object as it is now (not from a cache), or None."""
+
+    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
+        """All objects of a kind that need `refers_to` (`references.refers`), never from a cache."""
+
+    async def secret(self, namespace: str, name: str) -> Secret | None: ...
+
+    async def namespace(self, name: str) -> Namespace | None: ...
+
+    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
+        """Adds or removes our finalizer, if need be; returns the object as it is then.
+
+        Raises Transient if it changed meanwhile.
+        """
+
+    async def write_status(self, resource: Resource, status: JsonObject) -> None:
+        """Replaces the status if the object is still the one that was read."""
+
+    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
+        """Best effort; never raises."""
