@@ -32,12 +32,15 @@ FINALIZER: Final = f"{GROUP}/cleanup"
 
 # Annotations that people set; what each does is told in ANNOTATIONS.
 RECONCILE: Final = f"{GROUP}/reconcile"
+VERIFY: Final = f"{GROUP}/verify"
 APPROVE_PLAN: Final = f"{GROUP}/approve-plan"
 TAKE_OVER_FROM: Final = f"{GROUP}/take-over-from"
 SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
 
 ANNOTATIONS: Final = {
     RECONCILE: "Any new value: look at the resource now. Answered in `status.lastHandledReconcileAt`.",
+    VERIFY: "Any new value, at a PointSet: compare all points with Qdrant now, and not only a share of a large set. "
+    "Answered in `status.lastHandledVerifyAt`.",
     APPROVE_PLAN: "The hash in `status.plan`: do what was held back, once. At the command line: `apply --approve`.",
     TAKE_OVER_FROM: "The name of an installation: take its collection over, once; set after the resource has a status. "
     "Answered in `status.lastHandledTakeOverFrom`. At the command line: `apply --take-over-from`.",

@@ -6,8 +6,8 @@ fewer, each another number. So the limit is below all of these, and the same in 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from pydantic_core import PydanticCustomError
@@ -32,14 +32,12 @@ def bounded(value: T) -> T:
 
 def is_deeper(value: object, levels: int) -> bool:
     """Has a JSON value more levels of objects and lists? Without recursion: it may be nested as deeply as it likes."""
-    level = _containers([value])
-    for _ in range(levels):
-        level = _containers(item for one in level for item in (one.values() if isinstance(one, dict) else one))
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    while level and levels:
+        items = itertools.chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [item for item in items if isinstance(item, dict | list)]
+        levels -= 1
     return bool(level)
-
-
-def _containers(values: Iterable[Any]) -> list[Any]:
-    return [value for value in values if isinstance(value, dict | list)]
 
 
 def cut(content: bytes, levels: int = READ_LEVELS) -> bytes:

@@ -181,6 +181,9 @@ class PointSetStatus(Model):
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."
     )
+    last_handled_verify_at: str | None = Field(
+        default=None, description="Value of the last handled annotation vectorops.dev/verify."
+    )
     last_handled_approve_plan: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/approve-plan."
     )

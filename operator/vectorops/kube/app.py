@@ -32,6 +32,7 @@ from vectorops.kube.health import Endpoints, Vitals
 from vectorops.kube.listing import Listing
 from vectorops.kube.preflight import CannotStart
 from vectorops.kube.watch import Watch
+from vectorops.points.verification import Verification
 from vectorops.qdrant.connect import connect
 from vectorops.reconcilers.aliases import PATIENCE_SECONDS
 from vectorops.reconcilers.base import Context
@@ -101,6 +102,7 @@ class Operator:
             installation,
             writer=secrets.token_hex(8),
             alias_patience_seconds=PATIENCE_SECONDS,
+            verification=Verification(),
         )
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint

@@ -32,6 +32,7 @@ from vectorops.local.preview_points import PointsPreview, describe_points, descr
 from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, session
+from vectorops.points.declared import vectors_of_texts
 from vectorops.reconcilers.collection import NO_SHARD_KEY
 from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.driver import Driver
@@ -39,6 +40,7 @@ from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
 from vectorops.reconcilers.situation import find_destination, situation
 from vectorops.reconcilers.spec import RawSpec, parse
+from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
 
 SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
@@ -164,11 +166,12 @@ class _Preview:
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
         destination = await find_destination(self._context, resource, spec, predicted)
         prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
-        found = await situation(self._context, resource, spec, destination)
+        found = await situation(self._context, resource, spec, destination, vectors_of_texts(spec.points))
+        declaration = declare_points(spec, found.target.schema, found.embedding.identities)
         if prediction.is_new or spec.shard_key in prediction.empty_shard_keys:
-            self._points[resource.ref] = PointsPreview(found, None)
+            self._points[resource.ref] = PointsPreview(found, declaration, None)
         else:
-            self._points[resource.ref] = await preview_points(found, prediction.lost_vectors)
+            self._points[resource.ref] = await preview_points(found, declaration, prediction.lost_vectors)
         return describe_points(self._points[resource.ref], self._points)
 
     async def _removal(self, resource: Resource) -> str:

@@ -31,6 +31,7 @@ class PointsPreview:
     """What would become of the points of one set."""
 
     found: Situation
+    declaration: Declaration
     view: View | None
     """What a pass would find; None: its points go to a place that will be made first, so all of them are new."""
     held_back: str = ""
@@ -44,7 +45,7 @@ class PointsPreview:
     @property
     def diff(self) -> Diff:
         if self.view is None:
-            return Diff(insert=tuple(self.found.declaration.points.values()))
+            return Diff(insert=tuple(self.declaration.points.values()))
         return self.view.diff
 
     @property
@@ -53,19 +54,19 @@ class PointsPreview:
         return self.view.taken if self.view is not None and not self.held_back else frozenset()
 
 
-async def preview_points(found: Situation, lost_vectors: Collection[str]) -> PointsPreview:
+async def preview_points(found: Situation, declaration: Declaration, lost_vectors: Collection[str]) -> PointsPreview:
     """For a collection that is there. lost_vectors: those that all stored points lose before the set is looked at."""
     access = found.destination.access
     await require_ledger_collection(access.database, access.ledger_collection, change=False)
     store = found.store
     if lost_vectors:
         store = replace(store, database=_without_vectors(store.database, found.target.collection, lost_vectors))
-    view = await look(store, found.target, found.declaration, found.given_up)
+    view = await look(store, found.target, declaration, found.given_up)
     if view.replaced is None or view.bound:
-        return PointsPreview(found, view)
+        return PointsPreview(found, declaration, view)
     how = (await found.approval(view.replaced.digest)).how
     words = f"{Reason.COLLECTION_REPLACED.value}: {view.replaced.found}; held back: {how}, or put back what was there"
-    return PointsPreview(found, view, held_back=words)
+    return PointsPreview(found, declaration, view, held_back=words)
 
 
 def _without_vectors(database: Database, collection: str, names: Collection[str]) -> Database:
@@ -89,7 +90,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     """What would become of the points of one set. all_sets: those of all that are declared: points may pass from one
     to another.
     """
-    ref, declaration, view, diff = one.found.resource.ref, one.found.declaration, one.view, one.diff
+    ref, declaration, view, diff = one.found.resource.ref, one.declaration, one.view, one.diff
     if view is not None and view.replaced is not None and one.held_back:
         steps = view.replaced.steps(declaration)
         return planned(ref, [Change("hold", step) for step in steps], problem=one.held_back)

@@ -40,6 +40,9 @@ LARGEST = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0, "uint
 float16 without a word.
 """
 
+SURELY = 30_000.0
+"""Components up to here overflow neither float16 nor, by the squares of 2^32 of them, float32."""
+
 LONGEST_SQUARED = 0.99 * LARGEST["float32"]
 """Of a vector that Qdrant normalizes: it adds the squares up as float32, and stores zeros when the sum overflows. A
 little less than what float32 holds, because its sum is rounded at each step.
@@ -263,6 +266,8 @@ def _check_components(where: str, numbers: NDArray[np.float32], expected: Vector
 
 def check_range(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
     """Can the datatype hold all components, and their length? numbers: any shape. Raises BadPoint."""
+    if _is_surely_in_range(numbers, expected):
+        return
     # After rounding: 1e39 is finite as JSON, and infinite as the float32 that Qdrant would store.
     bad = np.flatnonzero(~np.isfinite(numbers))
     if bad.size:
@@ -274,6 +279,15 @@ def check_range(where: str, numbers: NDArray[np.float32], expected: VectorSchema
     bad = np.flatnonzero((numbers < lowest) | (numbers > largest))
     if bad.size:
         raise BadPoint(f"{where}[{bad[0]}]: outside the range of datatype {expected.datatype}")
+
+
+def _is_surely_in_range(numbers: NDArray[np.float32], expected: VectorSchema) -> bool:
+    """False: look closely. It saves nine tenths of the time for nearly all vectors there are."""
+    if expected.datatype not in {"float32", "float16"} or not numbers.size:
+        return False
+    # A NaN is neither.
+    lowest, highest = numbers.min(), numbers.max()
+    return bool(lowest >= -SURELY and highest <= SURELY)
 
 
 def _floats(numbers: list[float]) -> NDArray[np.float32]:

@@ -27,6 +27,10 @@ Cosine vectors come back normalized, float16 and uint8 rounded. Of other datatyp
 is known: that the vector is there is compared.
 """
 
+SURELY_CLOSE: Final = 0.9 * TOLERANCE["float32"]
+SURELY_LONG: Final = 1e-3
+"""Of a vector whose length float32 tells precisely enough."""
+
 SMALLEST_STEP: Final = {"float32": 1e-34, "float16": 2.0**-24, "uint8": 0.0}
 """Between two numbers of a datatype near zero: rounding explains so much, however small the components are."""
 
@@ -403,6 +407,8 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
         return False
     if not schema.comes_back:
         return True
+    if _is_surely_close(declared, found, schema):
+        return True
     # For Cosine too: a server keeps uint8 as it is, and a folder that is opened anew all that was inserted.
     close = _close(declared, found, schema.datatype)
     if schema.distance == "Cosine":
@@ -410,6 +416,20 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
         datatype = "float32" if schema.datatype == "uint8" else schema.datatype
         close = close | _close(_normalized(declared), found, datatype)
     return bool(np.all(close))
+
+
+def _is_surely_close(declared: NDArray[np.float32], found: NDArray[np.float32], schema: VectorSchema) -> bool:
+    """One float32 vector, a little more strictly and in a third of the time. False: look closely."""
+    if schema.datatype != "float32" or declared.ndim != 1 or not declared.size:
+        return False
+    if np.array_equal(declared, found):
+        return True
+    length = math.sqrt(float(np.dot(declared, declared))) if schema.distance == "Cosine" else 1.0
+    if not SURELY_LONG < length < math.inf:
+        return False
+    expected = declared / np.float32(length)
+    distance = np.abs(expected - found).max()
+    return bool(distance <= SURELY_CLOSE * np.abs(expected).max())
 
 
 def _normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:

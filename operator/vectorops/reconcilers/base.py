@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.embedders.pool import Embedders
+from vectorops.points.verification import Verification
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Databases
 
@@ -68,4 +69,8 @@ class Context:
     alias_patience_seconds: float = 0.0
     """How long an alias that is no longer declared stays, should another collection be declared with it a moment later;
     0 where all that is declared is known from the start.
+    """
+    verification: Verification | None = None
+    """What is remembered of point sets between reconciliations; None at the command line, where each run compares
+    everything.
     """

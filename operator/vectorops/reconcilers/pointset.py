@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from vectorops.api.collection import PlanStatus
-from vectorops.api.meta import APPROVE_PLAN, JsonObject, Resource
-from vectorops.api.pointset import PointCounts, PointFailure, PointSetSpec
+from vectorops.api.meta import APPROVE_PLAN, VERIFY, JsonObject, Resource
+from vectorops.api.pointset import PointCounts, PointFailure
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
-from vectorops.points.declared import Declaration
+from vectorops.points.declared import Declaration, vectors_of_texts
 from vectorops.points.replaced import Replaced
 from vectorops.points.sync import Synced, remove_points, sync
 from vectorops.qdrant.ledger import require_ledger_collection
@@ -23,8 +23,8 @@ from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.interruption import while_unchanged
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, situation
-from vectorops.reconcilers.spec import parse
-from vectorops.reconcilers.status import conditions, suspended, without_conditions
+from vectorops.reconcilers.status import conditions, ready_reason, suspended, without_conditions
+from vectorops.reconcilers.verifying import Verifier, parse_some, parse_whole, remembered
 from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class PointSetReconciler:
     """See `driver.Reconciler`."""
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
-        spec = parse(PointSetSpec, resource)
+        known = remembered(context, resource)
+        spec = await parse_whole(resource) if known is None else parse_some(resource, [])
         if spec.suspend:
             return Outcome(suspended(resource))
         destination = await find_destination(context, resource, spec)
@@ -46,16 +47,21 @@ class PointSetReconciler:
         if resource.status.get("target") != where:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
-        found = await situation(context, resource, spec, destination)
+        texts = known.texts if known is not None else vectors_of_texts(spec.points)
+        found = await situation(context, resource, spec, destination, texts)
+        await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
+        verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)
+        declaration = await verifier.declaration(known, spec)
+        if declaration is None:
+            return Outcome(_unchanged(resource), resource=resource)
 
         async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
             return await while_unchanged(context.cluster, resource, found.embedding.embed(vector, texts))
 
-        await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
-        synced = await sync(found.store, found.target, found.declaration, embed, found.given_up)
+        synced = await sync(found.store, found.target, declaration, embed, found.given_up)
         if synced.replaced is not None:
             held_back = await found.approval(synced.replaced.digest)
-            return Outcome(_replaced(resource, where, found.declaration, synced.replaced, held_back), resource=resource)
+            return Outcome(_replaced(resource, where, declaration, synced.replaced, held_back), resource=resource)
         # Of a pass that changed nothing nobody wants to read each ten minutes.
         logger.log(
             logging.INFO if synced.written or synced.deleted else logging.DEBUG,
@@ -64,7 +70,9 @@ class PointSetReconciler:
         )
         # A sibling that gives a contested id up wakes us; anybody else may do so and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None
-        status = _status(resource, where, found.declaration, synced)
+        status = _status(resource, where, declaration, synced)
+        if ready_reason(status)[0] == "True":
+            verifier.remember(declaration)
         return Outcome(status, requeue_after=again, resource=resource, gave_up=synced.gave_up)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
@@ -75,6 +83,11 @@ class PointSetReconciler:
             return None
 
         return await finalize(context, resource, clean_up)
+
+
+def _unchanged(resource: Resource) -> JsonObject:
+    """The status of a set that is still as its status says."""
+    return {**resource.status, "lastHandledApprovePlan": _handled(resource)}
 
 
 async def _remove(resource: Resource, removal: Removal) -> None:
@@ -144,6 +157,7 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
         "failures": shown or None,
         "plan": None,
         "lastHandledApprovePlan": _handled(resource, now=synced.bound),
+        "lastHandledVerifyAt": resource.meta.annotations.get(VERIFY) or resource.status.get("lastHandledVerifyAt"),
         "conditions": _conditions(counts, shown, declaration.complete, synced),
     }
 

@@ -18,7 +18,6 @@ from vectorops.api.pointset import PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
 from vectorops.errors import Terminal, Waiting
-from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.identity import UnusableId, point_id
 from vectorops.points.schema import point_schema
 from vectorops.points.sync import GivenUp, Target
@@ -108,7 +107,6 @@ class Situation:
     resource: Resource
     destination: Destination
     embedding: Embedding
-    declaration: Declaration
     store: LedgerStore
     target: Target
     given_up: GivenUp
@@ -119,18 +117,16 @@ class Situation:
         return await approvals.approval(self.context, self.resource, digest, access.database, name)
 
 
-async def situation(context: Context, resource: Resource, spec: PointSetSpec, destination: Destination) -> Situation:
-    """Raises Waiting CollectionNotReady, and what `embedding.resolved` raises."""
+async def situation(
+    context: Context, resource: Resource, spec: PointSetSpec, destination: Destination, texts: Set[str]
+) -> Situation:
+    """texts: names of the vectors that some point gives as text; `spec` needs no points.
+
+    Raises Waiting CollectionNotReady, and what `embedding.resolved` raises.
+    """
     access, observed = destination.access, destination.observed
-    embedding = await embedding_of(context, destination.collection, spec, observed.mark)
+    embedding = await embedding_of(context, destination.collection, texts, observed.mark)
     schema = point_schema(observed)
-    declaration = declare(
-        spec.points,
-        schema,
-        embedders=embedding.identities,
-        id_format=spec.id_format or "Auto",
-        store_id_as=spec.store_id_as,
-    )
     store = ledger_store(context, access, resource, destination.remembered, observed)
     store = store.for_shard_key(spec.shard_key or "")
 
@@ -154,9 +150,7 @@ async def situation(context: Context, resource: Resource, spec: PointSetSpec, de
         hides=observed.hides_points,
         adopts=spec.adoption_policy == "IfMatching",
     )
-    found = Situation(
-        context, resource, destination, embedding, declaration, store, to, _given_up_by(context, resource)
-    )
+    found = Situation(context, resource, destination, embedding, store, to, _given_up_by(context, resource))
     return found
 
 
@@ -181,13 +175,13 @@ def _check_shard_key(spec: PointSetSpec, collection: Resource, observed: Observe
         raise _not_ready(collection, f"it has no shard key {key!r}; declare it in spec.shardKeys there")
 
 
-async def embedding_of(context: Context, collection: Resource, spec: PointSetSpec, mark: Mark | None) -> Embedding:
+async def embedding_of(context: Context, collection: Resource, names: Set[str], mark: Mark | None) -> Embedding:
     """What makes vectors of the texts of a set, by the locks; without any embedder if it has no text.
 
+    names: of the vectors that the set gives as text.
     mark: of the collection. While a change of an embedder is held back, the lock still names the one that made the
     vectors that are stored. Raises Waiting CollectionNotReady, and what `resolved` raises.
     """
-    names = vectors_of_texts(spec.points)
     if not names:
         return Embedding(context, collection, {})
     try:

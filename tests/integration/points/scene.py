@@ -24,7 +24,7 @@ from vectorops.points.schema import point_schema
 from vectorops.points.sync import GivenUp, Synced, Target, nothing_given_up, remove_points, sync
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
-from vectorops.qdrant.marks import registration_key
+from vectorops.qdrant.marks import Mark, registration_key
 from vectorops.qdrant.observe import Observed, read_collection
 from vectorops.vectors import Sparse, VectorData
 
@@ -177,6 +177,11 @@ class Scene:
 
     async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
         await self.database.create_collection(self.collection, {"vectors": vectors, **body})
+
+    async def mark(self) -> None:
+        """Has the collection say which incarnation it is, as a managed one does."""
+        mark = Mark("here", "default", "zoo", "", self.collection, self.incarnation)
+        await self.database.update_collection(self.collection, {"metadata": mark.metadata()})
 
     async def make_strict(self) -> None:
         """A collection of a server that refuses points with more than two terms; see `TOO_MANY_TERMS`."""

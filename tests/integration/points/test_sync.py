@@ -246,6 +246,7 @@ async def test_another_incarnation_is_filled_again_and_nothing_in_it_is_deleted(
     await scene.database.delete_collection(scene.collection)
     await scene.make()
     scene.incarnation = "second"
+    await scene.mark()
     foreign = await scene.stranger(2, [7, 7, 7], by="stranger")
 
     synced = await scene.sync(PLAIN[0])
@@ -456,8 +457,7 @@ async def test_the_ledger_of_a_former_incarnation_goes_only_when_its_collection_
 
     await scene.sync(point(1, text=[5, 5, 5]), point(5))
     kept = await former.exists()
-    mark = Mark("here", "default", "zoo", "", scene.collection, "second")
-    await scene.database.update_collection(scene.collection, {"metadata": mark.metadata()})
+    await scene.mark()
     await scene.store().remove_former()
 
     assert kept, "no mark said which incarnation the collection is"

@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vectorops.api.pointset import Point
-from vectorops.points.declared import declare, vectors_of_texts
+from vectorops.points.declared import LARGEST, LONGEST_SQUARED, _is_surely_in_range, declare, vectors_of_texts
 from vectorops.points.fingerprints import fingerprint_text, fingerprint_vector
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import UNNAMED
@@ -284,3 +286,20 @@ def test_a_long_or_odd_id_is_shown_shortened():
 
     assert shown == ["x" * 79 + "…", '{"a":[2],"b":1}']
     assert only_failure({"id": "\ud800", "vectors": GOOD}).shown_id == "?"
+
+
+@given(
+    st.lists(st.floats(width=32), min_size=1, max_size=8),
+    st.sampled_from(["Cosine", "Dot"]),
+    st.sampled_from(["float32", "float16"]),
+)
+def test_components_that_are_in_range_at_a_glance_are_in_range(values, distance, datatype):
+    numbers = np.array(values, dtype=np.float32)
+    schema = VectorSchema("dense", size=len(numbers), distance=distance, datatype=datatype)
+    if not _is_surely_in_range(numbers, schema):
+        return
+    longest = float(np.sum(np.square(numbers, dtype=np.float64)))
+
+    assert np.isfinite(numbers).all()
+    assert np.abs(numbers).max() <= LARGEST[datatype]
+    assert longest <= LONGEST_SQUARED

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vectorops.points import diff as diff_module
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import (
     Stored,
@@ -489,3 +490,25 @@ def test_killed_after_any_part_of_a_window_ours_is_known_as_ours(before, window,
     after = recover(known, declaration(*points_of(next_declared).values()), world, SCHEMA)
 
     assert after.entries.keys() == world.keys() - strangers.keys()
+
+
+@given(
+    st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=1, max_size=8),
+    st.sampled_from(["Cosine", "Dot"]),
+    st.floats(-2e-4, 2e-4),
+    st.booleans(),
+)
+def test_what_is_close_at_a_glance_is_close(values, distance, off, normalizes):
+    """The quick comparison never takes for the same what the precise one does not."""
+    declared = np.array(values, dtype=np.float32)
+    kept = diff_module._normalized(declared) if normalizes else declared
+    found = (kept * np.float32(1 + off)).astype(np.float32)
+    schema = VectorSchema("dense", size=len(declared), distance=distance)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        at_a_glance = diff_module._is_surely_close(declared, found, schema)
+        closely = diff_module._close(declared, found, "float32")
+        if distance == "Cosine":
+            closely = closely | diff_module._close(diff_module._normalized(declared), found, "float32")
+
+    assert closely or not at_a_glance

@@ -12,6 +12,7 @@ from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Resolved
 from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Waiting
+from vectorops.points.declared import vectors_of_texts
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.situation import embedding_of
@@ -67,7 +68,7 @@ TEXT = points(text={"text": "a lion"}, image={"values": [1, 2]})
 
 
 async def identities(world: World, declared: Resource, spec: PointSetSpec, locked: Mark | None) -> dict[str, str]:
-    return (await embedding_of(world.context, declared, spec, locked)).identities
+    return (await embedding_of(world.context, declared, vectors_of_texts(spec.points), locked)).identities
 
 
 async def test_the_locked_model_is_used_while_a_change_to_another_is_held_back():

@@ -1,0 +1,153 @@
+"""What is parsed, declared and compared at one look at a PointSet; `points.verification` has the reasons.
+
+A set that this process found as declared before is not even parsed whole again: the points of one share are. One that
+only its status says is as declared (the operator was started since) is declared whole, and compared in a share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vectorops.api.meta import VERIFY, JsonObject, Resource
+from vectorops.api.pointset import PointSetSpec
+from vectorops.points import verification
+from vectorops.points.declared import Declaration, declare
+from vectorops.points.schema import PointSchema
+from vectorops.points.sync import Target
+from vectorops.points.verification import Remembered, Verification
+from vectorops.qdrant.ledger import Entries, LedgerStore
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.spec import parse
+
+
+def remembered(context: Context, resource: Resource) -> Remembered | None:
+    """What an earlier look of this process found, if nothing else is asked of this one than whether it still is so."""
+    if context.verification is None or not _may_be_unchanged(resource):
+        return None
+    return context.verification.known(resource.ref, resource.meta.uid, resource.meta.generation)
+
+
+def _may_be_unchanged(resource: Resource) -> bool:
+    asked = resource.meta.annotations.get(VERIFY)
+    is_answered = asked is None or resource.status.get("lastHandledVerifyAt") == asked
+    return bool(resource.meta.uid) and resource.ready and is_answered and not resource.status.get("plan")
+
+
+def parse_some(resource: Resource, points: list[JsonObject]) -> PointSetSpec:
+    """The spec with these points alone. Raises as `parse` does."""
+    return parse(PointSetSpec, replace(resource, spec={**resource.spec, "points": points}))
+
+
+async def parse_whole(resource: Resource) -> PointSetSpec:
+    """The spec, parsed beside the event loop: it may have thousands of points. Raises as `parse` does."""
+    return await asyncio.to_thread(parse, PointSetSpec, resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """One look at one set."""
+
+    context: Context
+    resource: Resource
+    store: LedgerStore
+    target: Target
+    texts: frozenset[str]
+    """Names of the vectors that some point gives as text."""
+    identities: Mapping[str, str]
+    """Of the embedders, by the vector's name."""
+
+    async def declaration(self, known: Remembered | None, spec: PointSetSpec) -> Declaration | None:
+        """What is to be compared with all that is stored. None: the set is as its status says, and that is all.
+
+        known: see `remembered`; then `spec` needs no points. Raises as `parse` does.
+        """
+        if known is not None:
+            if await self._is_as_remembered(known):
+                return None
+            spec = await parse_whole(self.resource)
+        declaration = await self._declare(spec)
+        if known is None and await self._is_as_status_says(declaration):
+            return None
+        return declaration
+
+    def remember(self, declaration: Declaration, entries: Entries | None = None) -> None:
+        """The next look need not compare everything.
+
+        entries: what the ledger says of the declaration; None: what it should say.
+        """
+        memory, meta, count = self.context.verification, self.resource.meta, len(declaration.points)
+        if memory is None or not meta.uid or count <= verification.SHARE_POINTS or declaration.failures:
+            return
+        if entries is None:
+            entries = verification.entries_of(declaration, tuple(sorted(self.target.schema)))
+        to_know = Remembered(
+            uid=meta.uid,
+            generation=meta.generation,
+            schema=self.target.schema,
+            identities=self.identities,
+            texts=self.texts,
+            entries=verification.digest(entries),
+            following=verification.first_position(count),
+        )
+        memory.remember(self.resource.ref, to_know)
+
+    async def _is_as_remembered(self, known: Remembered) -> bool:
+        memory = _required(self.context)
+        memory.forget(self.resource.ref)
+        if (known.schema, known.identities) != (self.target.schema, self.identities):
+            return False
+        ledger = await verification.settled_ledger(self.store, self.target)
+        if ledger is None or verification.digest(ledger.entries) != known.entries:
+            return False
+        points = self.resource.spec["points"]
+        positions, following = verification.share(known.following, len(points))
+        compared = await self._declare(parse_some(self.resource, [points[at] for at in positions]))
+        if not await verification.is_as_written(self.store, self.target, ledger, compared):
+            return False
+        memory.remember(self.resource.ref, replace(known, following=following))
+        return True
+
+    async def _is_as_status_says(self, declaration: Declaration) -> bool:
+        count = len(declaration.points)
+        is_small = count <= verification.SHARE_POINTS
+        if (
+            self.context.verification is None
+            or is_small
+            or declaration.failures
+            or not _may_be_unchanged(self.resource)
+        ):
+            return False
+        ledger = await verification.settled_ledger(self.store, self.target)
+        if ledger is None:
+            return False
+        entries = verification.entries_of(declaration, ledger.names)
+        if not verification.agrees(ledger, entries):
+            return False
+        ids = list(declaration.points)
+        positions, _ = verification.share(verification.first_position(count), count)
+        compared = Declaration({ids[at]: declaration.points[ids[at]] for at in positions})
+        if not await verification.is_as_written(self.store, self.target, ledger, compared):
+            return False
+        self.remember(declaration, ledger.entries)
+        return True
+
+    async def _declare(self, spec: PointSetSpec) -> Declaration:
+        return await asyncio.to_thread(declare_points, spec, self.target.schema, self.identities)
+
+
+def declare_points(spec: PointSetSpec, schema: PointSchema, identities: Mapping[str, str]) -> Declaration:
+    """The points of a spec. identities: of the embedders, by the vector's name."""
+    return declare(
+        spec.points,
+        schema,
+        embedders=identities,
+        id_format=spec.id_format or "Auto",
+        store_id_as=spec.store_id_as,
+    )
+
+
+def _required(context: Context) -> Verification:
+    assert context.verification is not None, "only what was remembered is compared with it"
+    return context.verification

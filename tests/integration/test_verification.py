@@ -1,0 +1,183 @@
+"""What a look at a large set notices of what others did to its points: absence at once, other content in turn.
+
+The reconcilers run in this process, over a real Qdrant.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from servers.qdrant import QdrantServer
+from vectorops.api.connection import QdrantConnectionSpec
+from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
+from vectorops.embedders.base import EmbedderSettings
+from vectorops.embedders.pool import Embedders
+from vectorops.local.cluster import LocalCluster
+from vectorops.points.verification import SHARE_POINTS, Verification
+from vectorops.qdrant.connect import Credentials, connect
+from vectorops.qdrant.database import UNNAMED, Database, PayloadChange, PointData
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.databases import Databases
+from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.kinds import RECONCILERS
+
+COUNT: Final = 2 * SHARE_POINTS + 100
+"""Of three shares."""
+SET: Final = Ref("PointSet", "library", "books")
+
+
+def books(count: int) -> list[JsonObject]:
+    return [
+        {"id": id, "vector": {"values": [1.0, float(id)]}, "payload": {"shelf": id % 7}} for id in range(1, count + 1)
+    ]
+
+
+class Library:
+    """A large set, and the operators that look at it."""
+
+    def __init__(self, server: QdrantServer, database: Database, name: str) -> None:
+        self.database = database
+        self.name = name
+        self._spec: JsonObject = {"url": server.url, "grpcPort": server.grpc_port}
+        self._cluster = LocalCluster([], {})
+        self._databases = Databases(connect)
+        self.restart()
+
+    def restart(self) -> None:
+        """The next look is a new process's."""
+        context = Context(
+            self._cluster,
+            self._databases,
+            Embedders(EmbedderSettings()),
+            "test",
+            writer="operator",
+            verification=Verification(),
+        )
+        self._driver = Driver(context, RECONCILERS)
+
+    async def close(self) -> None:
+        await self._databases.close_all()
+
+    async def declare(self, points: list[JsonObject]) -> None:
+        """Applies all three resources, and reconciles until the set is Ready."""
+        before = self._cluster.now(SET)
+        generation = before.meta.generation + 1 if before else 1
+        for kind, name, spec in (
+            ("QdrantConnection", "main", self._spec),
+            (
+                "QdrantCollection",
+                self.name,
+                {"connectionRef": {"name": "main"}, "vector": {"size": 2, "distance": "Dot"}},
+            ),
+            ("PointSet", "books", {"collectionRef": {"name": self.name}, "points": points}),
+        ):
+            meta = ObjectMeta(name=name, namespace="library", uid=name, generation=generation)
+            former = self._cluster.now(Ref(kind, "library", name))
+            self._cluster.add(Resource(kind, meta, spec, former.status if former else {}))
+            await self._driver.run(Ref(kind, "library", name))
+        await self.look()
+
+    async def look(self, looks: int = 1, **annotations: str) -> JsonObject:
+        """Looks at the set so many times; returns its status."""
+        found = self._cluster.now(SET)
+        assert found is not None
+        meta = found.meta.model_copy(
+            update={"annotations": {f"vectorops.dev/{name}": value for name, value in annotations.items()}}
+        )
+        self._cluster.add(replace(found, meta=meta))
+        for _ in range(looks):
+            await self._driver.run(SET)
+        found = self._cluster.now(SET)
+        assert found is not None
+        assert found.ready, found.status
+        return found.status
+
+    async def spoil(self, id: int) -> None:
+        """Somebody puts the book on another shelf, and gives it other numbers."""
+        await self.database.change_payloads(self.name, [PayloadChange(id, put={"shelf": "the floor"})])
+        await self.database.update_vectors(self.name, [PointData(id, {UNNAMED: np.array([9, 9], dtype=np.float32)})])
+
+    async def is_in_its_place(self, id: int) -> bool:
+        found = (await self.database.points(self.name, [id], payload=True, vectors=True))[id]
+        vector = found.vectors[UNNAMED]
+        assert isinstance(vector, np.ndarray)
+        return found.payload == {"shelf": id % 7} and vector.tolist() == [1.0, float(id)]
+
+
+@pytest.fixture
+async def library(qdrant: QdrantServer) -> AsyncIterator[Library]:
+    spec = QdrantConnectionSpec(url=qdrant.url, grpc_port=qdrant.grpc_port)
+    database = connect(spec, Credentials())
+    await database.check()
+    made = Library(qdrant, database, f"books-{uuid4()}")
+    await made.declare(books(COUNT))
+    yield made
+    await made.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_point_that_somebody_deleted_is_there_again_after_one_look(library, restarts):
+    await library.database.delete_points(library.name, [COUNT])
+    if restarts:
+        library.restart()
+
+    await library.look()
+
+    assert await library.is_in_its_place(COUNT)
+    assert await library.database.count(library.name) == COUNT
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_points_that_somebody_changed_are_as_declared_once_all_shares_had_their_turn(library, restarts):
+    for id in (1, COUNT // 2, COUNT):
+        await library.spoil(id)
+    if restarts:
+        library.restart()
+
+    await library.look(looks=4)
+
+    assert [await library.is_in_its_place(id) for id in (1, COUNT // 2, COUNT)] == [True, True, True]
+
+
+async def test_who_asks_for_it_has_all_points_compared_at_once(library):
+    await library.look()
+    await library.spoil(1)
+    await library.spoil(COUNT)
+
+    status = await library.look(verify="now")
+
+    assert await library.is_in_its_place(1)
+    assert await library.is_in_its_place(COUNT)
+    assert status["lastHandledVerifyAt"] == "now"
+
+
+async def test_a_changed_declaration_has_all_points_compared_at_once(library):
+    await library.spoil(1)
+    await library.spoil(COUNT)
+
+    await library.declare([*books(COUNT), {"id": COUNT + 1, "vector": {"values": [1.0, 0.0]}}])
+
+    assert await library.is_in_its_place(1)
+    assert await library.is_in_its_place(COUNT)
+
+
+async def test_a_small_set_is_compared_whole_each_time(library):
+    await library.declare(books(SHARE_POINTS))
+    for id in (1, SHARE_POINTS):
+        await library.spoil(id)
+
+    await library.look()
+
+    assert await library.is_in_its_place(1)
+    assert await library.is_in_its_place(SHARE_POINTS)
+
+
+async def test_a_look_that_finds_all_as_declared_changes_nothing_of_the_status(library):
+    before = await library.look()
+
+    assert await library.look(looks=3) == before
