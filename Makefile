@@ -28,6 +28,13 @@ semantic-search: $(DEV)/.installed ## Embed the texts of examples/semantic-searc
 	$(DEV)/bin/vectorops apply -f examples/semantic-search --qdrant .demo/search
 	$(DEV)/bin/python examples/semantic-search/search.py --qdrant .demo/search
 
+.PHONY: run
+run: $(DEV)/.installed ## Run the operator here on the cluster of the current kubeconfig, with the CRDs of crds/ (FLAGS="--namespace team")
+	@echo "cluster: $$(kubectl config current-context). Stop an operator that runs there first: two would both write."
+	kubectl apply --server-side --filename crds
+	kubectl wait --for condition=Established --timeout 60s --filename crds
+	$(DEV)/bin/vectorops run --log-format text $(FLAGS)
+
 # ---- check ----
 
 # COVERAGE=1 counts which lines the tests run, also in operators and commands; `make coverage` adds up all since the last one.
