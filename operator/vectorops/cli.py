@@ -319,12 +319,12 @@ def orphan(
         raise typer.BadParameter(
             "--delete-crds would delete the resources of other namespaces: it needs --all-namespaces"
         )
-    raise typer.Exit(orphaning.run(namespace or (), typer.echo, delete_crds=delete_crds))
+    raise typer.Exit(orphaning.run_orphan(namespace or (), typer.echo, delete_crds=delete_crds))
 
 
 def _operator(settings: Settings) -> None:
     """Run the operator of a cluster (in a pod, or with the current kubeconfig)."""
-    from vectorops.kube.app import run as run_operator
+    from vectorops.kube.app import run_operator
 
     raise typer.Exit(run_operator(settings))
 

@@ -1,7 +1,7 @@
 """What `vectorops run` may be told: one row for each flag, with its unit, its bounds and its environment variable.
 
-`cli` turns `Settings` into the options of the command with `command`, and `kube.app.run` reads them. Nothing else knows
-a default.
+`cli` turns `Settings` into the options of the command with `command`, and `kube.app.run_operator`
+reads them. Nothing else knows a default.
 """
 
 # No `from __future__ import annotations`: typer reads the annotations of the fields through the signature of the class.

@@ -110,9 +110,9 @@ def minilm_for_fastembed(folder: Path) -> str:
 
 def tiny_for_fastembed(folder: Path, model: str, *, masked: bool) -> str:
     """Random weights in the place of one of fastembed's models: a SPLADE if masked, else a ColBERT."""
-    from vectorops.embedders.fast_embed import known
+    from vectorops.embedders.fast_embed import find_model
 
-    supported = known(model)
+    supported = find_model(model)
     place = folder / supported.repository
     with _quietly():
         from transformers import AutoModel, AutoModelForMaskedLM
@@ -161,11 +161,11 @@ def _export(body: Any, tokenizer_files: Path, file: Path, *, output: str, with_t
 
 def bm25(folder: Path) -> str:
     """As fastembed loads it: no weights, a list of stop words for each language."""
-    from vectorops.embedders.fast_embed import known
+    from vectorops.embedders.fast_embed import find_model
 
     place = folder / BM25
     place.mkdir(parents=True)
-    for name in known(BM25).files:
+    for name in find_model(BM25).files:
         (place / name).write_text("{}" if name.endswith(".json") else "")
     (place / "english.txt").write_text("the\na\nof\nis\n")
     return BM25

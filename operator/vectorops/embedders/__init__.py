@@ -1,1 +1,1 @@
-"""Embedders: which schema a model's vectors have, and the vectors of texts. One module for each provider."""
+"""Embedders: the schema of a model's vectors, and the vectors of texts. One module for each provider."""

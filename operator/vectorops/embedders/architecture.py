@@ -1,8 +1,8 @@
-"""What a sentence-transformers model gives, read from its small files: kind, size, distance, prompts.
+"""The kind, size, distance and prompts of a sentence-transformers model, read from its small files.
 
-Pure: `sentence_transformers` finds the files and asks `files_wanted` and `heads_wanted` which; `read` decides. The
-rules are those of the library, versions 2 to 6 of its files, so that what is locked is what it will do. A size is
-taken where the library takes it: from the last module that has one.
+`files_wanted` and `heads_wanted` say which files are needed, and `read_architecture` decides; nothing here does I/O.
+The rules are those of the library for versions 2 to 6 of its files, so that the lock is right. Like the library, it
+takes the size of the last module that has one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ COLBERT: Final = "artifact.metadata"
 WEIGHTS: Final = "model.safetensors"
 
 HEAD_BYTES: Final = 1 << 18
-"""As much of a safetensors file as may be read: the header of one that has few hundred tensors is a tenth of it."""
+"""Most bytes of a safetensors file that are read: the header for some hundred tensors is a tenth of it."""
 
 KINDS: Final[Mapping[str, VectorKind]] = {
     "SentenceTransformer": "dense",
     "SparseEncoder": "sparse",
     "MultiVectorEncoder": "multivector",
-    # As PyLate wrote it before sentence-transformers 6 took it in.
+    # PyLate's name, from before sentence-transformers 6 adopted it.
     "ColBERT": "multivector",
 }
 
@@ -48,7 +48,7 @@ DISTANCES: Final[Mapping[str, Distance]] = {
 
 PACKAGE: Final = "sentence_transformers."
 ALIASES: Final = frozenset({"pylate.models.Dense.Dense"})
-"""Types of another package that the library takes for its own, in multi-vector models."""
+"""Types of another package that the library accepts in multi-vector models."""
 
 POOLING_MODES: Final = (
     "pooling_mode_cls_token",
@@ -60,7 +60,7 @@ POOLING_MODES: Final = (
 )
 
 HIDDEN_SIZES: Final = ("hidden_size", "d_model", "dim", "n_embd", "emb_dim")
-"""How transformers' configurations call the size of what a model puts out: T5 and DistilBERT have their own names."""
+"""Names of the size of a model's output in transformers' configurations: T5 and DistilBERT have their own."""
 
 LAST_SIZES: Final = ("neck_hidden_sizes", "hidden_sizes", "embed_dims")
 
@@ -70,11 +70,11 @@ SIZELESS: Final = frozenset(
     {"Normalize", "Dropout", "WordWeights", "MultiVectorMask", "HierarchicalTokenPooling", "LambdaTokenPooling"}
 )
 UNWEIGHTED: Final = SIZELESS | ROUTERS | {"Pooling", "SpladePooling", "BoW"}
-"""Modules without numbers of their own: nothing to be loaded, safely or not."""
+"""Modules without weights: nothing is loaded for them."""
 
 NORMALIZE: Final = "Normalize"
 AFTER_NORMALIZE: Final = frozenset({"Dropout", "MultiVectorMask"})
-"""Modules that leave the length of a vector as it is."""
+"""Modules that do not change the length of a vector."""
 
 CONFIG_FILES: Final[Mapping[str, str]] = {"CNN": "cnn_config.json", "LSTM": "lstm_config.json"}
 
@@ -93,30 +93,33 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What is known of a model without its weights.
-
-    full_size: components before anything is cut off, None for a sparse model. size: what it gives by itself.
-    distance: None if the model says nothing. sources: where kind, size and distance come from.
-    """
+    """What is known of a model without its weights."""
 
     kind: VectorKind
     full_size: int | None
+    """Components before any are cut; None for a sparse model."""
     size: int | None
+    """Components that the model itself keeps."""
     distance: Distance | None
+    """None if the model states none."""
     normalized: bool
     document_prompt: str
     query_prompt: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    """Where kind, size and distance come from, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A model's files, as far as they are read. contents: the JSON files by path. heads: beginnings of safetensors."""
+    """A model's files, as far as they are read."""
 
     model: str
     names: frozenset[str]
+    """Paths of all files."""
     contents: Mapping[str, Any]
+    """The JSON files, by path."""
     heads: Mapping[str, bytes] = field(default_factory=dict)
+    """The beginnings of safetensors files, by path."""
 
     def config(self, name: str) -> Config:
         """A JSON object; empty if there is no such file."""
@@ -128,20 +131,22 @@ class Files:
         return content
 
     def refused(self, what: str, todo: str = "declare `size` instead of the embedder") -> Terminal:
-        """The error for what these files do not say."""
+        """The error for files that do not describe the model."""
         return Terminal(Reason.MODEL_REFUSED, f"the model {self.model}: {what}; {todo}")
 
     def missing(self, name: str) -> Terminal:
-        """The error for a file that is needed."""
+        """The error for a file that is missing."""
         return Terminal(Reason.MODEL_NOT_FOUND, f"the model {self.model} has no file {name!r}: complete its files")
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One module of a model. type: the last part of its class. folder: where its files are, "" for the root."""
+    """One module of a model."""
 
     type: str
+    """The last part of the name of its class."""
     folder: str
+    """Where its files are; "" for the root."""
 
     def file(self, name: str) -> str:
         """A file of this module as a path in the model."""
@@ -149,29 +154,29 @@ class Module:
 
 
 def files_wanted(names: Iterable[str]) -> list[str]:
-    """The small files that `read` may look at, of all files of a model."""
+    """Of all files of a model, the small ones that `read_architecture` may need."""
     known = {MODULES, SETTINGS, CONFIG, ROUTES, COLBERT, *CONFIG_FILES.values(), *TRANSFORMER_SETTINGS}
-    # A module lies in the root or in a folder of its own; those of a router one deeper.
+    # A module is in the root or in its own folder; the modules of a router are one folder deeper.
     return sorted(name for name in names if posixpath.basename(name) in known and name.count("/") <= 2)
 
 
 def modules_wanted(wanted: Iterable[str], modules: Any) -> list[str]:
-    """Of the files wanted, those that belong to the modules: a repository holds other things, too.
+    """Of the wanted files, those of modules: a repository holds other files, too.
 
-    modules: content of modules.json; None, if there is none: then the model is in the root alone.
+    modules: content of modules.json; None if there is none, so that the model is in the root.
     """
     listed = [
         (str(module.get("type")), posixpath.normpath(str(module.get("path", "")))) for module in _objects(modules)
     ]
     if any(type_.rpartition(".")[2] in ROUTERS and folder == "." for type_, folder in listed):
-        # Its routes lie in folders that only it can name.
+        # Only its own configuration names the folders of its routes.
         return list(wanted)
     folders = {folder for _, folder in listed}
     return [name for name in wanted if "/" not in name or name.split("/")[0] in folders]
 
 
 def heads_wanted(files: Files) -> list[str]:
-    """The safetensors files whose header tells a size."""
+    """The safetensors files whose header is needed for a size."""
     modules = _modules(files)
     if modules is None:
         return [WEIGHTS] if _is_stanford_colbert(files) and WEIGHTS in files.names else []
@@ -179,31 +184,31 @@ def heads_wanted(files: Files) -> list[str]:
     return [module.file(WEIGHTS) for module in static if module.file(WEIGHTS) in files.names]
 
 
-def read(files: Files) -> Architecture:
-    """What the model gives.
-
-    Raises Terminal: ModelRefused for what needs code of its own, is pickled only, or cannot be known; ModelNotFound for
-    a file that is missing.
+def read_architecture(files: Files) -> Architecture:
+    """Raises Terminal: ModelRefused for a model that needs its own code, has only pickled weights, or is unknown;
+    ModelNotFound for a missing file.
     """
     modules = _modules(files)
     if modules is None and CONFIG not in files.names:
         raise files.missing(CONFIG)
-    kind, kind_source = _kind(files, has_modules=modules is not None)
+    kind, kind_source = _find_kind(files, has_modules=modules is not None)
     _check_weights(files, [Module("Transformer", "")] if modules is None else _with_routes(files, modules))
-    # Without modules.json the library builds the model anew, and reads no settings of a model that it knows nothing of.
+    # Without modules.json the library builds a default model, and does not read these settings.
     settings = files.config(SETTINGS) if modules is not None else {}
     sources = {"kind": kind_source}
     full_size = size = None
     if kind != "sparse":
-        full_size, sources["size"] = _bare_size(files, kind) if modules is None else _size(files, modules)
+        full_size, sources["size"] = (
+            _size_without_modules(files, kind) if modules is None else _size_of_modules(files, modules)
+        )
         size = full_size
         cut = settings.get("truncate_dim") if kind == "dense" else None
-        if (cut := _whole(cut)) is not None and cut < full_size:
+        if (cut := _positive_integer(cut)) is not None and cut < full_size:
             size, sources["size"] = cut, f"{SETTINGS}, truncate_dim"
     normalized = size == full_size and (
-        _is_normalized(modules)
+        _ends_with_normalize(modules)
         if modules is not None and settings.get("model_type") != "ColBERT"
-        # The library appends what PyLate and ColBERT did without saying so.
+        # PyLate and ColBERT normalized without a module for it, so the library adds one.
         else kind == "multivector"
     )
     distance = DISTANCES.get(str(settings.get("similarity_fn_name"))) if kind == "dense" else None
@@ -211,7 +216,7 @@ def read(files: Files) -> Architecture:
         sources["distance"] = SETTINGS
     elif kind == "multivector" and not normalized:
         distance, sources["distance"] = "Dot", "MaxSim of sentence-transformers"
-    document, query = _prompts(files, settings, kind, has_modules=modules is not None)
+    document, query = _find_prompts(files, settings, kind, has_modules=modules is not None)
     return Architecture(
         kind=kind,
         full_size=full_size,
@@ -241,11 +246,11 @@ def _modules(files: Files) -> list[Module] | None:
 def _module(files: Files, name: str, type_: str, folder: str, path: str) -> Module:
     if not type_.startswith(PACKAGE) and type_ not in ALIASES:
         raise files.refused(
-            f"{name}: the module {type_} needs code of its own, which is never run", "choose another model"
+            f"{name}: the module {type_} needs its own code, which is never run", "choose another model"
         )
     within = posixpath.normpath(path)
     if within.startswith(("..", "/")):
-        raise files.refused(f"{name}: the module {type_} lies outside of the model, in {path!r}", "restore the file")
+        raise files.refused(f"{name}: the module {type_} is outside of the model, in {path!r}", "restore the file")
     return Module(type_.rpartition(".")[2], posixpath.normpath(posixpath.join(folder, within)).removeprefix("."))
 
 
@@ -265,17 +270,17 @@ def _routes(files: Files, router: Module) -> list[list[Module]]:
 
 
 def _with_routes(files: Files, modules: list[Module]) -> list[Module]:
-    """The modules, and those that are inside of routers."""
+    """The modules, and those inside routers."""
     inner = [route for module in modules if module.type in ROUTERS for route in _routes(files, module)]
     return [*modules, *(module for route in inner for module in route)]
 
 
-def _kind(files: Files, *, has_modules: bool) -> tuple[VectorKind, str]:
+def _find_kind(files: Files, *, has_modules: bool) -> tuple[VectorKind, str]:
     stated = files.config(SETTINGS).get("model_type")
     if stated is not None:
         kind = KINDS.get(str(stated))
         if kind is None:
-            raise files.refused(f"{SETTINGS}: model_type {stated!r} gives no vectors", "choose another model")
+            raise files.refused(f"{SETTINGS}: model_type {stated!r} is unknown", "choose another model")
         return kind, SETTINGS
     if _is_stanford_colbert(files) or (not has_modules and _is_retriever(files)):
         return "multivector", CONFIG
@@ -292,7 +297,7 @@ def _is_stanford_colbert(files: Files) -> bool:
 
 
 def _is_retriever(files: Files) -> bool:
-    """ColPali and the like, as transformers itself has them: they put out projected tokens."""
+    """ColPali and similar models of transformers, whose output is projected tokens."""
     return any(name.endswith("ForRetrieval") for name in _architectures(files))
 
 
@@ -302,7 +307,7 @@ def _check_weights(files: Files, modules: list[Module]) -> None:
             continue
         if module.type in TRANSFORMERS:
             folder = f"{module.folder}/" if module.folder else ""
-            # In one file or in several, which have numbers in their names.
+            # In one file, or in several with numbers in their names.
             safe = any(
                 name.startswith(folder) and "/" not in name[len(folder) :] and name.endswith(".safetensors")
                 for name in files.names
@@ -321,36 +326,36 @@ def _check_weights(files: Files, modules: list[Module]) -> None:
         raise files.missing(module.file(WEIGHTS))
 
 
-def _size(files: Files, modules: list[Module]) -> tuple[int, str]:
-    """The size that the last module gives which has one, and its file."""
+def _size_of_modules(files: Files, modules: list[Module]) -> tuple[int, str]:
+    """The size of the last module that has one, and its file."""
     for module in reversed(modules):
         if module.type in SIZELESS:
             continue
         if module.type in ROUTERS:
-            return _size(files, _routes(files, module)[0])
+            return _size_of_modules(files, _routes(files, module)[0])
         if module.type == "StaticEmbedding":
             return _tensor_size(files, module.file(WEIGHTS), {"embedding.weight": 1, "embeddings": 1})
         if module.type in TRANSFORMERS:
             return _transformer_size(files, module)
         rule = SIZES.get(module.type)
         if rule is None:
-            raise files.refused(f"{MODULES}: nothing is known of the size of the module {module.type}")
+            raise files.refused(f"{MODULES}: the size of the module {module.type} is unknown")
         name = module.file(CONFIG_FILES.get(module.type, CONFIG))
         if name not in files.names:
             raise files.missing(name)
-        size = _whole(rule(files.config(name)))
+        size = _positive_integer(rule(files.config(name)))
         if size is None:
-            raise files.refused(f"{name}: the size of {module.type} is not to be found in it ({FIELDS[module.type]})")
+            raise files.refused(f"{name}: it does not have the size of {module.type} ({FIELDS[module.type]})")
         return size, name
     raise files.refused(f"{MODULES}: no module has a size")
 
 
-def _bare_size(files: Files, kind: VectorKind) -> tuple[int, str]:
-    """The size without modules.json, where the library puts a pooling of its own behind the model."""
+def _size_without_modules(files: Files, kind: VectorKind) -> tuple[int, str]:
+    """The size without modules.json, when the library adds a default pooling to the model."""
     if _is_stanford_colbert(files):
         if WEIGHTS in files.heads:
             return _tensor_size(files, WEIGHTS, {"linear.weight": 0})
-        size = _whole(files.config(COLBERT).get("dim"))
+        size = _positive_integer(files.config(COLBERT).get("dim"))
         if size is None:
             raise files.refused(f"{COLBERT}: no `dim`")
         return size, COLBERT
@@ -377,12 +382,12 @@ def _transformer_size(files: Files, module: Module) -> tuple[int, str]:
         str(architecture).endswith("ForRetrieval") for architecture in architectures
     )
     inner = [config.get("text_config"), *(part for key, part in config.items() if key.endswith("_config"))]
-    size = _whole(config.get("embedding_dim")) if is_retrieval else None
+    size = _positive_integer(config.get("embedding_dim")) if is_retrieval else None
     for part in (config, *inner):
         if size is None and isinstance(part, dict):
             size = _hidden_size(part, is_projected=is_projected)
     if size is None:
-        raise files.refused(f"{name}: none of {', '.join(HIDDEN_SIZES)} is in it")
+        raise files.refused(f"{name}: it has none of {', '.join(HIDDEN_SIZES)}")
     return size, name
 
 
@@ -390,7 +395,7 @@ def _hidden_size(config: Config, *, is_projected: bool) -> int | None:
     first = ("projection_dim", *HIDDEN_SIZES) if is_projected else HIDDEN_SIZES
     last = [config[key][-1] for key in LAST_SIZES if isinstance(config.get(key), list) and config[key]]
     candidates = [*(config.get(key) for key in first), *last, config.get("hidden_dim")]
-    return next((size for size in map(_whole, candidates) if size is not None), None)
+    return next((size for size in map(_positive_integer, candidates) if size is not None), None)
 
 
 def _tensor_size(files: Files, name: str, axes: Mapping[str, int]) -> tuple[int, str]:
@@ -405,8 +410,8 @@ def _tensor_size(files: Files, name: str, axes: Mapping[str, int]) -> tuple[int,
             if tensor in header:
                 return int(header[tensor]["shape"][axis]), f"{name}, {tensor}"
     except (struct.error, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise files.refused(f"{name}: its header is not that of a safetensors file", "restore the file") from error
-    raise files.refused(f"{name}: none of the tensors {', '.join(axes)} is in it")
+        raise files.refused(f"{name}: it has no header of a safetensors file", "restore the file") from error
+    raise files.refused(f"{name}: it has none of the tensors {', '.join(axes)}")
 
 
 def _pooling_size(config: Config) -> int | None:
@@ -422,17 +427,17 @@ def _pooling_size(config: Config) -> int | None:
 
 
 def _embedding_dimension(config: Config) -> int | None:
-    """By its name since version 6, or the one before."""
-    return _whole(config.get("embedding_dimension", config.get("word_embedding_dimension")))
+    """Under its name since version 6, or its former name."""
+    return _positive_integer(config.get("embedding_dimension", config.get("word_embedding_dimension")))
 
 
 def _cnn_size(config: Config) -> int | None:
-    channels, kernels = _whole(config.get("out_channels")), config.get("kernel_sizes")
+    channels, kernels = _positive_integer(config.get("out_channels")), config.get("kernel_sizes")
     return channels * len(kernels) if channels is not None and isinstance(kernels, list) else None
 
 
 def _lstm_size(config: Config) -> int | None:
-    hidden = _whole(config.get("hidden_dim"))
+    hidden = _positive_integer(config.get("hidden_dim"))
     return hidden * (2 if config.get("bidirectional", True) else 1) if hidden is not None else None
 
 
@@ -455,34 +460,34 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 
 
-def _whole(number: Any) -> int | None:
-    """A size; JSON's true is none."""
+def _positive_integer(number: Any) -> int | None:
+    """The number if it may be a size; JSON's `true` may not."""
     return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
 
 
-def _is_normalized(modules: list[Module]) -> bool:
+def _ends_with_normalize(modules: list[Module]) -> bool:
     last = next((module for module in reversed(modules) if module.type not in AFTER_NORMALIZE), None)
     return last is not None and last.type == NORMALIZE
 
 
-def _prompts(files: Files, settings: Config, kind: VectorKind, *, has_modules: bool) -> tuple[str, str]:
-    """What `encode_document` and `encode_query` put before a text."""
+def _find_prompts(files: Files, settings: Config, kind: VectorKind, *, has_modules: bool) -> tuple[str, str]:
+    """The prompts that `encode_document` and `encode_query` put before a text."""
     if not has_modules and _is_stanford_colbert(files):
         marks = files.config(COLBERT)
         return f"{marks.get('doc_token_id') or '[unused1]'} ", f"{marks.get('query_token_id') or '[unused0]'} "
     stated = settings.get("prompts")
     prompts = {name: text for name, text in stated.items() if isinstance(text, str)} if isinstance(stated, dict) else {}
-    # The library looks for document, passage and corpus, in this order, and gives each model an empty document prompt:
-    # so it never comes to the others, nor to default_prompt_name.
+    # The library looks for document, passage and corpus, in this order. It gives each model an empty document prompt,
+    # so it never uses the others, nor default_prompt_name.
     document, query = prompts.get("document", ""), prompts.get("query", "")
     if kind == "multivector":
-        document = _prefixed(settings.get("document_prefix"), document)
-        query = _prefixed(settings.get("query_prefix"), query)
+        document = _with_prefix(settings.get("document_prefix"), document)
+        query = _with_prefix(settings.get("query_prefix"), query)
     if max(len(document), len(query)) > MAX_PROMPT:
         raise files.refused(f"{SETTINGS}: a prompt of more than {MAX_PROMPT} characters", "choose another model")
     return document, query
 
 
-def _prefixed(prefix: Any, prompt: str) -> str:
-    """PyLate's marker goes ahead of the prompt, once."""
+def _with_prefix(prefix: Any, prompt: str) -> str:
+    """The prompt with PyLate's marker before it, once."""
     return prefix + prompt.removeprefix(prefix) if isinstance(prefix, str) else prompt

@@ -1,8 +1,8 @@
 """The contract of embedders: what is known of a model without loading it, and what embedding texts gives.
 
-`Resolved` is made by a provider, kept in the collection's mark as the *embedder lock*, and handed back to the provider
-when texts are to be embedded: what is embedded is always what the lock says, never what a manifest says meanwhile.
-`pool.Embedders` is what the rest of the operator sees of all this.
+A provider makes `Resolved`, the collection's mark keeps it as the *embedder lock*, and the provider gets it back when
+texts are to be embedded: the lock decides which model embeds, not what the manifest says meanwhile. The rest of the
+operator uses `pool.Embedders` only.
 """
 
 from __future__ import annotations
@@ -18,46 +18,48 @@ from vectorops.api.meta import JsonObject
 from vectorops.vectors import VectorData, VectorKind
 
 IDENTITY_FORMAT: Final = 1
-"""Raised when the same model would give other vectors through a change of ours; then all texts are embedded anew."""
+"""Increased when a change of ours makes the same model give other vectors. Then all texts are embedded again."""
 
 FOLDER_REVISION: Final = "sha256:"
-"""What the revision of a model begins with that is known by its files and not by a commit."""
+"""Prefix of the revision of a model that is identified by its files and not by a commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """One vector's embedder: which model, to the commit, and what its vectors look like.
-
-    declared: the member of `embedder` that it was resolved from, as `declared_as` gives it.
-    provider: name of that member. revision: a commit; `sha256:...` of the files of a plain folder; "" for a hosted
-    model. size: components, None for a sparse vector. distance: None if the model says nothing.
-    normalized: does the model itself scale its vectors to length 1? (Then Cosine and Dot are the same.)
-    modifier: "idf" for a sparse model whose terms are to be weighed. dimensions: components that are kept, None: all.
-    document_prompt, query_prompt: put before a text, "" for none. base_url: of a hosted model, normalized, else "".
-    document_extra_body: further fields of a request to it.
-    sources: where kind, size, distance, modifier and revision come from, in words.
-    """
+    """One vector's embedder: which model, to the commit, and the schema of its vectors."""
 
     declared: JsonObject
+    """The member of `embedder` that it was resolved from, as `declared_as` returns it."""
     provider: str
+    """Name of that member."""
     model: str
     kind: VectorKind
     size: int | None
+    """Components; None for a sparse vector."""
     revision: str = ""
+    """A commit; `sha256:...` of the files of a plain folder; "" for a hosted model."""
     distance: Literal["Cosine", "Dot", "Euclid", "Manhattan"] | None = None
+    """None if the model states none."""
     normalized: bool = False
+    """Does the model itself scale its vectors to length 1? Then Cosine and Dot are the same."""
     modifier: Literal["idf"] | None = None
+    """For a sparse model whose terms the server should weigh."""
     dimensions: int | None = None
+    """Components that are kept; None: all."""
     document_prompt: str = ""
+    """Put before each text."""
     query_prompt: str = ""
     base_url: str = ""
+    """Of a hosted model, normalized."""
     document_extra_body: JsonObject = field(default_factory=dict)
+    """Further fields of a request to a hosted model."""
     sources: Mapping[str, str] = field(default_factory=dict)
+    """Where kind, size, distance, modifier and revision come from, for people."""
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides what vector a text gets: 16 hexadecimal digits. Not what is for queries: it changes
-        no stored vector.
+        """Hash of all that decides which vector a text gets: 16 hexadecimal digits. Options for queries are no part of
+        it: they change no stored vector.
         """
         content = [
             IDENTITY_FORMAT,
@@ -69,14 +71,14 @@ class Resolved:
             self.dimensions,
             self.document_prompt,
             self.base_url,
-            # Only where there is one: all others stay who they were.
+            # Only if there is one: the identities of all other models must not change.
             *([sorted(self.document_extra_body.items())] if self.document_extra_body else []),
         ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
     @property
     def query_extra_body(self) -> JsonObject:
-        """Further fields that a request for a query is to have: as declared, the operator sends none."""
+        """Further fields of a request for a query, as declared. The operator itself sends no such request."""
         found: JsonObject = self.declared.get(self.provider, {}).get("extraBody", {}).get("queries") or {}
         return found
 
@@ -89,26 +91,25 @@ class Resolved:
         return f"model {self.model}{at}{cut}"
 
     def to_json(self) -> JsonObject:
-        """As kept in the mark: what is empty is left out."""
+        """For the mark, without what is empty."""
         return {key: value for key, value in asdict(self).items() if value not in (None, "", {}, False)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Resolved | None:
-        """From the mark; None if it was written by a version that knew less, or more, or if somebody damaged it."""
+        """From the mark; None if an incompatible version wrote it, or if somebody damaged it."""
         known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
         try:
             found = cls(**({"size": None} | known))
         except TypeError:
             return None
-        return found if found._is_sound() else None
+        return found if found._has_valid_types() else None
 
-    def _is_sound(self) -> bool:
-        """Is each field of the type that it is declared with?"""
+    def _has_valid_types(self) -> bool:
         texts = (self.provider, self.model, self.kind, self.revision, self.document_prompt, self.query_prompt)
         try:
             objects = (self.declared, self.sources, self.document_extra_body, self.query_extra_body)
         except AttributeError:
-            # What is to hold the fields for queries is no object.
+            # The parent of the fields for queries is no object.
             return False
         return (
             all(isinstance(text, str) for text in (*texts, self.base_url, self.distance or "", self.modifier or ""))
@@ -118,37 +119,40 @@ class Resolved:
 
 
 def digest_of(api_key: str | None) -> str:
-    """What tells one account at a server from another, and can be kept longer than the key."""
+    """Identifies an account at a server, and may be kept longer than the key itself."""
     return hashlib.sha256((api_key or "").encode()).hexdigest()
 
 
 def declared_as(provider: str, spec: JsonObject) -> JsonObject:
-    """What decides the resolution: the declared member without how to authenticate. spec: the member, dumped."""
+    """The declared member without its authentication: what decides the resolution. spec: the member, dumped."""
     return {provider: {key: value for key, value in spec.items() if key != "apiKeySecretRef"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why one text got no vector. Never content."""
+    """One text got no vector."""
 
     reason: str
+    """Why, without any of its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTexts:
-    """vectors: one for each text, in the same order. truncated: how many texts were longer than the model reads."""
+    """The result of embedding some texts."""
 
     vectors: tuple[VectorData | Unusable, ...]
+    """One for each text, in the same order."""
     truncated: int = 0
+    """How many texts were longer than the model reads."""
 
 
-class Embedder(Protocol):
+class TextEmbedder(Protocol):
     """One opened model. Nothing is loaded before the first text."""
 
     async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
-        """The vectors of texts that are documents; none of them is empty. The document prompt is added here.
+        """The vectors of documents. The embedder adds the document prompt, and cuts the texts into batches.
 
-        Any number of texts; what is sensible at a time is the embedder's business.
+        texts: any number; none of them is empty.
         Raises Transient (EmbedderUnreachable, EmbedderUnauthorized, EmbedderFailed, RateLimited) or Terminal
         (EmbedderNotInstalled, EmbedderRejected, EmbedderMismatch, EmbedderFailed, ModelRefused, ModelNotFound).
         """
@@ -160,33 +164,35 @@ class Provider(Protocol):
     """One member of the union `embedder`."""
 
     async def resolve(self, spec: Any, *, pinned: str | None, api_key: str | None) -> Resolved:
-        """What the declared model looks like, found out without loading weights.
+        """The schema of the declared model, found without loading weights.
 
-        spec: the member of `api.embedder.Embedder`. pinned: the revision that the lock names, to be used where the
-        declaration leaves it open. Raises Terminal or Transient with what is wrong and what to do.
+        spec: the member of `api.embedder.Embedder`. pinned: the revision in the lock, used if the declaration names
+        none. Raises Terminal or Transient with what is wrong and what to do.
         """
 
-    def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:
-        """The embedder of a resolved model; cheap."""
+    def open(self, resolved: Resolved, *, api_key: str | None) -> TextEmbedder:
+        """Opens a resolved model, which costs little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedderSettings:
-    """What the operator, or the command line, allows and gives to embedders.
-
-    model_folder: holds plain model folders, by the model's name; looked at before the hub. offline: never ask the hub.
-    allowed_models, allowed_hosts: patterns as of `fnmatch`; empty allows all. device: as torch names it, None: what the
-    library chooses. threads: of one local model, None: as many as there are cores. idle_seconds: how long a local model
-    stays loaded without work. concurrency: requests in flight to one hosted server with one key. timeout_seconds: for
-    one answer.
-    """
+    """What the operator, or the command line, allows embedders to do."""
 
     model_folder: Path | None = None
+    """Holds plain model folders, by the model's name. It is searched before the hub."""
     offline: bool = False
+    """Send no request to the hub."""
     allowed_models: tuple[str, ...] = ()
+    """Patterns as in `fnmatch`; empty allows all."""
     allowed_hosts: tuple[str, ...] = ()
+    """Likewise, for hosted models."""
     device: str | None = None
+    """As torch names it; None: the library chooses."""
     threads: int | None = None
+    """Of one local model; None: one for each core."""
     idle_seconds: float = 300.0
+    """How long a local model stays loaded without work."""
     concurrency: int = 4
+    """Simultaneous requests to one hosted server with one key."""
     timeout_seconds: float = 60.0
+    """For one answer."""

@@ -1,7 +1,7 @@
-"""Models of the fastembed library: their schema from a table of what it supports, their vectors from a child process.
+"""Models of the fastembed library: schemas from a table of its models, vectors from a child process.
 
-One of the providers of `pool`. The library knows a fixed list of models, so that a table says all about them;
-`python -m vectorops.embedders.fast_embed` writes it anew from the installed library, and a test compares the two.
+The library has a fixed list of models, so a table describes them all. `python -m vectorops.embedders.fast_embed` writes
+it from the installed library, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final
 from vectorops.api.embedder import FastEmbedEmbedder
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import FOLDER_REVISION, Embedder, EmbedderSettings, Resolved
-from vectorops.embedders.files import ModelFiles, Snapshot
+from vectorops.embedders.base import FOLDER_REVISION, EmbedderSettings, Resolved, TextEmbedder
+from vectorops.embedders.files import ModelFiles, ModelSnapshot
 from vectorops.embedders.worker import LocalEmbedder
 from vectorops.errors import Terminal
 from vectorops.vectors import VectorKind
@@ -37,31 +37,33 @@ SMALL_FILES: Final = (
     "special_tokens_map.json",
     "preprocessor_config.json",
 )
-"""What the library reads of a model's folder beside the files that its list names."""
+"""Files of a model that the library reads besides those in its list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Supported:
-    """One model of the library's list.
-
-    size: components, None for a sparse vector. idf: are its terms to be weighed by the server? repository: of the hub,
-    that the library loads it from. files: what it needs beside `SMALL_FILES`, the model itself first.
-    """
+class SupportedModel:
+    """One model of the library's list."""
 
     model: str
     kind: VectorKind
     size: int | None
+    """Components; None for a sparse vector."""
     idf: bool
+    """Should the server weigh its terms?"""
     repository: str
+    """The repository on the hub from which the library loads it."""
     files: tuple[str, ...]
+    """What it needs besides `SMALL_FILES`, the model itself first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """models: by name in lower case, as the library compares them. source: of the table, in words."""
+class SupportedModels:
+    """The table."""
 
-    models: Mapping[str, Supported]
+    models: Mapping[str, SupportedModel]
+    """By name in lower case, as the library compares them."""
     source: str
+    """Where the table comes from, for people."""
 
 
 class FastEmbed:
@@ -72,14 +74,14 @@ class FastEmbed:
         self._settings = settings
 
     async def resolve(self, spec: FastEmbedEmbedder, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
-        supported = known(spec.model)
-        snapshot = await self._snapshot(supported, spec.revision, pinned)
+        supported = find_model(spec.model)
+        snapshot = await self._find_snapshot(supported, spec.revision, pinned)
         known_by_table = [
             "kind",
             *(["size"] if supported.size is not None else []),
             *(["modifier"] if supported.idf else []),
         ]
-        sources = dict.fromkeys(known_by_table, table().source)
+        sources = dict.fromkeys(known_by_table, supported_models().source)
         sources["revision"] = f"{snapshot.origin}, {snapshot.model}"
         prompts = spec.prompts
         return Resolved(
@@ -95,43 +97,45 @@ class FastEmbed:
             sources=sources,
         )
 
-    def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:  # noqa: ARG002
-        supported = known(resolved.model)
+    def open(self, resolved: Resolved, *, api_key: str | None) -> TextEmbedder:  # noqa: ARG002
+        supported = find_model(resolved.model)
         is_folder = resolved.revision.startswith(FOLDER_REVISION)
         return LocalEmbedder(
             resolved,
             self._files,
             self._settings,
-            repository=self._place(supported) if is_folder else supported.repository,
+            repository=self._name_of_files(supported) if is_folder else supported.repository,
             patterns=(*SMALL_FILES, *supported.files),
         )
 
-    async def _snapshot(self, supported: Supported, declared: str | None, pinned: str | None) -> Snapshot:
-        """Where all of the model's files are."""
-        place = self._place(supported)
+    async def _find_snapshot(
+        self, supported: SupportedModel, declared: str | None, pinned: str | None
+    ) -> ModelSnapshot:
+        """The model's files. Raises Terminal ModelNotFound if one is missing."""
+        place = self._name_of_files(supported)
         if pinned is None or pinned.startswith(FOLDER_REVISION):
-            # The files of a folder may have changed: what they are now is compared with the lock.
+            # The files of a folder may have changed: the plan compares them with the lock.
             revision = declared
         elif declared is None and self._files.has_folder(place):
-            # A folder has been put in the hub's place: another revision, which is for the plan to say.
+            # A folder now replaces the hub. Its revision differs, and the plan says so.
             revision = None
         else:
             revision = pinned
         snapshot = await self._files.find(place, revision)
         missing = [name for name in supported.files if name not in snapshot.names]
-        # What the cache has not is fetched when the first text comes.
+        # What the cache lacks is downloaded for the first text.
         if missing and snapshot.origin != "the hub's cache":
             raise Terminal(
                 Reason.MODEL_NOT_FOUND,
-                f"fastembed runs the model {supported.model} from {supported.repository}, and needs the file "
-                f"{missing[0]!r}, which is not there in {snapshot.origin}: complete the folder, or declare a revision "
+                f"fastembed runs the model {supported.model} from {supported.repository} and needs the file "
+                f"{missing[0]!r}, which is missing in {snapshot.origin}: complete the folder, or declare a revision "
                 "that has it",
             )
         return snapshot
 
-    def _place(self, supported: Supported) -> str:
-        """The name that the files are found by. A folder may also have the name that the library gives the model; one
-        in the layout of another library does not count.
+    def _name_of_files(self, supported: SupportedModel) -> str:
+        """The name under which to find the files: that of the repository, or the library's name for the model if the
+        model folder has a folder of that name in fastembed's layout.
         """
         folder = self._settings.model_folder
         if (
@@ -143,32 +147,30 @@ class FastEmbed:
         return supported.repository
 
 
-def known(model: str) -> Supported:
+def find_model(model: str) -> SupportedModel:
     """A model of the table. Raises Terminal ModelNotFound."""
-    models = table().models
+    models = supported_models().models
     found = models.get(model.lower())
     if found is None:
         near = [models[name].model for name in difflib.get_close_matches(model.lower(), models, cutoff=0.5)]
-        near_words = f": did you mean {' or '.join(near)}?" if near else ""
-        raise Terminal(
-            Reason.MODEL_NOT_FOUND, f"{model} is no model of {table().source}{near_words or ': name one that is'}"
-        )
+        hint = f": did you mean {' or '.join(near)}?" if near else ": use one of its models"
+        raise Terminal(Reason.MODEL_NOT_FOUND, f"{model} is not in {supported_models().source}{hint}")
     return found
 
 
 @functools.cache
-def table() -> Table:
-    """What the library supports."""
+def supported_models() -> SupportedModels:
+    """The table in the package."""
     stored = json.loads(files("vectorops.embedders").joinpath(TABLE).read_text())
-    models = [Supported(**(model | {"files": tuple(model["files"])})) for model in stored["models"]]
-    return Table(
+    models = [SupportedModel(**(model | {"files": tuple(model["files"])})) for model in stored["models"]]
+    return SupportedModels(
         {model.model.lower(): model for model in models},
         f"the list of fastembed {stored['version']} of {stored['date']}",
     )
 
 
-def listed() -> list[JsonObject]:
-    """The models of the table, from the installed library. Those that no hub has are left out: they have no commit."""
+def list_library() -> list[JsonObject]:
+    """The models of the installed library. Models that are on no hub are left out: they have no commit."""
     from fastembed import LateInteractionTextEmbedding, SparseTextEmbedding, TextEmbedding
 
     classes: dict[VectorKind, Any] = {
@@ -192,5 +194,5 @@ def listed() -> list[JsonObject]:
 
 
 if __name__ == "__main__":
-    content = {"version": version("fastembed"), "date": f"{datetime.now(UTC):%Y-%m-%d}", "models": listed()}
+    content = {"version": version("fastembed"), "date": f"{datetime.now(UTC):%Y-%m-%d}", "models": list_library()}
     Path(__file__).with_name("tables").joinpath("fastembed.json").write_text(json.dumps(content, indent=1) + "\n")

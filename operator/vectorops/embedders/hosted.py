@@ -1,7 +1,7 @@
-"""What it takes to talk to a hosted embedding server: its pace, its limits, its failures, and never a text in words.
+"""Requests to a hosted embedding server: rate, limits, retries, and messages that quote no text.
 
-`open_ai` says what is asked and reads what is answered; here is how a request is made and when it is made again. All
-models behind one base URL, with one key, share a `Server`: one that asks for a pause asks for it for all of them.
+`open_ai` makes the bodies and reads the answers. All models behind one base URL with one key share a `HostedServer`:
+when the server asks one of them to pause, all of them pause.
 """
 
 from __future__ import annotations
@@ -28,60 +28,63 @@ T = TypeVar("T")
 
 Failing = Literal["failed", "limited", "nonsense"]
 TRIES: Final[Mapping[Failing, int]] = {"failed": 4, "limited": 8, "nonsense": 2}
-"""How often a request is made. failed: no answer, or a failure of the server. limited: not now (429). nonsense: an
-answer that cannot be read; once more, for what a proxy says during a restart.
+"""How often a request is tried. failed: no answer, or a failure of the server. limited: 429. nonsense: an answer that
+cannot be parsed; tried twice, because a proxy may send one during a restart.
 """
 BACKOFF_SECONDS: Final = 0.5
-"""Before the second try; doubled before each further one."""
+"""Before the second try; doubled before each later one."""
 MAX_BACKOFF_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 120.0
-"""Pauses that are sat out for one request, together. Longer ones end the reconciliation: others need the worker."""
+"""Most seconds of pauses for one request. A longer pause ends the reconciliation: others need the worker."""
 MAX_PAUSE_SECONDS: Final = 3600.0
-"""Longest pause that is believed. After that it does no harm to ask; until then nobody asks whether it is over."""
+"""Longest pause that is accepted. A later request does no harm, and no earlier one finds out that the pause is over."""
 CONNECT_SECONDS: Final = 10.0
 
 QUOTED_CHARACTERS: Final = 12
-"""So many characters in a row are taken for a quotation of a text."""
+"""Equal characters in a row that count as a quotation of a text."""
 SAID_CHARACTERS: Final = 2000
-"""Of a server's words that are looked at; of these, so many may be shown."""
+"""Characters of a server's message that are read."""
 WORDS_CHARACTERS: Final = 200
+"""Characters of it that are shown."""
 CODE: Final = re.compile(r"[A-Za-z][-_.A-Za-z0-9]{1,63}")
 
 UNAUTHORIZED: Final = frozenset({401, 402, 403})
 REFUSED: Final = frozenset({400, 413, 422})
 NOT_FOUND: Final = frozenset({404, 405, 410})
 PASSING: Final = frozenset({408, 409, 425})
-"""Client errors that another try may not meet; so are all of 500 and above."""
+"""Client errors that may not come again, like all from 500 on."""
 
 USED_UP: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-"""Codes of a 429 that no pause of ours ends."""
+"""Codes of a 429 that no pause can resolve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance, as tests replace them. now: monotonic; wall: Unix time; chance: from 0 to 1."""
+    """Time and chance, so that tests can replace them."""
 
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    """Unix time."""
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     chance: Callable[[], float] = random.random
+    """From 0 to 1."""
 
 
 @dataclass(slots=True)
-class Server:
-    """One server, for all models of this process that it runs with one key.
-
-    place: names it in messages. concurrency: requests in flight. most_texts, most_tokens: of one request, as documented
-    or as learned from refusals. takes_base64: until it has refused. Vectors as base64 are a third of the size, and need
-    no parsing.
-    """
+class HostedServer:
+    """One server with one key, shared by all models that this process uses there."""
 
     place: str
+    """Names it in messages."""
     concurrency: int
+    """Simultaneous requests."""
     clock: Clock
     most_texts: int
+    """Of one request, as documented or as learned from refusals."""
     most_tokens: int
+    """Likewise."""
     takes_base64: bool = True
+    """Until it refuses. Vectors in base64 have a third of the size, and need no parsing."""
     _slots: asyncio.Semaphore = field(init=False, repr=False)
     _closed_until: float = field(init=False, default=0.0)
 
@@ -90,7 +93,7 @@ class Server:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """A request in flight, begun when no pause is asked for. Raises RateLimited if the pause is a long one."""
+        """Waits for a free slot and for the end of a pause. Raises RateLimited if the pause is too long."""
         async with self._slots:
             while (left := self.pause_left) > 0:
                 if left > PATIENCE_SECONDS:
@@ -104,24 +107,22 @@ class Server:
         return self._closed_until - self.clock.now()
 
     def pause(self, seconds: float) -> None:
-        """No request of anyone begins for so long."""
+        """No request begins for so many seconds."""
         self._closed_until = max(self._closed_until, self.clock.now() + seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The server refused the content of a request (400, 413, 422).
-
-    said: its words as they came, for rules to look at; they may quote a text, so they are never shown.
-    code: a word for programs, "" if there is none.
-    """
+    """The server refused the content of a request (400, 413, 422)."""
 
     status: int
     said: str
+    """Its message. It may quote a text, so only `words` may be shown."""
     code: str = ""
+    """Its code for programs."""
 
     def words(self, *secrets: str) -> str:
-        """For people: the words too, if they quote none of the secrets."""
+        """For people: with the message if that quotes none of the secrets."""
         shown = [f"HTTP {self.status}"]
         if self.code and not quotes(self.code, secrets):
             shown.append(self.code)
@@ -132,42 +133,43 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class TooSlow:
-    """No whole answer came in the time that one may take."""
+    """No complete answer came in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A request that may be made again. error: to be raised if it is not. pause: seconds that the server asked for."""
+    """A request that may be tried again."""
 
     failing: Failing
     error: VectorOpsError
+    """Raised after the last try."""
     pause: float | None = None
+    """Seconds that the server asked for."""
 
 
 class NonsenseError(Exception):
-    """An answer cannot be read; the message says why, without content."""
+    """An answer cannot be parsed; the message says why, without its content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Makes requests to one URL with one key.
-
-    timeout_seconds: for one whole answer.
-    """
+class HostedClient:
+    """Sends requests to one URL with one key."""
 
     url: str
     model: str
     http: httpx.AsyncClient = field(repr=False)
-    server: Server
+    server: HostedServer
     timeout_seconds: float
+    """For one complete answer."""
 
     async def post(
         self, body: Mapping[str, Any], read: Callable[[bytes], T], *, most_bytes: int, may_split: bool
     ) -> T | Refusal | TooSlow:
-        """What `read` makes of the answer. may_split: TooSlow is given rather than tried again with as many texts.
+        """Sends a request, several times if necessary, and returns what `read` makes of the answer.
 
-        read: raises NonsenseError. Raises Transient (EmbedderUnreachable, EmbedderUnauthorized), RateLimited, Terminal
-        (EmbedderRejected), and what `outbound` raises.
+        read: raises NonsenseError. may_split: return TooSlow at once, because fewer texts may be answered in time.
+        Raises Transient (EmbedderUnreachable, EmbedderUnauthorized), RateLimited, Terminal (EmbedderRejected), and what
+        `outbound` raises.
         """
         content = orjson.dumps(body)
         tries: Counter[Failing] = Counter()
@@ -181,7 +183,10 @@ class Client:
             tries[outcome.failing] += 1
             if tries[outcome.failing] == TRIES[outcome.failing]:
                 raise outcome.error
-            pause = outcome.pause if outcome.pause is not None else self._backoff(tries.total())
+            pause = outcome.pause
+            if pause is None:
+                pause = min(BACKOFF_SECONDS * 2.0 ** (tries.total() - 1), MAX_BACKOFF_SECONDS)
+                pause *= 0.5 + self.server.clock.chance()
             waited += pause
             if outcome.pause is not None or outcome.failing == "limited":
                 self.server.pause(pause)
@@ -193,19 +198,19 @@ class Client:
     async def _try(
         self, content: bytes, read: Callable[[bytes], T], most_bytes: int
     ) -> T | Refusal | TooSlow | _Failed:
-        """One request. What is raised here ends all tries."""
+        """One try. What it raises ends all tries."""
         try:
             async with self.server.slot():
-                status, headers, answer = await self._once(content, most_bytes)
+                status, headers, answer = await self._send(content, most_bytes)
         except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError):
             return TooSlow()
         except httpx.DecodingError:
-            return _Failed("nonsense", self._rejected("gives an answer that is not encoded as it says"))
+            return _Failed("nonsense", self._rejected("gives an answer in another encoding than it states"))
         except httpx.TransportError as error:
             return self._unanswered(f"does not answer ({_cause(error)})")
-        return self._judged(status, headers, answer, read)
+        return self._judge(status, headers, answer, read)
 
-    def _judged(
+    def _judge(
         self, status: int, headers: httpx.Headers, answer: bytes, read: Callable[[bytes], T]
     ) -> T | Refusal | _Failed:
         if 200 <= status < 300:
@@ -221,14 +226,14 @@ class Client:
             pause = min(pause, MAX_PAUSE_SECONDS)
         if status == 429:
             if refusal.code in USED_UP:
-                words = f"{self.server.place} says that the account's quota is used up ({refusal.code})"
+                words = f"{self.server.place} reports that the quota of the account is used up ({refusal.code})"
                 raise RateLimited(Reason.RATE_LIMITED, words, retry_after=max(pause or 0.0, PATIENCE_SECONDS))
             return _Failed("limited", _limited(self.server.place, pause), pause)
         if status >= 500 or status in PASSING:
             return self._unanswered(f"fails (HTTP {status})", pause)
         raise self._unusable(status, headers)
 
-    async def _once(self, content: bytes, most_bytes: int) -> tuple[int, httpx.Headers, bytes]:
+    async def _send(self, content: bytes, most_bytes: int) -> tuple[int, httpx.Headers, bytes]:
         async with (
             asyncio.timeout(self.timeout_seconds),
             self.http.stream("POST", self.url, content=content, follow_redirects=False) as response,
@@ -241,38 +246,34 @@ class Client:
             return response.status_code, response.headers, bytes(answer)
 
     def _unusable(self, status: int, headers: httpx.Headers) -> Terminal | Transient:
-        # None of the server's words: they may quote a part of the key, or of any text of the request.
+        # The server's message is not shown: it may quote a part of the key, or of a text.
         if status in UNAUTHORIZED:
             key = "the API key" if "Authorization" in self.http.headers else "requests without an API key"
             return Transient(Reason.EMBEDDER_UNAUTHORIZED, f"{self.server.place} refuses {key} (HTTP {status})")
         if status in NOT_FOUND:
             return self._rejected(
-                f"knows no model {self.model}, or has nothing at that path (HTTP {status}); check `model`, and "
-                "`baseURL`: what stands before /embeddings"
+                f"has no model {self.model}, or no such path (HTTP {status}); check `model` and `baseURL`, the URL "
+                "before /embeddings"
             )
         if 300 <= status < 400:
             to = re.match(r"https?://[-.:\[\]A-Za-z0-9]{1,260}(?=[/?#]|$)", headers.get("Location", ""))
             where = f" to {to.group()}" if to else ""
             return self._rejected(
-                f"answers with a redirect{where} (HTTP {status}), which is not followed; name the final address as "
-                "`baseURL`"
+                f"answers with a redirect{where} (HTTP {status}), which is not followed; set `baseURL` to the final "
+                "address"
             )
         return self._rejected(f"refuses the request (HTTP {status})")
 
     def _unanswered(self, words: str, pause: float | None = None) -> _Failed:
-        words = f"{self.server.place} {words}; it is asked again"
+        words = f"{self.server.place} {words}; retrying"
         return _Failed("failed", Transient(Reason.EMBEDDER_UNREACHABLE, words, retry_after=pause), pause)
 
     def _rejected(self, words: str) -> Terminal:
         return Terminal(Reason.EMBEDDER_REJECTED, f"{self.server.place} {words}")
 
-    def _backoff(self, tries: int) -> float:
-        seconds = min(BACKOFF_SECONDS * 2.0 ** (tries - 1), MAX_BACKOFF_SECONDS)
-        return seconds * (0.5 + self.server.clock.chance())
-
 
 def batches(texts: Sequence[str], most_texts: int, most_tokens: int) -> Iterator[list[str]]:
-    """The texts in order, as many together as one request may hold; a text that is too long by itself is alone."""
+    """The texts in order, cut into lists that one request may hold. A text that is too long by itself is alone."""
     batch: list[str] = []
     room = most_tokens
     for text in texts:
@@ -287,12 +288,12 @@ def batches(texts: Sequence[str], most_texts: int, most_tokens: int) -> Iterator
 
 
 def estimated_tokens(text: str) -> int:
-    """More than most tokenizers make of it: a third of the bytes, so that Chinese is a token for each character."""
+    """An upper estimate for most tokenizers: a third of the bytes, so that a Chinese character is one token."""
     return len(text.encode(errors="replace")) // 3 + 1
 
 
 def pause_asked(headers: Mapping[str, str], wall: float) -> float | None:
-    """Seconds that the server asks to wait: `Retry-After`, else OpenAI's reset of the limit that is used up."""
+    """Seconds that the server asks to wait: `Retry-After`, or OpenAI's time of reset of the limit that is used up."""
     asked = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", asked):
         return float(asked)
@@ -303,16 +304,16 @@ def pause_asked(headers: Mapping[str, str], wall: float) -> float | None:
             pass
     resets = {}
     for limit in ("requests", "tokens"):
-        seconds = _duration(headers.get(f"x-ratelimit-reset-{limit}", ""))
+        seconds = _parse_duration(headers.get(f"x-ratelimit-reset-{limit}", ""))
         if seconds is not None:
             resets[limit] = seconds
     used_up = [resets[limit] for limit in resets if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0"]
-    # A reset is when the whole allowance is back; of two that are not used up, the nearer one lets some through.
+    # At its reset a limit is full again. If neither is used up, some requests succeed after the earlier reset.
     return max(used_up) if used_up else min(resets.values(), default=None)
 
 
 def said_in(status: int, answer: bytes) -> Refusal:
-    """The words and the code in the answer of an error, in the shapes that servers give them."""
+    """The message and the code of an error, in the shapes that servers use."""
     try:
         content = orjson.loads(answer)
     except orjson.JSONDecodeError:
@@ -338,12 +339,12 @@ def said_in(status: int, answer: bytes) -> Refusal:
 
 
 def quotes(words: str, secrets: Sequence[str]) -> bool:
-    """Do words hold a part of a secret: so many characters in a row, or all of it if it is shorter?"""
-    # What is escaped is not seen through; it is rare in honest words.
+    """Does a message quote a part of a secret: QUOTED_CHARACTERS in a row, or all of a shorter one?"""
+    # Escaped text is not decoded; it is rare in honest messages.
     if "\\" in words:
         return True
-    said = _plain(words)
-    for secret in map(_plain, secrets):
+    said = _fold(words)
+    for secret in map(_fold, secrets):
         length = min(QUOTED_CHARACTERS, len(secret))
         runs = (said[start : start + length] for start in range(len(said) - length + 1))
         if length and any(run in secret for run in runs):
@@ -351,11 +352,11 @@ def quotes(words: str, secrets: Sequence[str]) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
+def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _duration(text: str) -> float | None:
+def _parse_duration(text: str) -> float | None:
     """Seconds of 6m0s, 1.5s, 20ms, or a plain number; None if it is none of these."""
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
@@ -369,11 +370,11 @@ def _duration(text: str) -> float | None:
 
 
 def _limited(place: str, pause: float | None) -> RateLimited:
-    return RateLimited(Reason.RATE_LIMITED, f"{place} asks to be called less often", retry_after=pause)
+    return RateLimited(Reason.RATE_LIMITED, f"{place} limits the rate of requests", retry_after=pause)
 
 
 def _cause(error: httpx.TransportError) -> str:
-    """Why a connection failed. Words only of those errors that know nothing of what was to be sent."""
+    """Why a connection failed. Only errors from before the request was sent are quoted."""
     if isinstance(error, httpx.ConnectError) and str(error):
         return " ".join(str(error).split())[:WORDS_CHARACTERS]
     return type(error).__name__

@@ -1,7 +1,7 @@
-"""The model hub and its cache on disk: all that `files` knows of huggingface_hub, and the words for what it raises.
+"""The model hub and its cache on disk: the boundary to huggingface_hub, and the messages for its exceptions.
 
-Everything here blocks and is called in a thread. Nothing is ever sent with a token: a namespaced resource names the
-model, and must not read with the operator's own rights what its author may not.
+Everything here blocks, and is called in a thread. No request carries a token: a namespaced resource names the model,
+and its author must not read with the rights of the operator.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 DEFAULT_BRANCH: Final = "main"
 ANSWER_SECONDS: Final = 10.0
-"""Longest wait for a piece of an answer. What a whole answer may take is the setting."""
+"""Longest wait for a piece of an answer. `EmbedderSettings.timeout_seconds` limits the complete answer."""
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Cached:
-    """One commit of a model in the cache. It may be a part of the files only."""
+class CachedModel:
+    """One commit of a model in the cache, perhaps with a part of its files only."""
 
     commit: str
     folder: Path
@@ -40,15 +40,16 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One hub: `HF_ENDPOINT` and `HF_HOME`, as huggingface_hub reads them. answer_seconds: longest wait for a piece."""
+    """The hub of `HF_ENDPOINT`, and the cache of `HF_HOME`, as huggingface_hub reads them."""
 
     answer_seconds: float
+    """Longest wait for a piece of an answer."""
 
     @property
     def _endpoint(self) -> str:
         from huggingface_hub import constants
 
-        # Read when it is asked: the library reads its own variables once, when it is imported.
+        # Read each time: the library reads the variables once, when it is imported.
         return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
     @property
@@ -64,11 +65,11 @@ class Hub:
 
     @property
     def host(self) -> str:
-        """For people. An endpoint may hold credentials, so it is never shown whole."""
+        """For people. The endpoint may hold credentials, so it is not shown."""
         return urlsplit(self._endpoint).hostname or "the model hub"
 
-    def cached(self, model: str, revision: str | None) -> Cached | None:
-        """A commit, or what a branch or tag led to when it was last asked for; None: the default branch."""
+    def cached(self, model: str, revision: str | None) -> CachedModel | None:
+        """A commit from the cache. revision: a commit, or a branch or tag as last read; None: the default branch."""
         root = self.cache / f"models--{model.replace('/', '--')}"
         commit = revision or DEFAULT_BRANCH
         if not COMMIT.fullmatch(commit):
@@ -77,23 +78,24 @@ class Hub:
             except OSError:
                 return None
         folder = root / "snapshots" / commit
-        return Cached(commit, folder) if COMMIT.fullmatch(commit) and folder.is_dir() else None
+        return CachedModel(commit, folder) if COMMIT.fullmatch(commit) and folder.is_dir() else None
 
     def look_up(self, model: str, revision: str | None) -> tuple[str, frozenset[str]]:
-        """The commit that a revision is now, and the paths of all its files. None: the default branch."""
+        """The current commit of a revision, and the paths of all its files. None: the default branch."""
         from huggingface_hub import HfApi
+        from huggingface_hub.errors import HFValidationError
 
-        with self._in_words(model, revision):
+        with self._translated_errors(model, revision):
             api = HfApi(endpoint=self._endpoint, token=False)
             try:
                 info = api.model_info(model, revision=revision, timeout=self.answer_seconds, token=False)
                 commit, names = info.sha, frozenset(file.rfilename for file in info.siblings or ())
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if isinstance(error, OSError | httpx.HTTPError) or _is_invalid_name(error):
+                if isinstance(error, OSError | httpx.HTTPError | HFValidationError):
                     raise
                 raise Transient(
                     Reason.EMBEDDER_UNREACHABLE,
-                    f"what {self.host} answers is not the answer of a model hub; check HF_ENDPOINT and the proxy",
+                    f"{self.host} does not answer like a model hub; check HF_ENDPOINT and the proxy",
                 ) from error
         if commit is None:
             raise Transient(Reason.EMBEDDER_UNREACHABLE, f"{self.host} names no commit of the model {model}")
@@ -103,8 +105,8 @@ class Hub:
         """A whole file, downloaded into the cache if it is not there."""
         from huggingface_hub import hf_hub_download
 
-        _draw_nothing()
-        with self._in_words(model, commit, name):
+        _disable_progress_bars()
+        with self._translated_errors(model, commit, name):
             found = hf_hub_download(
                 model,
                 name,
@@ -117,7 +119,11 @@ class Hub:
         return Path(found)
 
     def head(self, model: str, commit: str, name: str, size: int) -> bytes:
-        """The first bytes of a file, without the rest."""
+        """The first bytes of a file, without the rest.
+
+        `HfApi.parse_safetensors_file_metadata` reads the whole file into memory from a server that ignores ranges, as
+        plain mirrors do (1.33).
+        """
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]  # Documented, and in no __all__.
             build_hf_headers,
@@ -132,13 +138,13 @@ class Hub:
         headers = build_hf_headers(token=False) | {"Range": f"bytes=0-{size - 1}", "Accept-Encoding": "identity"}
         head = b""
         with (
-            self._in_words(model, commit, name),
+            self._translated_errors(model, commit, name),
             get_session().stream(
                 "GET", url, headers=headers, timeout=self.answer_seconds, follow_redirects=True
             ) as answer,
         ):
             hf_raise_for_status(answer)
-            # A server that knows no ranges sends the whole file: what is enough is enough.
+            # A server that ignores ranges sends the whole file.
             for piece in answer.iter_bytes():
                 head += piece
                 if len(head) >= size:
@@ -149,8 +155,8 @@ class Hub:
         """The folder with all files of a commit that match one of the patterns; offline: from the cache alone."""
         from huggingface_hub import snapshot_download
 
-        _draw_nothing()
-        with self._in_words(model, commit):
+        _disable_progress_bars()
+        with self._translated_errors(model, commit):
             folder = snapshot_download(
                 model,
                 revision=commit,
@@ -164,52 +170,54 @@ class Hub:
         return Path(folder)
 
     @contextmanager
-    def _in_words(self, model: str, revision: str | None, name: str | None = None) -> Iterator[None]:
+    def _translated_errors(self, model: str, revision: str | None, name: str | None = None) -> Iterator[None]:
         try:
             yield
         except VectorOpsError:
             raise
         except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise self._mapped(error, model, revision, name) from error
+            raise self._translate(error, model, revision, name) from error
 
-    def _mapped(self, error: Exception, model: str, revision: str | None, name: str | None) -> VectorOpsError:  # noqa: PLR0911
+    def _translate(self, error: Exception, model: str, revision: str | None, name: str | None) -> VectorOpsError:  # noqa: PLR0911
         from huggingface_hub import errors
 
         match error:
             case errors.LocalEntryNotFoundError(__cause__=Exception() as cause):
-                return self._mapped(cause, model, revision, name)
+                return self._translate(cause, model, revision, name)
             case errors.LocalEntryNotFoundError():
                 return Terminal(
                     Reason.MODEL_NOT_FOUND,
-                    f"files of the model {model} are missing in the hub's cache {self.cache}, and the hub may not be "
-                    "asked: complete the cache, or run without --offline",
+                    f"files of the model {model} are missing in the hub's cache {self.cache}, and --offline forbids "
+                    "downloads: complete the cache, or run without --offline",
                 )
             case errors.HFValidationError():
-                return Terminal(Reason.MODEL_NOT_FOUND, f"{model!r} can be no name of a model on the hub")
+                return Terminal(Reason.MODEL_NOT_FOUND, f"{model!r} is not a valid name of a model on the hub")
             case errors.HfHubHTTPError():
-                return self._refused(error, model, revision, name)
+                return self._translate_status(error, model, revision, name)
             case httpx.TimeoutException():
-                return self._unreachable("gives no answer in time")
+                return self._unreachable("does not answer in time")
             case httpx.HTTPError() | httpx.InvalidURL() | ConnectionError() | TimeoutError():
                 return self._unreachable("cannot be reached")
             case OSError(strerror=str() as words):
                 return Transient(
                     Reason.EMBEDDER_FAILED,
-                    f"the files of the model {model} cannot be kept in the hub's cache {self.cache}: {words}; give it "
-                    "a folder that can be written to in HF_HOME, with room enough",
+                    f"the files of the model {model} cannot be written to the hub's cache {self.cache}: {words}; set "
+                    "HF_HOME to a writable folder with enough space",
                 )
-        return self._unreachable("answers with what nobody can read")
+        return self._unreachable("gives an answer that cannot be parsed")
 
-    def _refused(self, error: HfHubHTTPError, model: str, revision: str | None, name: str | None) -> VectorOpsError:
-        """For an answer with an HTTP status of 400 and above."""
+    def _translate_status(
+        self, error: HfHubHTTPError, model: str, revision: str | None, name: str | None
+    ) -> VectorOpsError:
+        """An answer with an HTTP status from 400 on."""
         from huggingface_hub import errors
 
         status = error.response.status_code
-        # Gated before not found: the library's errors are related.
+        # Gated before not found: the library's error for gated models is a subclass of the other.
         if isinstance(error, errors.GatedRepoError):
             return Terminal(
                 Reason.MODEL_GATED,
-                f"{self.host} gives the files of the model {model} only to those who accepted its terms: accept "
+                f"{self.host} serves the files of the model {model} only to users who accepted its terms: accept "
                 "them there, download the model, and put it below --model-folder or into the hub's cache",
             )
         if isinstance(error, errors.RevisionNotFoundError):
@@ -221,26 +229,25 @@ class Hub:
         if isinstance(error, errors.RepositoryNotFoundError | errors.DisabledRepoError) or status == 404:
             return Terminal(
                 Reason.MODEL_NOT_FOUND,
-                f"{self.host} has no model {model} that is open to all: check the name; a private model belongs "
-                "below --model-folder or into the hub's cache",
+                f"{self.host} has no public model {model}: check the name, or put a private model below --model-folder "
+                "or into the hub's cache",
             )
         if status == 429:
             after = error.response.headers.get("Retry-After", "")
             seconds = float(after) if after.isdecimal() else None
-            words = f"the model hub {self.host} asks to be called less often"
+            words = f"the model hub {self.host} limits the rate of requests"
             return RateLimited(Reason.RATE_LIMITED, words, retry_after=seconds)
         return self._unreachable(f"answers with HTTP status {status}")
 
     def _unreachable(self, what: str) -> Transient:
         return Transient(
             Reason.EMBEDDER_UNREACHABLE,
-            f"the model hub {self.host} {what}; it is asked again. Where there is no way to it, put the model below "
-            "--model-folder",
+            f"the model hub {self.host} {what}; retrying. Without access to a hub, put the model below --model-folder",
         )
 
 
 def is_offline() -> bool:
-    """Was the library itself told to ask nobody (HF_HUB_OFFLINE)?"""
+    """Does HF_HUB_OFFLINE forbid the library to send requests?"""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
@@ -252,14 +259,8 @@ def read_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _is_invalid_name(error: Exception) -> bool:
-    from huggingface_hub.errors import HFValidationError
-
-    return isinstance(error, HFValidationError)
-
-
-def _draw_nothing() -> None:
-    """The library draws progress on stderr, where the log is."""
+def _disable_progress_bars() -> None:
+    """The library draws them on stderr, where the log is."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # As above.
 
     disable_progress_bars()

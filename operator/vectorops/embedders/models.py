@@ -1,7 +1,7 @@
-"""The child's side of a local model: loads it, and turns texts into vectors until the pipe to its parent ends.
+"""The child process of a local model: loads it, and embeds texts until the pipe to its parent is closed.
 
-Runs in a process that `worker` starts for each opened model, so that a model that takes too much memory, or crashes,
-takes that process and not the operator. Only here are torch, sentence_transformers and fastembed imported to be run.
+Each opened model has its own process, so that a model that needs too much memory, or crashes, ends that process and not
+the operator. Only this module imports torch, sentence_transformers and fastembed to run models.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from vectorops.embedders.base import Unusable
 from vectorops.vectors import Sparse, VectorData, VectorKind
 
 ENVIRONMENT: Final = {
-    # The parent has fetched all files, by the rules of its settings: nothing here asks a hub.
+    # The parent has downloaded all files as its settings allow; this process sends no request to a hub.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # No process is forked from here, which is all that the library warns of.
+    # The library warns of forks, and this process forks none.
     "TOKENIZERS_PARALLELISM": "true",
 }
 
 FIRST_TO_KILL: Final = "1000"
-"""The kernel's score for the process that is killed first when memory runs out (proc(5), oom_score_adj)."""
+"""oom_score_adj (proc(5)) of the process that the kernel kills first when memory runs out."""
 
 BATCH: Final = 32
-"""Texts at a time. Measured with all-MiniLM-L6-v2 on two busy cores: 32 and 64 are alike, 128 is slower."""
+"""Most texts in a batch. With all-MiniLM-L6-v2 on two busy cores, 32 and 64 are equally fast, and 128 is slower."""
 
 BATCH_CHARACTERS: Final[dict[VectorKind, int]] = {
     "dense": 32_768,
     "multivector": 32_768,
-    # A masked language model gives a number for each word of its vocabulary at each token.
+    # A masked language model makes a number for each word of its vocabulary at each token.
     "sparse": 8_192,
 }
-"""Long texts come fewer at a time: what a model needs grows with the tokens of a batch."""
+"""Most characters in a batch: the memory that a model needs grows with the tokens of a batch."""
 
 CHARACTERS_PER_TOKEN: Final = 4
 
-MARKS: Final = 4
-"""Tokens, at most, that a model puts around a text."""
+SPECIAL_TOKENS: Final = 4
+"""Most tokens that a model puts around a text."""
 
 PROBE: Final = "a"
-"""A text that every model can read. One that cannot is broken, and no text is to blame."""
+"""A text that every model can read. If a model cannot, the model is broken and not the text."""
 
 WORDS_LENGTH: Final = 240
 
@@ -62,12 +62,13 @@ _FOLDERS: Final = re.compile(r"(?<![\w/:.])/(?:[^\s/'\"]+/)+")
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What is to be loaded. folder: the model's files. The rest is as in `Resolved` and `EmbedderSettings`."""
+    """Which model to load, and how; see `Resolved` and `EmbedderSettings`."""
 
     provider: str
     model: str
     kind: VectorKind
     folder: str
+    """Holds the model's files."""
     document_prompt: str
     dimensions: int | None
     device: str | None
@@ -75,43 +76,46 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """vectors: one for each text, in the same order. cut: was this text longer than the model reads?"""
+class EmbeddedChunk:
+    """The answer to a list of texts."""
 
     vectors: tuple[VectorData | Unusable, ...]
+    """One for each text, in the same order."""
     cut: tuple[bool, ...]
+    """Was the text longer than the model reads?"""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """The model cannot be loaded or run. words: the library's, in one line, without paths of ours and without texts."""
+class ModelFailure:
+    """The model cannot be loaded or run."""
 
     reason: Reason
     words: str
+    """The library's message, in one line, without paths of this machine and without texts."""
 
 
-class Model(Protocol):
+class LoadedModel(Protocol):
     """A loaded model."""
 
     def embed(self, texts: Sequence[str]) -> Iterable[VectorData]:
-        """Vectors of documents, in the same order. The document prompt is added here."""
+        """Vectors of documents, in the same order. The model adds the document prompt."""
 
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
-        """Is the text longer than the model reads? For each."""
+        """For each text: is it longer than the model reads?"""
 
 
-Load = Callable[[Loading], Model]
+Load = Callable[[Loading], LoadedModel]
 
 
 def serve(connection: Connection, load: Load, loading: Loading) -> None:
-    """The whole life of the child. Sends None once the model is loaded, else a Failure; then an Answer, or a Failure,
-    for each list of texts.
+    """The whole life of the child. Sends None once the model is loaded, else a ModelFailure; then an EmbeddedChunk, or
+    a ModelFailure, for each list of texts.
     """
-    _stand_alone()
+    _isolate_process()
     try:
         model = load(loading)
     except Exception as error:  # noqa: BLE001  # Whatever a library raises is for a person to read.
-        connection.send(failure(error, loading))
+        connection.send(describe_failure(error, loading))
         return
     connection.send(None)
     while True:
@@ -119,43 +123,43 @@ def serve(connection: Connection, load: Load, loading: Loading) -> None:
             texts = connection.recv()
         except EOFError:
             return
-        connection.send(answer(model, texts, loading))
+        connection.send(embed_chunk(model, texts, loading))
 
 
-def answer(model: Model, texts: Sequence[str], loading: Loading) -> Answer | Failure:
-    """The vectors of texts. A text that the model cannot read harms no other."""
+def embed_chunk(model: LoadedModel, texts: Sequence[str], loading: Loading) -> EmbeddedChunk | ModelFailure:
+    """Embeds texts. A text that the model cannot read does not fail the others."""
     try:
-        return Answer(tuple(map(_checked, model.embed(texts))), tuple(model.is_cut(texts)))
+        return EmbeddedChunk(tuple(map(_check_finite, model.embed(texts))), tuple(model.is_cut(texts)))
     except Exception:  # noqa: BLE001  # As above; the probe tells whose fault it is.
         try:
             list(model.embed([PROBE]))
         except Exception as error:  # noqa: BLE001
-            return failure(error, loading)
-    return Answer(tuple(_apart(model, texts)), (False,) * len(texts))
+            return describe_failure(error, loading)
+    return EmbeddedChunk(tuple(_embed_halves(model, texts)), (False,) * len(texts))
 
 
-def load(loading: Loading) -> Model:
+def load(loading: Loading) -> LoadedModel:
     """The model, ready to run. Raises whatever its library raises."""
     return LOADERS[loading.provider](loading)
 
 
-def failure(error: Exception, loading: Loading) -> Failure:
-    """What an exception of a library means to a person."""
+def describe_failure(error: Exception, loading: Loading) -> ModelFailure:
+    """The message for an exception of a library."""
     words = str(error)
     if "trust_remote_code" in words:
-        return Failure(Reason.MODEL_REFUSED, "it needs code of its own, which is never run; choose another model")
+        return ModelFailure(Reason.MODEL_REFUSED, "it needs its own code, which is never run; choose another model")
     if isinstance(error, PickledWeights) or (isinstance(error, OSError) and "safetensors" in words):
-        return Failure(
+        return ModelFailure(
             Reason.MODEL_REFUSED,
             "it has no safetensors weights, and pickled ones are never loaded; convert it, or choose another revision",
         )
     if isinstance(error, NoVocabulary):
-        return Failure(Reason.MODEL_NOT_FOUND, "the vocabulary of its tokenizer is missing; restore its files")
+        return ModelFailure(Reason.MODEL_NOT_FOUND, "the vocabulary of its tokenizer is missing; restore its files")
     words = _FOLDERS.sub("", words.replace(loading.folder, loading.model))
     words = " ".join(words.split())
     if len(words) > WORDS_LENGTH:
         words = words[:WORDS_LENGTH] + "..."
-    return Failure(Reason.EMBEDDER_FAILED, f"{type(error).__name__}: {words}" if words else type(error).__name__)
+    return ModelFailure(Reason.EMBEDDER_FAILED, f"{type(error).__name__}: {words}" if words else type(error).__name__)
 
 
 class PickledWeights(Exception):
@@ -163,11 +167,11 @@ class PickledWeights(Exception):
 
 
 class NoVocabulary(Exception):
-    """The tokenizer's files are missing. transformers makes one that takes every word for the same unknown one."""
+    """The tokenizer's files are missing. transformers then makes one that maps every word to the same unknown token."""
 
 
 def batch_size(texts: Sequence[str], kind: VectorKind, limit: int | None) -> int:
-    """How many of these texts go through a model at a time. limit: tokens that the model reads of one text."""
+    """How many of these texts a batch holds. limit: most tokens of a text that the model reads."""
     longest = max(map(len, texts), default=0)
     if limit is not None:
         longest = min(longest, limit * CHARACTERS_PER_TOKEN)
@@ -181,8 +185,8 @@ class SentenceTransformersModel:
         import sentence_transformers as library
         import torch
 
-        # `use_safetensors` binds transformers alone; the library's own modules would fall back to pickles.
-        torch.load = _refuse
+        # Only transformers obeys `use_safetensors`; the library's own modules would fall back to pickles.
+        torch.load = _refuse_pickles
         if loading.threads is not None:
             torch.set_num_threads(loading.threads)
         options: dict[str, Any] = {
@@ -199,11 +203,11 @@ class SentenceTransformersModel:
             self._model = library.MultiVectorEncoder(loading.folder, **options)
         self._kind = loading.kind
         self._prompt = loading.document_prompt
-        self._tokenizer, self._limit = _tokenizer(self._model)
+        self._tokenizer, self._limit = _find_tokenizer(self._model)
 
     def embed(self, texts: Sequence[str]) -> Iterable[VectorData]:
         size = batch_size(texts, self._kind, self._limit)
-        # With "", and not None: then the library takes none of its own prompts. What has routes takes the document's.
+        # "" instead of None keeps the library from adding its own prompts. A router takes the route for documents.
         options = {"prompt": self._prompt, "batch_size": size, "show_progress_bar": False}
         if self._kind == "sparse":
             rows = self._model.encode_document(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **options)
@@ -212,9 +216,9 @@ class SentenceTransformersModel:
         return [np.asarray(row, np.float32) for row in rows]
 
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
-        return _is_cut(texts, self._prompt, self._limit, self._tokens)
+        return _is_cut(texts, self._prompt, self._limit, self._count_tokens)
 
-    def _tokens(self, texts: list[str]) -> Iterable[int]:
+    def _count_tokens(self, texts: list[str]) -> Iterable[int]:
         ids = self._tokenizer(texts, truncation=False, padding=False, return_attention_mask=False)["input_ids"]
         return map(len, ids)
 
@@ -236,7 +240,7 @@ class FastEmbedModel:
         self._model = classes[loading.kind](loading.model, specific_model_path=loading.folder, **options)
         self._kind = loading.kind
         self._prompt = loading.document_prompt
-        # BM25 and its like have no tokenizer of this kind, and read a text to its end.
+        # BM25 and similar models have no such tokenizer, and read the whole text.
         self._tokenizer: Any = getattr(self._model.model, "tokenizer", None)
         truncation = getattr(self._tokenizer, "truncation", None)
         self._limit: int | None = truncation["max_length"] if truncation else None
@@ -245,29 +249,29 @@ class FastEmbedModel:
         size = batch_size(texts, self._kind, self._limit)
         for found in self._model.passage_embed([self._prompt + text for text in texts], batch_size=size):
             if self._kind == "sparse":
-                yield _sparse(np.asarray(found.indices), np.asarray(found.values))
+                yield _sorted_sparse(np.asarray(found.indices), np.asarray(found.values))
             else:
                 yield np.asarray(found, np.float32)
 
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
-        return _is_cut(texts, self._prompt, self._limit, self._tokens)
+        return _is_cut(texts, self._prompt, self._limit, self._count_tokens)
 
-    def _tokens(self, texts: list[str]) -> Iterable[int]:
+    def _count_tokens(self, texts: list[str]) -> Iterable[int]:
         for found in self._tokenizer.encode_batch(texts):
-            # The first part is what the model reads.
+            # The model reads the first part only.
             yield sum(sum(part.attention_mask) for part in (found, *found.overflowing))
 
 
 LOADERS: Final[dict[str, Load]] = {"sentenceTransformers": SentenceTransformersModel, "fastEmbed": FastEmbedModel}
 
 
-def _stand_alone() -> None:
+def _isolate_process() -> None:
     from tqdm import tqdm
 
     os.environ.update(ENVIRONMENT)
-    # Bars are drawn under a lock for many processes, by default: a semaphore, left behind when this one is killed.
+    # The default lock for progress bars is a semaphore between processes, which would remain when this one is killed.
     tqdm.set_lock(threading.RLock())
-    # The parent's output is its log, line by line; no library writes between the lines, and no text gets there.
+    # The parent's output is its log: no library may write between the lines, or write a text.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -277,7 +281,7 @@ def _stand_alone() -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed closes no pipe while this process computes; its end is seen all the same."""
+    """Ends this process when the parent was killed, even while it computes and does not read the pipe."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -287,42 +291,42 @@ def _end_with_parent() -> None:
 def _is_cut(
     texts: Sequence[str], prompt: str, limit: int | None, tokens: Callable[[list[str]], Iterable[int]]
 ) -> Iterable[bool]:
-    """limit: tokens that the model reads; None: all. tokens: how many each of some texts has.
+    """For each text: is it longer than the model reads? limit: most tokens; None: no limit. tokens: counts tokens.
 
-    Only what may be too long is cut into tokens once more: one stands for a byte at least, but for a few that mark the
-    begin and the end.
+    Only texts that may be too long are tokenized again: each token stands for at least one byte, except for a few at
+    the beginning and the end.
     """
     if limit is None:
         return [False] * len(texts)
     whole = [prompt + text for text in texts]
-    possible = [text for text in whole if len(text.encode()) > limit - MARKS]
+    possible = [text for text in whole if len(text.encode()) > limit - SPECIAL_TOKENS]
     counts = dict(zip(possible, tokens(possible), strict=True)) if possible else {}
     return [counts.get(text, 0) > limit for text in whole]
 
 
-def _apart(model: Model, texts: Sequence[str]) -> list[VectorData | Unusable]:
-    """The vectors of texts of which one at least is bad, or which are too many at a time."""
+def _embed_halves(model: LoadedModel, texts: Sequence[str]) -> list[VectorData | Unusable]:
+    """Embeds texts of which at least one is bad, or which are too many for one batch."""
     if not texts:
         return []
     try:
-        return [_checked(vector) for vector in model.embed(texts)]
-    except Exception as error:  # noqa: BLE001  # As in `answer`.
+        return [_check_finite(vector) for vector in model.embed(texts)]
+    except Exception as error:  # noqa: BLE001  # As in `embed_chunk`.
         if len(texts) == 1:
             return [Unusable(f"the model cannot read it ({type(error).__name__})")]
     middle = len(texts) // 2
-    return _apart(model, texts[:middle]) + _apart(model, texts[middle:])
+    return _embed_halves(model, texts[:middle]) + _embed_halves(model, texts[middle:])
 
 
-def _checked(vector: VectorData) -> VectorData | Unusable:
+def _check_finite(vector: VectorData) -> VectorData | Unusable:
     values = vector.values if isinstance(vector, Sparse) else vector
     if not np.isfinite(values).all():
-        return Unusable("the model gives numbers for it that are not finite")
+        return Unusable("the model makes numbers that are not finite from it")
     if not isinstance(vector, Sparse) and not len(vector):
         return Unusable("the model finds nothing in it")
     return vector
 
 
-def _sparse(indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> Sparse:
+def _sorted_sparse(indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> Sparse:
     order = np.argsort(indices)
     return Sparse(indices[order].astype(np.uint32), values[order].astype(np.float32))
 
@@ -333,11 +337,11 @@ def _sparse_rows(rows: Any) -> list[VectorData]:
     texts, terms = rows.indices().numpy()
     values = rows.values().float().numpy()
     bounds = np.searchsorted(texts, np.arange(rows.shape[0] + 1))
-    return [_sparse(terms[start:end], values[start:end]) for start, end in pairwise(bounds)]
+    return [_sorted_sparse(terms[start:end], values[start:end]) for start, end in pairwise(bounds)]
 
 
-def _tokenizer(model: Any) -> tuple[Any, int | None]:
-    """What cuts documents into tokens, and how many of them the model reads; None if all."""
+def _find_tokenizer(model: Any) -> tuple[Any, int | None]:
+    """The tokenizer for documents, and how many tokens the model reads; None: no limit."""
     first = model[0]
     routes = getattr(first, "sub_modules", None)
     if routes is not None:
@@ -347,9 +351,9 @@ def _tokenizer(model: Any) -> tuple[Any, int | None]:
         raise NoVocabulary
     limits = [getattr(first, "document_length", None), getattr(first, "max_seq_length", None)]
     limit = min((limit for limit in limits if limit is not None), default=float("inf"))
-    # Tokenizers without a limit of their own say 10^30.
+    # Tokenizers without a limit have 10^30.
     return (first.tokenizer, int(limit)) if limit < 10**9 else (None, None)
 
 
-def _refuse(*_: Any, **__: Any) -> Any:
+def _refuse_pickles(*_: Any, **__: Any) -> Any:
     raise PickledWeights

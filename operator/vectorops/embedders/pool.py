@@ -1,7 +1,7 @@
-"""The embedders of this process: resolves what collections declare, and keeps open what embeds texts.
+"""The embedders of this process: resolves declared embedders, and opens and closes models.
 
-Made once by each shell (`kube`, `local`), used by reconcilers. A model and revision is resolved once; what embeds is
-opened when its first text comes, and closed when none has come for a while.
+Collections that declare the same model and revision share one resolution. A model is opened for its first text, and
+closed after some time without texts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from vectorops.api.reasons import Reason
 from vectorops.embedders.base import (
     FOLDER_REVISION,
     EmbeddedTexts,
-    Embedder,
     EmbedderSettings,
     Provider,
     Resolved,
+    TextEmbedder,
     Unusable,
     declared_as,
     digest_of,
@@ -35,32 +35,32 @@ from vectorops.embedders.sentence_transformers import SentenceTransformers
 from vectorops.errors import Terminal, VectorOpsError
 
 FLOATING: Final = "revision"
-"""What a declaration may leave open; the lock then keeps what was found first."""
+"""The field that a declaration may omit; the lock then keeps the revision that was found first."""
 
 RESOLVED_SECONDS: Final = 600.0
-"""For so long collections share a resolution; their locks keep it."""
+"""How long collections share a resolution. Afterwards their locks keep it."""
 
 ApiKey = Callable[[], Awaitable[str | None]]
 
 Member = api.SentenceTransformersEmbedder | api.FastEmbedEmbedder | api.OpenAIEmbedder
 
 Key = tuple[str, str]
-"""Identity of a resolved model, and a digest of the API key: another key is another client."""
+"""Identity of a resolved model, and a digest of the API key: each key has its own client."""
 
 
 @dataclass(slots=True)
-class _Open:
-    """An opened embedder. users: how many calls are in it. closing: the timer that will close it."""
-
-    embedder: Embedder
+class _OpenModel:
+    embedder: TextEmbedder
     users: int = 0
+    """Calls in progress."""
     closing: asyncio.TimerHandle | None = None
+    """Closes it when it has been idle for long enough."""
 
 
 class Embedders:
     """All embedders of this process.
 
-    api_key: for hosted embedders whose Secret is not at hand; only the command line has one.
+    api_key: for hosted embedders whose Secret cannot be read; only the command line sets it.
     """
 
     def __init__(self, settings: EmbedderSettings, *, api_key: str | None = None) -> None:
@@ -73,7 +73,7 @@ class Embedders:
             "openAI": OpenAI(settings),
         }
         self._resolved: dict[str, asyncio.Task[Resolved]] = {}
-        self._open: dict[Key, _Open] = {}
+        self._open: dict[Key, _OpenModel] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     async def resolve(
@@ -84,40 +84,41 @@ class Embedders:
         pinned: str | None = None,
         api_key: ApiKey | None = None,
     ) -> Resolved:
-        """What a declared embedder looks like, by its lock if there is one that speaks of the same declaration.
+        """Resolves a declared embedder, from its lock if that was made for the same declaration.
 
-        A revision that is left open is the locked one: it does not move by itself. pinned: the same where there is no
-        lock.
-        api_key: reads the key, and is called only where something is to be asked. Raises Terminal or Transient, see
-        `base.Provider`, and what `api_key` raises.
+        A revision that is not declared stays the locked one. pinned: the revision to use instead if there is no lock.
+        api_key: reads the key; called only if a request is needed. Raises Terminal or Transient, see `base.Provider`,
+        and what `api_key` raises.
         """
-        provider, spec = _member(declared)
+        provider, spec = _declared_member(declared)
         stated = declared_as(provider, spec.dump())
         is_known = locked is not None and locked.declared == stated
         if locked is not None and is_known and not locked.revision.startswith(FOLDER_REVISION):
-            # Nothing about a commit or a hosted model can have changed.
+            # A commit or a hosted model cannot have changed.
             return locked
         if locked is not None:
-            pinned = locked.revision if _is_same_model(locked, provider, stated) else None
+            before = locked.declared.get(provider, {})
+            is_same_model = before and all(before.get(key) == stated[provider].get(key) for key in ("model", FLOATING))
+            pinned = locked.revision if is_same_model else None
         try:
             self._check_allowed(spec.model)
             key = await api_key() if api_key is not None else None
-            found = await self._once(provider, spec, stated, pinned=pinned, api_key=key)
+            found = await self._resolve_once(provider, spec, stated, pinned=pinned, api_key=key)
         except VectorOpsError:
             if locked is not None and is_known:
-                # A folder that is away says nothing new of a model: who embeds will miss it, the collection does not.
+                # A missing folder does not change the schema of the collection. Only embedding needs it.
                 return locked
             raise
         return replace(found, declared=stated)
 
     async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> EmbeddedTexts:
-        """The vectors of documents. See `base.Embedder.embed`."""
+        """The vectors of documents. See `base.TextEmbedder.embed`."""
         key = (resolved.identity, digest_of(api_key))
         opened = self._open.get(key)
         if opened is None:
             self._check_allowed(resolved.model)
             embedder = self._providers[resolved.provider].open(resolved, api_key=api_key)
-            opened = self._open.setdefault(key, _Open(embedder))
+            opened = self._open.setdefault(key, _OpenModel(embedder))
         if opened.closing is not None:
             opened.closing.cancel()
             opened.closing = None
@@ -128,7 +129,7 @@ class Embedders:
             opened.users -= 1
             if opened.users == 0:
                 later = asyncio.get_running_loop().call_later
-                opened.closing = later(self._settings.idle_seconds, self._let_go, key, opened)
+                opened.closing = later(self._settings.idle_seconds, self._close_model, key, opened)
         metrics.TEXTS_EMBEDDED.labels(resolved.provider).inc(len(texts))
         metrics.TEXTS_TRUNCATED.labels(resolved.provider).inc(embedded.truncated)
         failed = sum(isinstance(vector, Unusable) for vector in embedded.vectors)
@@ -136,48 +137,50 @@ class Embedders:
         return embedded
 
     async def close(self) -> None:
-        """At the end of the process."""
+        """Closes all models, at the end of the process."""
         for task in self._resolved.values():
             task.cancel()
         for key, opened in list(self._open.items()):
-            self._let_go(key, opened)
+            self._close_model(key, opened)
         await asyncio.gather(*self._resolved.values(), *self._closing, return_exceptions=True)
 
-    async def _once(
+    async def _resolve_once(
         self, provider: str, spec: Member, stated: JsonObject, *, pinned: str | None, api_key: str | None
     ) -> Resolved:
-        """A resolution that a hundred collections share. Only what cannot change is kept."""
-        # Who has no right to ask must not share the answer to one who has.
+        """A resolution that a hundred collections share. It is kept only if it cannot change.
+
+        The key is part of what is shared: without it, a tenant could see the result of another tenant's rights.
+        """
         key = json.dumps([stated, pinned, digest_of(api_key)], sort_keys=True)
         task = self._resolved.get(key)
         if task is None:
             resolving = self._providers[provider].resolve(spec, pinned=pinned, api_key=api_key)
             task = self._resolved[key] = asyncio.ensure_future(resolving)
-            task.add_done_callback(lambda done: self._forget(key, done))
-        # One collection that goes away must not take the others' resolution with it.
+            task.add_done_callback(lambda done: self._drop_resolution(key, done))
+        # The cancellation of one collection must not cancel the resolution for the others.
         return await asyncio.shield(task)
 
     def _check_allowed(self, model: str) -> None:
-        """By the name that is declared, whatever repository a provider has it from. Raises Terminal ModelRefused."""
+        """By the declared name, whichever repository the provider loads it from. Raises Terminal ModelRefused."""
         allowed = self._settings.allowed_models
         if allowed and not any(fnmatchcase(model, pattern) for pattern in allowed):
             raise Terminal(
                 Reason.MODEL_REFUSED,
-                f"the model {model} is none of those that this operator may use: name one that is, or start it with "
+                f"the model {model} is not allowed by this operator: use an allowed one, or start the operator with "
                 f"--allowed-model {model}",
             )
 
-    def _forget(self, key: str, done: asyncio.Task[Resolved]) -> None:
+    def _drop_resolution(self, key: str, done: asyncio.Task[Resolved]) -> None:
         failed = done.cancelled() or done.exception() is not None
         if failed or done.result().revision.startswith(FOLDER_REVISION):
             self._resolved.pop(key, None)
         else:
-            # The next collection wants the commit that is newest then.
+            # Later collections get the newest commit of that time.
             asyncio.get_running_loop().call_later(RESOLVED_SECONDS, self._resolved.pop, key, None)
 
-    def _let_go(self, key: Key, opened: _Open) -> None:
+    def _close_model(self, key: Key, opened: _OpenModel) -> None:
         if self._open.get(key) is not opened:
-            # Closed already, while somebody was still in it.
+            # It was closed during the last call.
             return
         del self._open[key]
         if opened.closing is not None:
@@ -187,16 +190,10 @@ class Embedders:
         task.add_done_callback(self._closing.discard)
 
 
-def _member(declared: api.Embedder) -> tuple[str, Member]:
+def _declared_member(declared: api.Embedder) -> tuple[str, Member]:
     """The one member that is set, with its name in YAML."""
     for name, field in type(declared).model_fields.items():
         member = getattr(declared, name)
         if member is not None:
             return field.alias or name, member
     raise AssertionError("the union requires a member")
-
-
-def _is_same_model(locked: Resolved, provider: str, stated: JsonObject) -> bool:
-    """Does the lock speak of this model at this declared revision, whatever else changed?"""
-    before = locked.declared.get(provider, {})
-    return bool(before) and all(before.get(key) == stated[provider].get(key) for key in ("model", FLOATING))

@@ -1,7 +1,4 @@
-"""Models of the sentence-transformers library: their schema from small files, their vectors from a child process.
-
-One of the providers of `pool`. What the files say is read in `architecture`; where they are is the business of `files`.
-"""
+"""Models of the sentence-transformers library: schemas from small files, vectors from a child process."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from vectorops.embedders.architecture import (
     files_wanted,
     heads_wanted,
     modules_wanted,
-    read,
+    read_architecture,
 )
-from vectorops.embedders.base import FOLDER_REVISION, Embedder, EmbedderSettings, Resolved
-from vectorops.embedders.files import ModelFiles, Snapshot
+from vectorops.embedders.base import FOLDER_REVISION, EmbedderSettings, Resolved, TextEmbedder
+from vectorops.embedders.files import ModelFiles, ModelSnapshot
 from vectorops.errors import Terminal
 
 PROVIDER: Final = "sentenceTransformers"
 
 MOST_FILES: Final = 100
-"""Small files that are read of a model. Its author is a stranger, and they are read in the operator's own process."""
+"""Small files that are read of a model. Its author is not trusted; they are read in the operator's own process."""
 
 
 class SentenceTransformers:
@@ -38,9 +35,9 @@ class SentenceTransformers:
         self._settings = settings
 
     async def resolve(self, spec: SentenceTransformersEmbedder, *, pinned: str | None, api_key: str | None) -> Resolved:  # noqa: ARG002
-        snapshot = await self._files.find(spec.model, self._revision(spec, pinned))
+        snapshot = await self._files.find(spec.model, self._revision_to_find(spec, pinned))
         found = await architecture_of(snapshot)
-        size, dimensions = _kept(spec, found)
+        size, dimensions = _resolve_dimensions(spec, found)
         prompts = spec.prompts
         document = prompts.document if prompts is not None else None
         query = prompts.query if prompts is not None else None
@@ -55,7 +52,7 @@ class SentenceTransformers:
             size=size,
             revision=snapshot.revision,
             distance=found.distance,
-            # What is cut off afterwards leaves a shorter vector.
+            # A vector that is cut afterwards is shorter than 1.
             normalized=found.normalized and size == found.size,
             dimensions=dimensions,
             document_prompt=found.document_prompt if document is None else document,
@@ -63,23 +60,23 @@ class SentenceTransformers:
             sources=sources,
         )
 
-    def open(self, resolved: Resolved, *, api_key: str | None) -> Embedder:  # noqa: ARG002
+    def open(self, resolved: Resolved, *, api_key: str | None) -> TextEmbedder:  # noqa: ARG002
         from vectorops.embedders.worker import LocalEmbedder
 
         return LocalEmbedder(resolved, self._files, self._settings)
 
-    def _revision(self, spec: SentenceTransformersEmbedder, pinned: str | None) -> str | None:
+    def _revision_to_find(self, spec: SentenceTransformersEmbedder, pinned: str | None) -> str | None:
         if pinned is None or pinned.startswith(FOLDER_REVISION):
-            # The files of a folder may have changed: what they are now is compared with the lock.
+            # The files of a folder may have changed: the plan compares them with the lock.
             return spec.revision
         if spec.revision is None and self._files.has_folder(spec.model):
-            # A folder has been put in the hub's place: another revision, which is for the plan to say.
+            # A folder now replaces the hub. Its revision differs, and the plan says so.
             return None
         return pinned
 
 
-async def architecture_of(snapshot: Snapshot) -> Architecture:
-    """What a model gives, by its files. Raises Terminal, and what `Snapshot` raises."""
+async def architecture_of(snapshot: ModelSnapshot) -> Architecture:
+    """What a model gives, read from its files. Raises Terminal, and what `ModelSnapshot` raises."""
     wanted = modules_wanted(files_wanted(snapshot.names), await snapshot.json(MODULES))
     if len(wanted) > MOST_FILES:
         raise Terminal(
@@ -90,11 +87,11 @@ async def architecture_of(snapshot: Snapshot) -> Architecture:
     contents = await asyncio.gather(*map(snapshot.json, wanted))
     files = Files(snapshot.model, snapshot.names, dict(zip(wanted, contents, strict=True)))
     heads = {name: await snapshot.head(name, HEAD_BYTES) for name in heads_wanted(files)}
-    return read(Files(files.model, files.names, files.contents, heads))
+    return read_architecture(Files(files.model, files.names, files.contents, heads))
 
 
-def _kept(spec: SentenceTransformersEmbedder, found: Architecture) -> tuple[int | None, int | None]:
-    """The size of the vectors, and how many components are to be kept if that is not what the model does by itself."""
+def _resolve_dimensions(spec: SentenceTransformersEmbedder, found: Architecture) -> tuple[int | None, int | None]:
+    """The size of the vectors, and the number of components to keep if the model itself keeps another number."""
     if spec.dimensions is None or spec.dimensions == found.size:
         return found.size, None
     if found.kind != "dense" or found.full_size is None:
@@ -106,6 +103,6 @@ def _kept(spec: SentenceTransformersEmbedder, found: Architecture) -> tuple[int 
     if spec.dimensions > found.full_size:
         raise Terminal(
             Reason.INVALID_SPEC,
-            f"dimensions {spec.dimensions}: the model {spec.model} gives {found.full_size}; declare that many or fewer",
+            f"dimensions {spec.dimensions}: the model {spec.model} gives {found.full_size}; declare that or less",
         )
     return spec.dimensions, spec.dimensions

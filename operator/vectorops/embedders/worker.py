@@ -1,7 +1,6 @@
-"""The parent's side of a local model: one child process for each, loaded when its first text comes.
+"""The parent of a local model: one child process for each model, loaded for its first text.
 
-Opened by the providers whose models run here (`sentence_transformers`, `fast_embed`). A process pool of the standard
-library would do, but for two things: it does not tell how its process ended, and gives no way to end one that works.
+A process pool of the standard library does not report how its process ended, and cannot end one that is at work.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ PATTERNS: Final = (
     "*.spm",
     "*.bpe",
     "*.tiktoken",
-    # Templates of chats, which some models put around a text, and what Stanford's ColBERT says of itself.
+    # Chat templates, which some models put around a text, and the metadata of Stanford's ColBERT.
     "*.jinja",
     "*.metadata",
 )
@@ -44,24 +43,24 @@ LIBRARIES: Final = {
     "sentenceTransformers": ("sentence_transformers", "sentence-transformers"),
     "fastEmbed": ("fastembed", "fastembed"),
 }
-"""By provider: the package that the library is, and the extra that brings it."""
+"""By provider: the library's package, and the extra that installs it."""
 
 CHUNK: Final = 512
-"""Texts that are handed over at a time: callers take turns after so many, and no more vectors are in two places."""
+"""Texts that are sent to the child at once: callers take turns, and only these vectors are in memory twice."""
 
 DEATHS: Final = 3
-"""After so many in a row, or over the same texts, starting once more is left to the resync."""
+"""After so many in a row, or with the same texts, the child is started again at the next resync only."""
 
 END_SECONDS: Final = 10.0
 
 ANSWER_SECONDS: Final = 600.0
-"""Longest wait for the model to be loaded, and for each chunk: whoever waits holds one of the operator's workers."""
+"""Longest wait for loading the model, and for each chunk: the caller occupies one of the operator's workers."""
 
 
 class LocalEmbedder:
-    """See `base.Embedder`. Any number of callers share the child and take turns.
+    """A `base.TextEmbedder` whose callers share one child and take turns.
 
-    repository: where the files are, if not at the model's name. patterns: of the files that are needed.
+    repository: the name of the repository, if not the model's. patterns: of the files that are needed.
     """
 
     def __init__(
@@ -82,22 +81,22 @@ class LocalEmbedder:
         self._load = load
         self._child: Child | None = None
         self._starting = asyncio.Lock()
-        # Its queue is the turns: whoever comes first is served first, one chunk at a time.
-        self._thread = ThreadPoolExecutor(1, "embedder", initializer=_leave_interrupts_to_others)
+        # Its queue makes callers take turns, one chunk at a time.
+        self._thread = ThreadPoolExecutor(1, "embedder", initializer=_block_interrupts)
         self._deaths = 0
-        # By the hash of a chunk: others' texts, and other vectors of the same points, go well in between.
+        # By the hash of a chunk: other chunks may succeed in between.
         self._deaths_over: Counter[int] = Counter()
         self._is_closed = False
 
     async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
-        # The longest first, as the library does within a batch: memory is at its most at the beginning.
+        # The longest first, as the library does within a batch: the peak of memory comes at the beginning.
         unique = sorted(dict.fromkeys(texts), key=len, reverse=True)
         vectors: dict[str, VectorData | Unusable] = {}
         cut: set[str] = set()
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            answer = await self._answer(chunk)
-            vectors.update(zip(chunk, map(self._checked, answer.vectors), strict=True))
+            answer = await self._embed_chunk(chunk)
+            vectors.update(zip(chunk, map(self._check_schema, answer.vectors), strict=True))
             cut.update(text for text, is_cut in zip(chunk, answer.cut, strict=True) if is_cut)
         self._deaths = 0
         return EmbeddedTexts(tuple(vectors[text] for text in texts), sum(text in cut for text in texts))
@@ -107,22 +106,24 @@ class LocalEmbedder:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            await self._in_turn(child.end)
+            await self._run_in_thread(child.end)
         self._thread.shutdown(wait=False)
 
-    async def _answer(self, texts: list[str]) -> models.Answer:
-        child = await self._running()
+    async def _embed_chunk(self, texts: list[str]) -> models.EmbeddedChunk:
+        child = await self._get_child()
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._thread, child.ask, texts)
         except ChildDied as died:
-            raise self._dead(child, died, hash(tuple(texts))) from died
+            raise self._handle_death(child, died, hash(tuple(texts))) from died
         self._deaths_over.pop(hash(tuple(texts)), None)
-        if isinstance(answer, models.Failure):
-            await self._let_go(child)
+        if isinstance(answer, models.ModelFailure):
+            if self._child is child:
+                self._child = None
+                await self._run_in_thread(child.end)
             raise Terminal(answer.reason, f"{self._resolved.words}: {answer.words}")
         return answer
 
-    async def _running(self) -> Child:
+    async def _get_child(self) -> Child:
         async with self._starting:
             if self._is_closed:
                 raise self._stopped()
@@ -136,8 +137,8 @@ class LocalEmbedder:
         if importlib.util.find_spec(package) is None:
             raise Terminal(
                 Reason.EMBEDDER_NOT_INSTALLED,
-                f"the library {extra}, which runs the {resolved.words}, is not installed: the default image is "
-                f"without it; run an image built with it, or install vectorops[{extra}]",
+                f"the library {extra}, which runs the {resolved.words}, is not installed: the default image does "
+                f"not have it; run an image built with it, or install vectorops[{extra}]",
             )
         folder = await self._files.fetch(self._repository, resolved.revision, self._patterns)
         return models.Loading(
@@ -151,18 +152,13 @@ class LocalEmbedder:
             threads=self._settings.threads,
         )
 
-    async def _let_go(self, child: Child) -> None:
-        if self._child is child:
-            self._child = None
-            await self._in_turn(child.end)
-
-    async def _in_turn(self, end: Callable[[], None]) -> None:
+    async def _run_in_thread(self, end: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, end)
 
-    def _dead(self, child: Child, died: ChildDied, texts: int) -> VectorOpsError:
+    def _handle_death(self, child: Child, died: ChildDied, texts: int) -> VectorOpsError:
         if self._is_closed:
             return self._stopped()
-        # Those who waited behind the first to see it have seen the same death.
+        # Only the first caller counts the death: those that waited behind it see the same one.
         if self._child is child:
             self._child = None
             self._deaths += 1
@@ -174,12 +170,12 @@ class LocalEmbedder:
                 Reason.EMBEDDER_FAILED,
                 f"{words}, {DEATHS} times or more; it is started again at the next resync: {todo}",
             )
-        return Transient(Reason.EMBEDDER_FAILED, f"{words}; it is started again. If it goes on: {todo}")
+        return Transient(Reason.EMBEDDER_FAILED, f"{words}; it is started again. If this repeats: {todo}")
 
     def _stopped(self) -> Transient:
-        return Transient(Reason.EMBEDDER_FAILED, f"the {self._resolved.words} is being put away")
+        return Transient(Reason.EMBEDDER_FAILED, f"the {self._resolved.words} is being closed")
 
-    def _checked(self, vector: VectorData | Unusable) -> VectorData | Unusable:
+    def _check_schema(self, vector: VectorData | Unusable) -> VectorData | Unusable:
         resolved = self._resolved
         match vector:
             case Unusable():
@@ -193,7 +189,7 @@ class LocalEmbedder:
             size = f" of size {resolved.size}" if resolved.size is not None else ""
             raise Terminal(
                 Reason.EMBEDDER_MISMATCH,
-                f"the {resolved.words} gives {found}, and was resolved to a {resolved.kind} vector{size}: its files "
+                f"the {resolved.words} makes {found}, but was resolved to a {resolved.kind} vector{size}: its files "
                 "contradict its weights; choose another revision",
             )
         return vector
@@ -204,13 +200,13 @@ KINDS: Final = {1: "dense", 2: "multivector"}
 
 
 class ChildDied(Exception):
-    """how: what happened to it, as the end of a sentence."""
+    """The child process ended, or does not answer. how: what happened, as the end of a sentence."""
 
     def __init__(self, exit_code: int | None, *, is_stuck: bool = False) -> None:
         if is_stuck:
-            self.how = f"gave no answer within {ANSWER_SECONDS:g} s"
+            self.how = f"did not answer within {ANSWER_SECONDS:g} s"
         elif exit_code == -signal.SIGKILL:
-            self.how = "was killed (SIGKILL), most likely for want of memory"
+            self.how = "was killed (SIGKILL), most likely because it needed too much memory"
         elif exit_code is not None and exit_code < 0:
             self.how = f"crashed ({signal.Signals(-exit_code).name})"
         elif exit_code is None:
@@ -221,57 +217,57 @@ class ChildDied(Exception):
 
 
 class Child:
-    """A child process and the pipe to it. All but `kill` is called from one thread, and may block."""
+    """A child process and the pipe to it. All methods but `kill` may block, and must be called from one thread."""
 
     def __init__(self, load: models.Load, loading: models.Loading) -> None:
         self._load = load
         self._loading = loading
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
-        self._failure: models.Failure | None = None
+        self._failure: models.ModelFailure | None = None
         self._exit_code: int | None = None
         self._is_killed = False
 
-    def ask(self, texts: list[str]) -> models.Answer | models.Failure:
-        """Starts it if need be. Once there was a Failure, it is of no more use. Raises ChildDied."""
+    def ask(self, texts: list[str]) -> models.EmbeddedChunk | models.ModelFailure:
+        """Embeds texts; starts the process if necessary. After a ModelFailure it is useless. Raises ChildDied."""
         try:
             if self._connection is None:
-                self._connection = self._begin()
-                self._failure = self._received(self._connection)
+                self._connection = self._start()
+                self._failure = self._receive(self._connection)
             if self._failure is not None:
                 return self._failure
             self._connection.send(texts)
-            answer: models.Answer | models.Failure = self._received(self._connection)
+            answer: models.EmbeddedChunk | models.ModelFailure = self._receive(self._connection)
         except (EOFError, OSError) as error:
             self.end()
             raise ChildDied(self._exit_code, is_stuck=isinstance(error, TimeoutError)) from error
-        if isinstance(answer, models.Failure):
+        if isinstance(answer, models.ModelFailure):
             self._failure = answer
         return answer
 
-    def _received(self, connection: Connection) -> Any:
+    def _receive(self, connection: Connection) -> Any:
         if not connection.poll(ANSWER_SECONDS):
             self.kill()
             raise TimeoutError
         return connection.recv()
 
     def kill(self) -> None:
-        """At once, whatever it does. From any thread."""
+        """Ends the process at once. May be called from any thread."""
         self._is_killed = True
         process = self._process
         if process is not None:
-            # It may be put away by its own thread this very moment.
+            # Its own thread may be closing it.
             with contextlib.suppress(ValueError):
                 process.kill()
 
     def end(self) -> None:
-        """When this returns, it is gone with its memory."""
+        """Returns when the process has ended and its memory is free."""
         if self._connection is not None:
             self._connection.close()
         process, self._process = self._process, None
         if process is None:
             return
-        # It ends by itself when the pipe does, unless it has something to do.
+        # It ends by itself when the pipe is closed, unless it is at work.
         process.join(END_SECONDS if not self._is_killed else None)
         if process.exitcode is None:
             process.kill()
@@ -279,7 +275,7 @@ class Child:
         self._exit_code = process.exitcode
         process.close()
 
-    def _begin(self) -> Connection:
+    def _start(self) -> Connection:
         # Spawned, never forked: the operator has threads, and gRPC's do not survive a fork.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -287,18 +283,18 @@ class Child:
             target=models.serve, args=(theirs, self._load, self._loading), name="embedder", daemon=True
         )
         process.start()
-        # Not before: what was never started can be neither killed nor waited for.
+        # Not before: a process that was not started can be neither killed nor joined.
         self._process = process
-        # Else the pipe would not end with the child.
+        # Otherwise the pipe would not be closed when the child ends.
         theirs.close()
         if self._is_killed:
             process.kill()
         return ours
 
 
-def _leave_interrupts_to_others() -> None:
-    """^C reaches all processes of a terminal; what becomes of the child is for the parent to say.
+def _block_interrupts() -> None:
+    """^C reaches all processes of a terminal, but the parent decides when the child ends.
 
-    A child inherits what the thread that starts it does not want to hear.
+    The child inherits the blocked signals of the thread that starts it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,5 +1,5 @@
-"""The shell in Kubernetes: what `vectorops run` is. The only importer of kopf and kubernetes.
+"""The operator in Kubernetes, which `vectorops run` starts. Only this package imports kopf and kubernetes.
 
-Watch events and own LISTs come in (`app`, `listing`), the controller decides what to look at and queues it (`changes`,
-`controller`), reconcilers talk back through `cluster`.
+Watches (`watch`) and LISTs (`listing`) report resources to the controller. It decides which to reconcile (`changes`)
+and enqueues them. Reconcilers read and write Kubernetes through `cluster`.
 """

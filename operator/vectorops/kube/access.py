@@ -1,7 +1,6 @@
-"""How to reach the API server, for both who talk to it: our own client, and Kopf at its start.
+"""The address and credentials of the API server, for our own client and for Kopf.
 
-As with controller-runtime: the file in KUBECONFIG, else the service account of the pod, else
-~/.kube/config.
+Like controller-runtime: the file in KUBECONFIG, or the service account of the pod, or ~/.kube/config.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ USER_AGENT: Final = "vectorops"
 
 
 class NoAccess(Exception):
-    """There is no usable description of an API server; the message says what was looked for."""
+    """No API server is configured; the message says what was looked for."""
 
 
 async def configuration() -> Configuration:
-    """Reads it anew, so that a token that was rotated in a file, or comes from a plugin, is the current one.
+    """Reads the configuration, with the current token: it may have been rotated in a file, or come from a plugin.
 
     Raises NoAccess.
     """
@@ -37,26 +36,28 @@ async def configuration() -> Configuration:
             await config.load_kube_config(config_file=file, client_configuration=found, persist_config=False)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError) as error:
         raise NoAccess(
-            f"cannot tell how to reach the API server: {error}; "
-            "run in a pod with a service account, or name a file in KUBECONFIG"
+            f"no API server is configured: {error}; run in a pod with a service account, or name a file in KUBECONFIG"
         ) from error
-    found.proxy = found.proxy or _proxy_of_environment(found.host)
-    # Each watch keeps a connection, and there may be many namespaces. What else is asked is bounded by the workers.
+    parts = urlsplit(found.host)
+    if not found.proxy and parts.hostname is not None and not proxy_bypass(parts.hostname):
+        # As kubectl reads HTTPS_PROXY and NO_PROXY.
+        found.proxy = getproxies().get(parts.scheme)
+    # No limit: each watch keeps a connection, and there may be many namespaces. The workers limit all other requests.
     found.connection_pool_maxsize = 0
-    # Else aiohttp looks for proxies and a .netrc at each request, in a thread: half of what a small request costs.
+    # Otherwise aiohttp reads proxies and a .netrc for each request, in a thread: half the cost of a small request.
     found.client_session_kwargs = {"trust_env": False}
     return found
 
 
-def client(found: Configuration) -> ApiClient:
-    """The caller closes it."""
+def make_client(found: Configuration) -> ApiClient:
+    """A client with this configuration; the caller closes it."""
     made = ApiClient(found)
     made.user_agent = USER_AGENT
     return made
 
 
 def for_kopf(found: Configuration) -> kopf.ConnectionInfo:
-    """The same access, as Kopf wants to be told of it."""
+    """The same configuration for Kopf."""
     # "Bearer abc" from a kubeconfig, "bearer abc" from a service account, "Basic abc" for a user with a password.
     scheme, _, token = found.api_key.get("BearerToken", "").strip().partition(" ")
     return kopf.ConnectionInfo(
@@ -70,11 +71,3 @@ def for_kopf(found: Configuration) -> kopf.ConnectionInfo:
         private_key_path=found.key_file,
         proxy_url=found.proxy,
     )
-
-
-def _proxy_of_environment(host: str) -> str | None:
-    """What HTTPS_PROXY and NO_PROXY say of the API server, as kubectl takes it."""
-    parts = urlsplit(host)
-    if parts.hostname is None or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)

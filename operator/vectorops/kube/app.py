@@ -1,8 +1,8 @@
-"""`vectorops run`: one operator, from reading how to reach the cluster to the end of its process.
+"""`vectorops run`: one operator, from its configuration to the end of the process.
 
-Kopf is the frame: signals, the order of the start and of the end. Its handlers of resources are not used: change
-handlers, daemons and indexes keep copies of the whole spec in annotations or in memory, and give up where we may not;
-why its watch is not: see `watch`.
+Kopf handles signals and the order of start and stop. Its handlers of resources are not used: change handlers, daemons
+and indexes keep copies of the whole spec in annotations or in memory, and give up where we must retry. `watch` says why
+its watch is not used.
 """
 
 from __future__ import annotations
@@ -44,34 +44,38 @@ from vectorops.settings import LogFormat, Settings
 logger = logging.getLogger(__name__)
 
 OUTAGE_BACKOFFS: Final = (1, 1, 2, 3, 5, 8, 13, 21, *(30,) * 20)
-"""Seconds between Kopf's tries to reach the API server when it starts: eleven minutes. A crash loop would notice its
-return later.
+"""Seconds between Kopf's tries to reach the API server at its start, eleven minutes in all. With a crash loop instead,
+the operator would notice the return of the API server later.
 """
 
 
-def run(settings: Settings) -> int:
+def run_operator(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level.value)
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run_operator(settings))
     except (CannotStart, access.NoAccess) as error:
-        logger.error("cannot start: %s", error)  # noqa: TRY400 - words for people; a traceback would hide them
+        logger.error("cannot start: %s", error)  # noqa: TRY400 - a traceback would hide the message
         return 1
     except asyncio.CancelledError:
-        # A signal while starting.
+        # A signal arrived during the start.
         logger.info("stopped")
         return 0
     except Exception:
-        # The kubelet starts it again.
+        # The kubelet restarts it.
         logger.exception("the operator failed")
         return 1
     logger.info("stopped")
     return 0
 
 
-async def _run(settings: Settings) -> None:
-    _end_on_signals()
-    client = access.client(await access.configuration())
+async def _run_operator(settings: Settings) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # Process 1 of a container would ignore SIGTERM until Kopf, at its start, sets its own handlers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    client = access.make_client(await access.configuration())
     try:
         operator = await Operator.prepare(settings, client)
         try:
@@ -84,15 +88,15 @@ async def _run(settings: Settings) -> None:
 
 
 class Operator:
-    """The parts, and the order in which they start and stop."""
+    """The parts of the operator, and the order in which they start and stop."""
 
     def __init__(self, settings: Settings, client: ApiClient, installation: str) -> None:
         self._settings = settings
         # Unique: a pod runs one process at a time. Outside of pods, several may run on one machine.
         identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._election = _election(settings, client, identity)
+        self._election = _make_election(settings, client, identity)
         admit = self._election.require if self._election is not None else None
-        cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew, client)), instance=identity)
+        cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew_token, client)), instance=identity)
         databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
         self._embedders = Embedders(settings.embedders)
         context = Context(
@@ -111,13 +115,13 @@ class Operator:
         self._listing = Listing(cluster, self._controller, settings.namespaces, settings.resync_seconds)
         self._endpoints = Endpoints(self._vitals, self._controller.measure)
         metrics.RESYNC_INTERVAL_SECONDS.set(settings.resync_seconds)
-        self._hearing: list[asyncio.Task[None]] = []
-        self._holding: asyncio.Task[None] | None = None
+        self._listening: list[asyncio.Task[None]] = []
+        self._holding_lease: asyncio.Task[None] | None = None
         self._stopped = False
 
     @classmethod
     async def prepare(cls, settings: Settings, client: ApiClient) -> Operator:
-        """An operator that may do what it must and knows its installation. Raises CannotStart."""
+        """Checks permissions and finds the installation. Raises CannotStart."""
         calls = Calls(client)
         rights = permissions.needed(settings.namespaces)
         if settings.lease_name is not None:
@@ -130,7 +134,7 @@ class Operator:
         return cls(settings, client, installation)
 
     async def start(self) -> None:
-        """Waits until it leads, lists what there is, and begins to reconcile it. Raises CannotStart."""
+        """Waits until it leads, lists all resources, and begins to reconcile them. Raises CannotStart."""
         try:
             await self._endpoints.start(
                 health_port=self._settings.health_port, metrics_port=self._settings.metrics_port
@@ -139,27 +143,27 @@ class Operator:
             raise CannotStart(
                 f"cannot serve /healthz or /metrics: {error}; see --health-port and --metrics-port"
             ) from error
-        # Brings grpc, which takes seconds on a busy machine: too long for a loop that has to renew a Lease.
+        # Imports grpc, which takes seconds on a busy machine: too long for a loop that has to renew a Lease.
         importlib.import_module("vectorops.qdrant.grpc_points")
         if self._election is not None:
             await self._lead(self._election)
         metrics.LEADER.set(1)
         await self._listing.first()
-        # Made before Kopf starts, which at its end cancels all younger tasks.
-        self._hearing = [asyncio.create_task(self._listing.repeat(), name="listing")]
+        # Created before Kopf starts: at its end, Kopf cancels all tasks that were created later.
+        self._listening = [asyncio.create_task(self._listing.repeat(), name="listing")]
         for (kind, namespace), version in self._listing.versions.items():
             watch = Watch(self._cluster, self._listing, self._controller, kind, namespace)
-            self._hearing.append(asyncio.create_task(watch.run(version), name=f"watch of {kind}"))
-        for task in self._hearing:
-            task.add_done_callback(_must_not_end)
+            self._listening.append(asyncio.create_task(watch.run(version), name=f"watch of {kind}"))
+        for task in self._listening:
+            task.add_done_callback(_log_failure)
 
     async def stay(self) -> None:
-        """Until a signal."""
+        """Runs until a signal."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        kopf.on.startup(registry=registry)(self._began)
-        # Here and not after Kopf's end: what still runs then is given 5 seconds, and cancelled.
-        kopf.on.cleanup(registry=registry)(self._ending)
+        kopf.on.startup(registry=registry)(self._report_ready)
+        # Here and not after Kopf's end, when it gives running tasks 5 seconds and cancels them.
+        kopf.on.cleanup(registry=registry)(self._stop_with_kopf)
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),
@@ -168,43 +172,43 @@ class Operator:
         )
 
     async def stop(self) -> None:
-        """Ends all that `start` began; a second call does nothing."""
+        """Stops all that `start` started; a second call does nothing."""
         if self._stopped:
             return
         self._stopped = True
         self._endpoints.ready = None
-        for task in self._hearing:
+        for task in self._listening:
             task.cancel()
         logger.info("stopping")
         await self._controller.stop(drain_seconds=self._settings.drain_seconds)
         await self._embedders.close()
-        if self._holding is not None and self._election is not None:
-            # Last: whoever comes next begins at once.
-            self._holding.cancel()
+        if self._holding_lease is not None and self._election is not None:
+            # Last of all: another replica begins at once.
+            self._holding_lease.cancel()
             await self._election.release()
         await self._endpoints.stop()
 
     async def _lead(self, election: Election) -> None:
-        """Stands by until we lead; then holds on to that."""
+        """Waits until this process is the leader, and starts to renew the Lease."""
 
-        def standing_by(leader: str) -> None:
+        def report_standby(leader: str) -> None:
             self._endpoints.ready = f"standby: {leader} leads"
             logger.info("standing by", extra={"leader": leader})
 
-        await election.acquire(standing_by)
+        await election.acquire(report_standby)
         self._endpoints.ready = None
         logger.info("leading", extra={"lease": f"{self._settings.lease_namespace}/{self._settings.lease_name}"})
-        self._holding = asyncio.create_task(election.hold(), name="lease")
-        self._holding.add_done_callback(_end_without_lease)
+        self._holding_lease = asyncio.create_task(election.hold(), name="lease")
+        self._holding_lease.add_done_callback(_exit_without_lease)
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         return access.for_kopf(await access.configuration())
 
-    async def _began(self, **_: Any) -> None:
+    async def _report_ready(self, **_: Any) -> None:
         self._endpoints.ready = "ok"
         logger.info("ready")
 
-    async def _ending(self, **_: Any) -> None:
+    async def _stop_with_kopf(self, **_: Any) -> None:
         await self.stop()
 
     def _vitals(self) -> Vitals:
@@ -216,10 +220,10 @@ class Operator:
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf, reduced to a frame."""
+    """Turns off what we do not use of Kopf."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
-    # There is nothing for it to look for, and no right to.
+    # It has no resources to discover, and the operator has no permission to.
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.posting.loggers = False
@@ -229,16 +233,16 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def _renew(client: ApiClient) -> None:
+async def _renew_token(client: ApiClient) -> None:
     """Reads the token again: it may have been rotated in a file, or come from a plugin."""
     try:
         client.configuration.api_key = (await access.configuration()).api_key
     except access.NoAccess as error:
-        logger.warning("the token is refused, and cannot be read again: %s", error)
+        logger.warning("the API server refuses the token, and reading it again failed: %s", error)
 
 
 async def _cluster_uid(calls: Calls) -> str:
-    """The UID of kube-system: the usual name of a cluster."""
+    """The UID of kube-system, the usual identity of a cluster. Raises CannotStart."""
     try:
         return str((await calls.call("GET", "/api/v1/namespaces/kube-system"))["metadata"]["uid"])
     except Transient as error:
@@ -250,20 +254,12 @@ async def _cluster_uid(calls: Calls) -> str:
         raise CannotStart(error.message) from error
 
 
-def _end_on_signals() -> None:
-    """As process 1 of a container we would ignore SIGTERM until Kopf, at its start, puts its own handlers here."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
-def _election(settings: Settings, client: ApiClient, identity: str) -> Election | None:
-    """None: this process is the only one of its installation."""
+def _make_election(settings: Settings, client: ApiClient, identity: str) -> Election | None:
+    """None if this process is the only replica."""
     if settings.lease_name is None or settings.lease_namespace is None:
         return None
     return Election(
-        Calls(client, renew=partial(_renew, client)),
+        Calls(client, renew=partial(_renew_token, client)),
         namespace=settings.lease_namespace,
         name=settings.lease_name,
         identity=identity,
@@ -271,19 +267,19 @@ def _election(settings: Settings, client: ApiClient, identity: str) -> Election 
     )
 
 
-def _end_without_lease(task: asyncio.Task[None]) -> None:
+def _exit_without_lease(task: asyncio.Task[None]) -> None:
     if task.cancelled():
         return
     error = task.exception()
     if isinstance(error, LeadershipLost):
-        logger.error("lost the leadership: %s; ending at once", error)
+        logger.error("lost the leadership: %s; exiting at once", error)
     else:
-        logger.error("the Lease cannot be held; ending at once", exc_info=error)
-    # Nothing is brought to its end, which would be more writing: what another leader finds half done it does over.
+        logger.error("the Lease cannot be renewed; exiting at once", exc_info=error)
+    # Work in progress is not finished, which would write more: the next leader repeats it.
     os._exit(1)
 
 
-def _must_not_end(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        # /healthz says so when the last LIST has become old.
-        logger.error("%s failed for good", task.get_name(), exc_info=error)
+        # /healthz fails when the last LIST is too old.
+        logger.error("%s failed", task.get_name(), exc_info=error)

@@ -1,20 +1,20 @@
-"""Whether what was seen of an object is worth a look, decided without talking to anyone. Called by `controller`.
+"""Does an observed object need a reconciliation? Decided without talking to anyone.
 
-Every status that we write comes back as a watch event. Were those looked at, each reconciliation would cause the next
-one, and the backoff of a failing resource would be defeated by its own error message.
+Every status that we write comes back as a watch event. If these were reconciled, each reconciliation would cause the
+next one, and a failing resource would bypass its own backoff.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vectorops.api.meta import ANNOTATIONS, FINALIZER, Resource
 from vectorops.queue import Lane
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What of an object makes a difference to us. Spec changes move the generation; status is not in it."""
+class SeenState:
+    """The part of an object whose change matters. A change of spec raises the generation; status is no part of it."""
 
     uid: str
     generation: int
@@ -23,8 +23,8 @@ class Mark:
     has_finalizer: bool
 
     @classmethod
-    def of(cls, resource: Resource) -> Mark:
-        """The mark of an object as it was seen."""
+    def of(cls, resource: Resource) -> SeenState:
+        """From an object as it was observed."""
         meta = resource.meta
         return cls(
             uid=meta.uid,
@@ -35,21 +35,15 @@ class Mark:
         )
 
 
-def lane_for(before: Mark | None, resource: Resource) -> Lane | None:
-    """In which lane an object is to be looked at after it was seen; None: there is nothing new.
-
-    before: its mark when it was last seen.
-    """
-    now = Mark.of(resource)
+def lane_for(before: SeenState | None, resource: Resource) -> Lane | None:
+    """The lane in which to enqueue an observed object; None if nothing changed. before: from its last observation."""
+    now = SeenState.of(resource)
     if before is None:
-        # At a start nearly all are settled, and those that are not must not wait behind them.
+        # At a start nearly all resources are Ready, and the others must not wait behind them.
         return Lane.RESYNC if resource.ready and not resource.deleting else Lane.CHANGE
-    if _without_finalizer(before) != _without_finalizer(now):
+    if replace(before, has_finalizer=now.has_finalizer) != now:
         return Lane.CHANGE
-    # Nobody but us adds our finalizer, so that it came is an echo; that it went while the object lives is tampering.
+    # We added the finalizer ourselves, so its arrival is an echo. If it disappears from a live object, others removed
+    # it.
     lost = before.has_finalizer and not now.has_finalizer and not now.deleting
     return Lane.CHANGE if lost else None
-
-
-def _without_finalizer(mark: Mark) -> tuple[object, ...]:
-    return mark.uid, mark.generation, mark.deleting, mark.annotations

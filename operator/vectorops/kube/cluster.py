@@ -1,7 +1,7 @@
-"""`Cluster` over the API server: what reconcilers read from Kubernetes and write to it. Called by them and by `driver`.
+"""`Cluster` over the API server: what reconcilers read from Kubernetes and write to it.
 
-Reads go to the API server, never to a cache, so that a decision to delete rests on what is. Every write names the
-version of the object that it was decided on.
+Reads go to the API server, never to a cache, so that a decision to delete is based on the current state. Every write
+names the version of the object that it was decided on.
 """
 
 from __future__ import annotations
@@ -41,45 +41,45 @@ from vectorops.reconcilers.references import refers
 logger = logging.getLogger(__name__)
 
 PAGE_ITEMS: Final = 50
-"""Each may have 256 KiB of annotations, and as much of managed fields."""
+"""Few, because each may have 256 KiB of annotations, and as much of managed fields."""
 WATCH_SECONDS: Final = 600
-"""After which the API server ends a watch, and we begin another."""
+"""After this time the API server ends a watch, and we begin another."""
 NOTE_BYTES: Final = 1024
-"""The longest text that an Event may carry."""
+"""The longest note that an Event may have."""
 TRIES: Final = 3
 REPORTING_CONTROLLER: Final = "vectorops.dev/operator"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a list. version: of the whole list, the same for each page; a watch can begin there."""
+    """Part of a list."""
 
     resources: Sequence[Resource]
     version: str
+    """Of the whole list, the same for each page; a watch can begin there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened in a watch.
-
-    version: where a later watch can go on. resources: as they are now, or as they were if they are gone; none: only the
-    version moved.
-    """
+class WatchEvent:
+    """A change that a watch reported."""
 
     version: str
+    """Where a later watch can go on."""
     resources: Sequence[Resource]
+    """As they are now, or as they were before their deletion; empty if only the version changed."""
     gone: bool = False
+    """Were they deleted?"""
 
 
 class KubeCluster:
-    """See `reconcilers.base.Cluster`. instance: which process reports an event, the name of the pod."""
+    """See `reconcilers.base.Cluster`. instance: the name of the pod, which Events name as their reporter."""
 
     def __init__(self, calls: Calls, *, instance: str) -> None:
         self._calls = calls
         self._instance = instance
 
     async def get(self, ref: Ref) -> Resource | None:
-        """The object as it is now, or None."""
+        """The current object; None if there is none."""
         try:
             return Resource.from_object(await self._calls.call("GET", resource_path(ref.kind, ref.namespace, ref.name)))
         except Refused as error:
@@ -88,7 +88,7 @@ class KubeCluster:
             return None
 
     async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        """All objects of a kind that need `refers_to`, as outlines."""
+        """All objects of a kind that refer to `refers_to`, as outlines."""
         return [
             found
             async for page in self.pages(kind, refers_to.namespace)
@@ -99,8 +99,8 @@ class KubeCluster:
     async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[Page]:
         """All objects of a kind, of one namespace or of all, page by page, as outlines.
 
-        Raises Refused: 404 when there is no such kind, 403 when we may not, 410 when we took so long that the
-        API server forgot where we were: then the caller begins again.
+        Raises Refused: 404 if there is no such kind, 403 without the permission, 410 if we took so long that the list
+        expired on the API server; then the caller begins again.
         """
         query: dict[str, str | int] = {"limit": PAGE_ITEMS}
         while True:
@@ -111,10 +111,10 @@ class KubeCluster:
                 return
             query["continue"] = position
 
-    async def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[Event]:
-        """What changes after the version `since`, until the API server ends the watch, as it does now and then.
+    async def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[WatchEvent]:
+        """Changes after the version `since`, until the API server ends the watch, as it regularly does.
 
-        Raises as `pages` does: 410 when that version is too old, and all must be listed again.
+        Raises like `pages`: 410 if that version is too old, and all must be listed again.
         """
         query: dict[str, str | int] = {
             "watch": "true",
@@ -135,17 +135,17 @@ class KubeCluster:
                 raise Refused(int(content.get("code", 0)), f"the watch of {kind} ended: {content.get('message')}")
             columns = column_names(content) or columns
             gone = event["type"] == "DELETED"
-            # Those of a bookmark are empty.
-            is_told = event["type"] != "BOOKMARK"
-            found = await self._outlines(kind, columns, content, gone=gone) if is_told else []
-            yield Event(version, found, gone=gone)
+            # The rows of a bookmark are empty.
+            is_bookmark = event["type"] == "BOOKMARK"
+            found = [] if is_bookmark else await self._outlines(kind, columns, content, gone=gone)
+            yield WatchEvent(version, found, gone=gone)
 
     async def _outlines(
         self, kind: str, columns: Sequence[str], table: JsonObject, *, gone: bool = False
     ) -> Sequence[Resource]:
-        """The objects of a table. One that cannot be read is left out, and does no harm to the others.
+        """The objects of a table. One that cannot be parsed is skipped, without harm to the others.
 
-        gone: they are no more, so that nothing can be read of them but this.
+        gone: they were deleted, so nothing more can be read of them.
         """
         found = []
         for row in table["rows"]:
@@ -179,7 +179,7 @@ class KubeCluster:
             if error.status == NOT_FOUND:
                 return None
             if error.status == FORBIDDEN:
-                # Who may not know whether the namespace is dying never lets go early; all else works.
+                # Without this permission finalizers are never removed early; all else works.
                 return Namespace(terminating_seconds=None)
             raise
         since = found["metadata"].get("deletionTimestamp")
@@ -188,14 +188,14 @@ class KubeCluster:
         return Namespace(terminating_seconds=(datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
-        """Adds or removes our finalizer; returns the object as it is then. No call if there is nothing to do.
+        """Adds or removes our finalizer, and returns the object afterwards. No request if there is nothing to do.
 
         Raises Transient if the object changed since it was read.
         """
         if (FINALIZER in resource.meta.finalizers) == present:
             return resource
         others = [finalizer for finalizer in resource.meta.finalizers if finalizer != FINALIZER]
-        # A merge-patch replaces the whole list; the version makes sure that it is the one that we read.
+        # A merge patch replaces the whole list; the version ensures that it is the list that we read.
         metadata = {
             "resourceVersion": resource.meta.resource_version,
             "finalizers": [*others, FINALIZER] if present else others,
@@ -210,9 +210,9 @@ class KubeCluster:
         return replace(resource, meta=ObjectMeta.model_validate(answer["metadata"]))
 
     async def write_status(self, resource: Resource, status: JsonObject) -> None:
-        """Replaces the status if the object is still the one that was read, or gone.
+        """Replaces the status, if the object still exists.
 
-        Raises Transient if its spec changed meanwhile, or if somebody else keeps writing.
+        Raises Transient if its spec changed meanwhile, or if others keep writing.
         """
         current = resource
         for _ in range(TRIES):
@@ -228,14 +228,14 @@ class KubeCluster:
             if found is None or found.meta.uid != resource.meta.uid:
                 return
             if found.meta.generation != resource.meta.generation:
-                raise Transient(Reason.KUBERNETES_API, f"{resource.ref} was changed while it was looked at")
+                raise Transient(Reason.KUBERNETES_API, f"{resource.ref} was changed while it was reconciled")
             current = found
         raise Transient(
             Reason.KUBERNETES_API, f"the status of {resource.ref} changed {TRIES} times while it was written"
         )
 
     async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
-        """Best effort; never raises."""
+        """Writes an Event if possible; never raises."""
         namespace = resource.meta.namespace
         body = {
             "apiVersion": "events.k8s.io/v1",
@@ -260,11 +260,11 @@ class KubeCluster:
         try:
             await self._calls.call("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body=body)
         except Transient as error:
-            # In a terminating namespace this is the rule.
-            logger.debug("an event was not taken", extra={"resource": str(resource.ref), "error": error.message})
+            # A terminating namespace always refuses them.
+            logger.debug("an event was refused", extra={"resource": str(resource.ref), "error": error.message})
 
     async def _patch_status(self, current: Resource, status: JsonObject) -> None:
-        # Conditions and other lists are replaced whole, and what vanished is sent as null.
+        # Conditions and other lists are replaced as a whole, and removed fields are sent as null.
         patch = merge_patch(current.status, status)
         if not patch:
             return
@@ -272,7 +272,7 @@ class KubeCluster:
         await self._patch(path, {"metadata": {"resourceVersion": current.meta.resource_version}, "status": patch})
 
     async def _patch(self, path: str, body: JsonObject) -> JsonObject:
-        """The answer has the metadata only: the rest is as it was, or as we wrote it."""
+        """Patches an object; the answer has its metadata only."""
         return await self._calls.call(
             "PATCH",
             path,
@@ -292,15 +292,17 @@ def merge_patch(old: JsonObject, new: JsonObject) -> JsonObject:
             inner = merge_patch(before, value)
             if inner:
                 patch[key] = inner
-        elif key not in old or not _same(before, value):
+        elif key not in old or not _is_equal_json(before, value):
             patch[key] = value
     return patch
 
 
 def _skip(kind: str, what: str, error: Exception) -> None:
     metrics.UNREADABLE.labels(kind).inc()
-    # Not its text, which may quote the content.
-    logger.error("cannot be read, and is left out", extra={"resource": f"{kind} {what}", "error": type(error).__name__})
+    # Without the error's text, which may quote the content.
+    logger.error(
+        "cannot be parsed, and is skipped", extra={"resource": f"{kind} {what}", "error": type(error).__name__}
+    )
 
 
 def _name_of(row: JsonObject) -> str:
@@ -317,6 +319,6 @@ def cut(text: str, size_bytes: int) -> str:
     return encoded[: size_bytes - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
 
 
-def _same(one: object, other: object) -> bool:
-    # As JSON, because for Python 1 and True are equal.
+def _is_equal_json(one: object, other: object) -> bool:
+    # As JSON, because 1 and True are equal in Python.
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)

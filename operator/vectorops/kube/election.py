@@ -1,8 +1,8 @@
-"""One of several replicas leads: it holds the Lease, and does all the work. Called by `app`.
+"""One of several replicas leads: it holds the Lease, and reconciles.
 
-A leader that was stopped, or cut off, for longer than the Lease lasts does not know that another leads by now. So it
-asks `Election.require` before every request to Qdrant and every write to Kubernetes: the clock that this looks at runs
-on while a process is stopped. What was under way at that moment is for the ledger's token to refuse.
+A leader that was stopped, or cut off, for longer than the Lease lasts does not know that another one leads by now. So
+`Election.require` is called before every request to Qdrant and every write to Kubernetes; its clock goes on while a
+process is stopped. The ledger's token makes requests fail that were in flight at that moment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 from vectorops.kube.calls import CONFLICT, NOT_FOUND, Calls, Refused
-from vectorops.kube.lease import API_VERSION, GIVE_UP, LOOK, RENEW, Record, Sighting, may_take, released, seen, taken
+from vectorops.kube.lease import (
+    API_VERSION,
+    GIVE_UP,
+    POLL,
+    RENEW,
+    LeaseRecord,
+    Sighting,
+    may_take,
+    release,
+    take,
+    update_sighting,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +38,14 @@ NEVER: Final = float("-inf")
 
 
 class LeadershipLost(Exception):
-    """Another one leads, or may lead by now; the message says why. There is no way back but a new process."""
+    """Another process leads, or may lead by now; the message says why. Only a new process may lead again."""
 
 
 class Election:
     """The Lease, and whether it is ours.
 
-    calls: not guarded by this election itself. identity: no other process has it. seconds: how long the Lease lasts
-    when nobody renews it.
+    calls: without this election's own check. identity: unique to this process. seconds: how long the Lease lasts
+    without a renewal.
     """
 
     def __init__(self, calls: Calls, *, namespace: str, name: str, identity: str, seconds: int) -> None:
@@ -47,12 +58,12 @@ class Election:
         self._until = NEVER
 
     def require(self) -> None:
-        """Raises Transient unless it is certain that nobody else leads."""
+        """Raises Transient unless it is certain that no other process leads."""
         if time.monotonic() >= self._until:
-            raise Transient(Reason.ANOTHER_WRITER, "this process does not lead any more")
+            raise Transient(Reason.ANOTHER_WRITER, "this process is no longer the leader")
 
     async def acquire(self, standing_by: Callable[[str], None]) -> None:
-        """Returns when we lead. standing_by: told who leads, whenever that is another one."""
+        """Returns when this process leads. standing_by: called with the leader, whenever that changes."""
         sighting: Sighting | None = None
         leader: str | None = None
         unanswered = False
@@ -60,7 +71,7 @@ class Election:
             try:
                 async with asyncio.timeout(self._seconds):
                     record = await self._read()
-                    sighting = seen(sighting, record, time.monotonic())
+                    sighting = update_sighting(sighting, record, time.monotonic())
                     if may_take(sighting, self._identity, time.monotonic(), seconds=self._seconds):
                         if await self._write(self._ours(record)):
                             return
@@ -69,11 +80,11 @@ class Election:
                         standing_by(leader)
                 unanswered = False
             except (Transient, TimeoutError) as error:
-                # Once for each outage, not for each try.
+                # Logged once for each outage, not for each try.
                 if not unanswered:
-                    logger.warning("cannot take the Lease: %s", _words(error))
+                    logger.warning("cannot take the Lease: %s", _describe(error))
                 unanswered = True
-            await asyncio.sleep(self._seconds * LOOK)
+            await asyncio.sleep(self._seconds * POLL)
 
     async def hold(self) -> None:
         """Renews the Lease; ends only by cancellation. Raises LeadershipLost."""
@@ -82,38 +93,38 @@ class Election:
             await self._renew()
 
     async def release(self) -> None:
-        """Leaves the Lease to whoever comes first, if it is ours; after this we do not lead. Never raises."""
+        """Releases the Lease if it is ours; any replica may take it. Never raises."""
         if self._lease is None or time.monotonic() >= self._until:
             return
         self._until = NEVER
         try:
             async with asyncio.timeout(self._seconds):
-                await self._send(released(Record.of(self._lease), datetime.now(UTC)))
+                await self._send(release(LeaseRecord.of(self._lease), datetime.now(UTC)))
         except (Transient, TimeoutError) as error:
-            logger.warning("could not release the Lease, which runs out by itself: %s", _words(error))
+            logger.warning("could not release the Lease, which expires by itself: %s", _describe(error))
 
     async def _renew(self) -> None:
-        why = "the time was over"
+        why = "it had expired"
         while (left := self._until - time.monotonic()) > 0:
             try:
-                # No try may use up the time of the next one.
+                # A try must leave time for the next one.
                 async with asyncio.timeout(min(left, self._seconds * GIVE_UP / 2)):
-                    if await self._write(self._ours(Record.of(self._lease or {}))):
+                    if await self._write(self._ours(LeaseRecord.of(self._lease or {}))):
                         return
                     record = await self._read()
             except (Transient, TimeoutError) as error:
-                why = _words(error)
-                await asyncio.sleep(self._seconds * LOOK)
+                why = _describe(error)
+                await asyncio.sleep(self._seconds * POLL)
                 continue
-            # Somebody else has written it, or removed it. Only one who wants to lead writes another holder.
+            # Others wrote or deleted it. Only a process that wants to lead writes another holder.
             if record is not None and record.holder not in ("", self._identity):
                 raise LeadershipLost(f"{record.holder} has taken the Lease")
         raise LeadershipLost(f"the Lease could not be renewed in time: {why}")
 
-    def _ours(self, before: Record | None) -> Record:
-        return taken(before, self._identity, self._seconds, datetime.now(UTC))
+    def _ours(self, before: LeaseRecord | None) -> LeaseRecord:
+        return take(before, self._identity, self._seconds, datetime.now(UTC))
 
-    async def _read(self) -> Record | None:
+    async def _read(self) -> LeaseRecord | None:
         try:
             self._lease = await self._calls.call("GET", self._path)
         except Refused as error:
@@ -121,10 +132,10 @@ class Election:
                 raise
             self._lease = None
             return None
-        return Record.of(self._lease)
+        return LeaseRecord.of(self._lease)
 
-    async def _write(self, record: Record) -> bool:
-        """Did we write it before anybody else did? Then we lead, from the moment at which we began."""
+    async def _write(self, record: LeaseRecord) -> bool:
+        """Writes the Lease. True: nobody else wrote it before, so we lead from the moment at which this began."""
         began = time.monotonic()
         try:
             await self._send(record)
@@ -135,7 +146,7 @@ class Election:
         self._until = began + self._seconds * GIVE_UP
         return True
 
-    async def _send(self, record: Record) -> None:
+    async def _send(self, record: LeaseRecord) -> None:
         if self._lease is None:
             metadata = {"namespace": self._namespace, "name": self._name}
             lease = {"apiVersion": API_VERSION, "kind": "Lease", "metadata": metadata, "spec": record.spec()}
@@ -153,5 +164,5 @@ class Election:
         return f"{self._folder}/{quote(self._name, safe='')}"
 
 
-def _words(error: Transient | TimeoutError) -> str:
-    return error.message if isinstance(error, Transient) else "no answer of the Kubernetes API server in time"
+def _describe(error: Transient | TimeoutError) -> str:
+    return error.message if isinstance(error, Transient) else "the Kubernetes API server does not answer in time"

@@ -1,8 +1,11 @@
-"""Who may lead, decided without talking to anyone. Called by `election`.
+"""Which replica may lead, decided without talking to anyone.
 
-The protocol is client-go's, so that `kubectl get lease` shows what one expects: a Lease names its holder, who renews
-it; another may take it once it has stood unchanged for as long as it says. Nobody compares clocks: each measures with
-its own for how long it has seen no change.
+The protocol is client-go's, so `kubectl get lease` shows the usual fields. A Lease names its holder, which renews it.
+Another process may take it after its duration without a renewal. No clocks are compared: each process measures with its
+own clock how long it has seen no change.
+
+`kubernetes.aio.leaderelection` is not used: it compares wall clocks, cannot release the Lease, and has no check before
+a request.
 """
 
 from __future__ import annotations
@@ -16,18 +19,19 @@ from vectorops.api.meta import JsonObject
 API_VERSION: Final = "coordination.k8s.io/v1"
 
 GIVE_UP: Final = 2 / 3
-"""Share of its duration after which a Lease that could not be renewed is given up: before another may take it."""
+"""Share of its duration after which a leader that could not renew the Lease gives up: before others may take it."""
 RENEW: Final = 1 / 6
-"""Share of it between two renewals: one may fail, and the one after it, before it is given up."""
-LOOK: Final = 1 / 15
-"""Share of it between two looks of those who stand by: how long an orderly hand-over takes at most."""
+"""Share of it between two renewals: two in a row may fail before the leader gives up."""
+POLL: Final = 1 / 15
+"""Share of it between two reads of a standby replica: the longest time of an orderly change of leaders."""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What a Lease says. holder: empty if it was released. Two records are equal if nobody renewed in between."""
+class LeaseRecord:
+    """The content of a Lease. Two records are equal if it was not renewed in between."""
 
     holder: str
+    """Empty if it was released."""
     seconds: float | None
     transitions: int
     acquired: str | None
@@ -35,7 +39,7 @@ class Record:
 
     @classmethod
     def of(cls, lease: JsonObject) -> Self:
-        """From the object, of whose fields somebody may have removed any."""
+        """From the object. Any of its fields may be missing."""
         spec: dict[str, Any] = lease.get("spec") or {}
         seconds = spec.get("leaseDurationSeconds")
         return cls(
@@ -47,10 +51,10 @@ class Record:
         )
 
     def spec(self) -> JsonObject:
-        """As it is written."""
+        """The spec to write."""
         return {
             "holderIdentity": self.holder,
-            # Whole and at least 1, says the API.
+            # The API requires a whole number from 1.
             "leaseDurationSeconds": max(1, round(self.seconds or 1)),
             "leaseTransitions": self.transitions,
             "acquireTime": self.acquired,
@@ -60,41 +64,41 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A record, and when it was first seen so, by `time.monotonic()`."""
+    """A record, and when it was first seen, by `time.monotonic()`."""
 
-    record: Record
+    record: LeaseRecord
     since: float
 
 
-NOBODY: Final = Record(holder="", seconds=None, transitions=0, acquired=None, renewed=None)
+NOBODY: Final = LeaseRecord(holder="", seconds=None, transitions=0, acquired=None, renewed=None)
 
 
-def seen(before: Sighting | None, record: Record | None, now: float) -> Sighting:
-    """What is known after one more look. record: None if there is no Lease."""
+def update_sighting(before: Sighting | None, record: LeaseRecord | None, now: float) -> Sighting:
+    """The sighting after another read. record: None if there is no Lease."""
     found = record or NOBODY
     return before if before is not None and before.record == found else Sighting(found, now)
 
 
 def may_take(sighting: Sighting, identity: str, now: float, *, seconds: float) -> bool:
-    """May we make the Lease ours? seconds: what counts where the record does not say how long it lasts.
+    """May this process take the Lease? seconds: its duration if the record names none.
 
-    One that names us is of an earlier process of this pod, which has ended: a pod runs one at a time.
+    A record with our identity is from an earlier process of this pod, which has ended: a pod runs one at a time.
     """
     record = sighting.record
     return record.holder in ("", identity) or now - sighting.since >= (record.seconds or seconds)
 
 
-def taken(before: Record | None, identity: str, seconds: float, at: datetime) -> Record:
-    """The record that makes it ours, or renews it."""
+def take(before: LeaseRecord | None, identity: str, seconds: float, at: datetime) -> LeaseRecord:
+    """The record that takes the Lease, or renews it."""
     if before is not None and before.holder == identity:
-        return Record(identity, seconds, before.transitions, before.acquired or timestamp(at), timestamp(at))
+        return LeaseRecord(identity, seconds, before.transitions, before.acquired or timestamp(at), timestamp(at))
     transitions = before.transitions + 1 if before is not None else 0
-    return Record(identity, seconds, transitions, timestamp(at), timestamp(at))
+    return LeaseRecord(identity, seconds, transitions, timestamp(at), timestamp(at))
 
 
-def released(before: Record, at: datetime) -> Record:
-    """The record that leaves it to whoever comes first."""
-    return Record("", 1.0, before.transitions, timestamp(at), timestamp(at))
+def release(before: LeaseRecord, at: datetime) -> LeaseRecord:
+    """The record that lets any process take the Lease."""
+    return LeaseRecord("", 1.0, before.transitions, timestamp(at), timestamp(at))
 
 
 def timestamp(at: datetime) -> str:

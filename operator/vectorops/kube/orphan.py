@@ -1,8 +1,8 @@
-"""`vectorops orphan`: deletes resources of ours and leaves everything that they made in Qdrant. Called by `cli`.
+"""`vectorops orphan`: deletes our resources, and keeps everything that they created in Qdrant.
 
-Deleting a CustomResourceDefinition deletes all resources of its kind, and a PointSet takes its points along. So this is
-what removes the CRDs for the chart (`crds.keep: false`): nobody who uninstalls an operator means the data. It needs no
-operator, and gets along with one that runs.
+Deleting a CustomResourceDefinition deletes all resources of its kind, and with a PointSet its points. Uninstalling an
+operator must not delete data, so the chart removes the CRDs with this command (`crds.keep: false`). It works with and
+without a running operator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vectorops.kube.cluster import KubeCluster
 from vectorops.words import counted
 
 AT_A_TIME: Final = 8
-"""Resources under way; three requests each, one after the other."""
+"""Resources that are deleted at the same time; three requests each, one after the other."""
 
 Tell = Callable[[str], None]
 """Takes one line for a person."""
@@ -30,10 +30,10 @@ class NotOrphaned(Exception):
     """Some resources are still there; the message says which and why."""
 
 
-def run(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = False) -> int:
-    """The exit code of the process. namespaces: none means all."""
+def run_orphan(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = False) -> int:
+    """Runs the command; returns the exit code of the process. namespaces: empty means all."""
     try:
-        asyncio.run(_run(namespaces, tell, delete_crds=delete_crds))
+        asyncio.run(_orphan_and_delete_crds(namespaces, tell, delete_crds=delete_crds))
     except (access.NoAccess, NotOrphaned) as error:
         tell(str(error))
         return 1
@@ -43,26 +43,26 @@ def run(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = False) -> 
     return 0
 
 
-async def _run(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool) -> None:
-    client = access.client(await access.configuration())
+async def _orphan_and_delete_crds(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool) -> None:
+    client = access.make_client(await access.configuration())
     try:
-        await orphan(Calls(client), namespaces, tell)
+        await orphan_resources(Calls(client), namespaces, tell)
         if delete_crds:
             await _delete_crds(Calls(client), tell)
     finally:
         await client.close()  # type: ignore[no-untyped-call]
 
 
-async def orphan(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
-    """Raises NotOrphaned if some cannot go, and Transient when the API server does not do what it must."""
+async def orphan_resources(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
+    """Deletes the resources. Raises NotOrphaned if some remain, and Transient if the API server fails."""
     cluster = KubeCluster(calls, instance="orphan")
     limit = asyncio.Semaphore(AT_A_TIME)
 
     async def one(resource: Resource) -> None:
         async with limit:
-            await _let_go(calls, cluster, resource)
+            await _delete_resource(calls, cluster, resource)
 
-    # Those that need others first, so that a running operator has nothing to wait for and nothing to say about it.
+    # Dependents first, so that a running operator has nothing to wait for and nothing to report.
     kinds = [info.kind for info in within(namespaces)]
     for kind in reversed(kinds):
         resources = await _all(cluster, kind, namespaces)
@@ -71,7 +71,7 @@ async def orphan(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
             tell(f"{counted(len(resources), kind)} deleted; what they made in Qdrant stays")
     left = [resource for kind in kinds for resource in await _all(cluster, kind, namespaces)]
     if left:
-        raise NotOrphaned("\n".join(f"{resource.ref} is still there: {_why(resource)}" for resource in left))
+        raise NotOrphaned("\n".join(f"{resource.ref} is still there: {_explain(resource)}" for resource in left))
     tell("nothing is left in the cluster")
 
 
@@ -100,32 +100,32 @@ async def _all(cluster: KubeCluster, kind: str, namespaces: Sequence[str]) -> li
         return []
 
 
-async def _let_go(calls: Calls, cluster: KubeCluster, resource: Resource) -> None:
+async def _delete_resource(calls: Calls, cluster: KubeCluster, resource: Resource) -> None:
     path = resource_path(resource.kind, resource.meta.namespace, resource.meta.name)
     annotated = {"metadata": {"annotations": {SKIP_CLEANUP: "true"}}}
     try:
-        # Before the deletion, so that no operator ever sees it as one to clean up after.
+        # Before the deletion, so that no operator cleans up.
         await calls.call("PATCH", path, body=annotated, content_type=MERGE_PATCH)
         await calls.call("DELETE", path)
     except Refused as error:
         if error.status != NOT_FOUND:
             raise
-    await _without_finalizer(cluster, resource)
+    await _remove_finalizer(cluster, resource)
 
 
-async def _without_finalizer(cluster: KubeCluster, resource: Resource) -> None:
-    """Does what the operator does at the sight of the annotation, in case that none runs."""
+async def _remove_finalizer(cluster: KubeCluster, resource: Resource) -> None:
+    """Like an operator that sees the annotation, in case none is running."""
     while (current := await cluster.get(resource.ref)) is not None and current.meta.uid == resource.meta.uid:
         try:
             await cluster.set_finalizer(current, False)
             return
         except Refused as error:
-            # A running operator was quicker.
+            # A running operator changed it first.
             if error.status != CONFLICT:
                 raise
 
 
-def _why(resource: Resource) -> str:
+def _explain(resource: Resource) -> str:
     if not resource.deleting:
-        return "somebody makes it again; stop what applies it (Argo CD, Flux) first"
+        return "somebody creates it again; stop what applies it (Argo CD, Flux) first"
     return f"it waits for its finalizers {', '.join(resource.meta.finalizers)}"

@@ -1,6 +1,6 @@
-"""What the resources' own statuses say, summed up when Prometheus asks. Kept by `controller`, in memory only.
+"""The statuses of all resources, summed up for Prometheus.
 
-One small record for each resource; nothing is computed while nobody asks.
+It keeps one small record for each resource in memory, and computes nothing without a scrape.
 """
 
 from __future__ import annotations
@@ -20,50 +20,49 @@ from vectorops.reconcilers.status import ready_reason
 POINT_STATES: Final = {"synced": "synced", "failed": "failed", "conflicts": "conflicting"}
 """Fields of `status.points` of a PointSet, and the label of each."""
 
-
 PROBLEMS: Final = ("red", "grey", "optimizer", "warning")
-"""What may be wrong with a collection, as Qdrant says."""
+"""Problems that Qdrant may report for a collection."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """One resource after a look at it. All times are Unix times.
-
-    problems: what Qdrant says of the collection, as the label of `UNHEALTHY_COLLECTIONS`.
-    since: the last transition of Ready. succeeded: the end of the last look that was a success.
-    """
+class ResourceState:
+    """One resource after its last reconciliation. All times are Unix times."""
 
     ready: str
     reason: str
     stalled: bool
     since: float
+    """The last transition of Ready."""
     points: tuple[tuple[str, int], ...]
     problems: tuple[str, ...]
-    looked: float
+    """Labels of `UNHEALTHY_COLLECTIONS`."""
+    reconciled: float
+    """The end of the last reconciliation."""
     succeeded: float
+    """The end of the last successful reconciliation."""
 
 
 class Tally:
-    """All resources that were looked at. now: the Unix time, injected for tests."""
+    """All reconciled resources. now: the Unix time, replaced by tests."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._began = now()
-        self._states: dict[Ref, State] = {}
+        self._started = now()
+        self._states: dict[Ref, ResourceState] = {}
 
     def put(self, ref: Ref, status: JsonObject, *, success: bool) -> None:
-        """A look at a resource has ended; its status is now so."""
+        """Records the status after a reconciliation."""
         now, before = self._now(), self._states.get(ref)
-        self._states[ref] = _state(
-            status, looked=now, succeeded=now if success else before.succeeded if before else self._began
+        self._states[ref] = _make_state(
+            status, reconciled=now, succeeded=now if success else before.succeeded if before else self._started
         )
 
     def remove(self, ref: Ref) -> bool:
-        """The resource is gone. Was it known?"""
+        """Forgets a deleted resource. Was it known?"""
         return self._states.pop(ref, None) is not None
 
     def measure(self) -> None:
-        """Sets all gauges anew, so that what is gone has no series."""
+        """Sets all gauges. Deleted resources get no series."""
         for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_RECONCILE):
             gauge.clear()
         for labels, count in Counter(
@@ -73,8 +72,10 @@ class Tally:
         for kind in {ref.kind for ref in self._states}:
             states = [state for ref, state in self._states.items() if ref.kind == kind]
             metrics.LAST_SUCCESS.labels(kind).set(max(state.succeeded for state in states))
-            metrics.OLDEST_RECONCILE.labels(kind).set(min(state.looked for state in states))
-        for ref, state in self._longest_not_ready():
+            metrics.OLDEST_RECONCILE.labels(kind).set(min(state.reconciled for state in states))
+        not_ready = ((ref, state) for ref, state in self._states.items() if state.ready != "True")
+        oldest = heapq.nsmallest(metrics.NOT_READY_SHOWN, not_ready, key=lambda one: (one[1].since, str(one[0])))
+        for ref, state in oldest:
             stalled = "true" if state.stalled else "false"
             metrics.NOT_READY_SINCE.labels(ref.kind, ref.namespace, ref.name, state.reason, stalled).set(state.since)
         problems = Counter(dict.fromkeys(PROBLEMS, 0))
@@ -88,29 +89,25 @@ class Tally:
         for label, number in points.items():
             metrics.POINTS.labels(label).set(number)
 
-    def _longest_not_ready(self) -> list[tuple[Ref, State]]:
-        not_ready = ((ref, state) for ref, state in self._states.items() if state.ready != "True")
-        return heapq.nsmallest(metrics.NOT_READY_SHOWN, not_ready, key=lambda one: (one[1].since, str(one[0])))
 
-
-def _state(status: JsonObject, *, looked: float, succeeded: float) -> State:
+def _make_state(status: JsonObject, *, reconciled: float, succeeded: float) -> ResourceState:
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
     ready, reason = ready_reason(status)
     counts = status.get("points", {})
-    return State(
+    return ResourceState(
         ready=str(ready),
         reason=str(reason),
         stalled="Stalled" in conditions,
         since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
         points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
-        problems=_problems(status.get("health") or {}),
-        looked=looked,
+        problems=_find_problems(status.get("health") or {}),
+        reconciled=reconciled,
         succeeded=succeeded,
     )
 
 
-def _problems(health: JsonObject) -> tuple[str, ...]:
-    """health: `status.health` of a QdrantCollection, empty if it is well."""
+def _find_problems(health: JsonObject) -> tuple[str, ...]:
+    """health: `status.health` of a QdrantCollection, empty if it has no problem."""
     found = {
         "red": health.get("color") == "red",
         "grey": health.get("color") == "grey",

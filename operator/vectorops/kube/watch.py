@@ -15,7 +15,7 @@ from typing import Final, Never, Protocol
 
 from vectorops.errors import Transient
 from vectorops.kube.calls import EXPIRED, FORBIDDEN, UNAUTHORIZED, Refused
-from vectorops.kube.cluster import Event
+from vectorops.kube.cluster import WatchEvent
 from vectorops.kube.listing import Audience, Listing
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ PAUSES: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 30.0)
 class Events(Protocol):
     """`KubeCluster`, as far as it is needed here."""
 
-    def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[Event]: ...
+    def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[WatchEvent]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Watch:
             await asyncio.sleep(PAUSES[min(in_vain, len(PAUSES) - 1)])
             in_vain += 1
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: WatchEvent) -> None:
         for resource in event.resources:
             if event.gone:
                 self.audience.gone(resource.ref)

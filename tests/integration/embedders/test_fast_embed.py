@@ -11,7 +11,7 @@ import pytest
 from servers import models
 from vectorops.api.embedder import FastEmbedEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import EmbeddedTexts, Embedder, EmbedderSettings
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, TextEmbedder
 from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal
@@ -23,7 +23,7 @@ TEXTS = ["The cat sat on the mat", "of kings and cabbages, and why the sea is ho
 
 
 @asynccontextmanager
-async def opened(folder: Path, model: str, **options: Any) -> AsyncIterator[Embedder]:
+async def opened(folder: Path, model: str, **options: Any) -> AsyncIterator[TextEmbedder]:
     settings = EmbedderSettings(model_folder=folder, offline=True, threads=1)
     provider = FastEmbed(ModelFiles(settings), settings)
     spec = FastEmbedEmbedder.model_validate({"model": model, **options})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from servers import models
 from vectorops.api.embedder import SentenceTransformersEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import EmbeddedTexts, Embedder, EmbedderSettings, Resolved
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, TextEmbedder
 from vectorops.embedders.files import ModelFiles
 from vectorops.embedders.sentence_transformers import SentenceTransformers
 from vectorops.errors import Terminal
@@ -35,7 +35,7 @@ async def resolved(folder: Path, model: str, **options: Any) -> Resolved:
 
 
 @asynccontextmanager
-async def opened(folder: Path, of: Resolved) -> AsyncIterator[Embedder]:
+async def opened(folder: Path, of: Resolved) -> AsyncIterator[TextEmbedder]:
     embedder = SentenceTransformers(*_given(folder)).open(of, api_key=None)
     try:
         yield embedder
@@ -191,7 +191,7 @@ async def test_code_of_a_model_is_never_run(copied):
     error = await refused(copied, TINY)
 
     assert error.reason == Reason.MODEL_REFUSED
-    assert "code of its own" in error.message
+    assert "its own code" in error.message
     assert not (copied / "ran").exists()
 
 

@@ -14,7 +14,7 @@ from vectorops.api.embedder import FastEmbedEmbedder
 from vectorops.api.reasons import Reason
 from vectorops.embedders import fast_embed
 from vectorops.embedders.base import FOLDER_REVISION, EmbedderSettings, Resolved
-from vectorops.embedders.fast_embed import FastEmbed, known, table
+from vectorops.embedders.fast_embed import FastEmbed, find_model, supported_models
 from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal
 
@@ -33,7 +33,7 @@ async def resolved(folder: Path, model: str, pinned: str | None = None, **option
 
 def put(folder: Path, place: str, model: str) -> None:
     """Files of the names that fastembed needs, that nobody could run."""
-    for name in known(model).files:
+    for name in find_model(model).files:
         file = folder / place / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
@@ -44,11 +44,11 @@ def test_the_table_is_what_the_installed_library_lists():
     """If it fails: `python -m vectorops.embedders.fast_embed`, and look at what changed."""
     stored = json.loads(Path(fast_embed.__file__).with_name("tables").joinpath("fastembed.json").read_text())
     assert stored["version"] == version("fastembed")
-    assert stored["models"] == fast_embed.listed()
+    assert stored["models"] == fast_embed.list_library()
 
 
 def test_every_model_of_the_table_makes_sense():
-    models = table().models.values()
+    models = supported_models().models.values()
     assert len(models) > 40
     assert {model.kind for model in models} == {"dense", "sparse", "multivector"}
     assert all((model.size is None) == (model.kind == "sparse") for model in models)
@@ -67,7 +67,7 @@ def test_every_model_of_the_table_makes_sense():
     ],
 )
 async def test_a_model_is_resolved_by_the_table(model, kind, size, modifier, tmp_path):
-    put(tmp_path, known(model).repository, model)
+    put(tmp_path, find_model(model).repository, model)
     found = await resolved(tmp_path, model)
     assert (found.kind, found.size, found.modifier, found.distance) == (kind, size, modifier, None)
     assert found.revision.startswith(FOLDER_REVISION)
@@ -93,7 +93,7 @@ async def test_an_unknown_model_is_told_with_what_is_near(tmp_path):
 
 
 async def test_a_model_unlike_all_others_is_told_without_a_guess(tmp_path):
-    with pytest.raises(Terminal, match=r"is no model of the list of fastembed [\d.]+ of \d{4}-\d{2}-\d{2}: name one"):
+    with pytest.raises(Terminal, match=r"is not in the list of fastembed [\d.]+ of \d{4}-\d{2}-\d{2}: use one"):
         await resolved(tmp_path, "zzzzzzzz/yyyyyyyyyyyyyyy")
 
 
@@ -143,7 +143,7 @@ async def test_a_model_that_is_nowhere_is_told(tmp_path):
 
 def test_resolving_imports_no_heavy_library():
     program = (
-        "import sys; from vectorops.embedders.fast_embed import known; known('Qdrant/bm25'); "
+        "import sys; from vectorops.embedders.fast_embed import find_model; find_model('Qdrant/bm25'); "
         "print([name for name in ('fastembed', 'onnxruntime', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

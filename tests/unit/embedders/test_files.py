@@ -157,7 +157,7 @@ async def test_a_part_of_a_model_in_the_cache_is_not_taken_for_the_model(hub):
 @pytest.mark.parametrize("name", ["owner/nothing", "nothing"])
 async def test_an_unknown_model_is_not_found(hub, name):
     message = await refused(Terminal, Reason.MODEL_NOT_FOUND, model=name, by=settings())
-    assert f"no model {name}" in message
+    assert f"no public model {name}" in message
     assert "--model-folder" in message
 
 
@@ -311,7 +311,7 @@ async def test_a_folder_is_given_out_only_with_the_files_of_the_lock(tmp_path):
 
     write(folder, {"config.json": b"{}"})
 
-    with pytest.raises(Terminal, match="no longer those") as raised:
+    with pytest.raises(Terminal, match="not those that made") as raised:
         await files.fetch(MODEL, revision, ["*"])
     assert raised.value.reason is Reason.MODEL_NOT_FOUND
 

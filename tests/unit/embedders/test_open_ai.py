@@ -18,7 +18,7 @@ from vectorops.api.reasons import Reason
 from vectorops.api.validation import validate
 from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, Unusable
 from vectorops.embedders.hosted import TRIES, Clock
-from vectorops.embedders.open_ai import OpenAI, normalized_url, table
+from vectorops.embedders.open_ai import OpenAI, hosted_table, normalized_url
 from vectorops.errors import RateLimited, Terminal, Transient, Unauthorized, VectorOpsError
 from vectorops.logs import TALKATIVE
 
@@ -109,7 +109,7 @@ async def test_a_well_known_model_is_resolved_without_asking_anyone(site):
     assert (resolved.kind, resolved.size, resolved.distance, resolved.normalized) == ("dense", 1536, "Cosine", True)
     assert resolved.revision == ""
     assert "platform.openai.com" in resolved.sources["size"]
-    assert table().date in resolved.sources["size"]
+    assert hosted_table().date in resolved.sources["size"]
     assert site.server.requests == []
 
 
@@ -289,7 +289,7 @@ def test_a_server_has_one_spelling(declared, kept):
     assert normalized_url(OpenAIEmbedder.model_validate({"model": "m", "baseURL": kept})) == kept
 
 
-@pytest.mark.parametrize("known", table().models.values())
+@pytest.mark.parametrize("known", hosted_table().models.values())
 def test_the_table_offers_each_model_in_its_own_size(known):
     assert 0 < known.size <= 4096
     assert not known.dimensions or known.size in known.dimensions
@@ -371,7 +371,7 @@ def test_azure_gets_the_key_in_its_own_header_too_and_mistral_its_own_field():
 
     assert provider._open(azure, KEY)._client.http.headers["api-key"] == KEY
     assert "api-key" not in provider._open(plain, KEY)._client.http.headers
-    assert table().habits("api.mistral.ai").dimensions_field == "output_dimension"
+    assert hosted_table().rules("api.mistral.ai").dimensions_field == "output_dimension"
 
 
 @pytest.mark.parametrize("key", ["sk-\n1", "sk-ü"])

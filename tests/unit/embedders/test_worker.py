@@ -16,7 +16,7 @@ from unit.embedders.fake_models import BAD, CRASH, DIE, NAN, PRINT, SLOW, Folder
 from vectorops.api.reasons import Reason
 from vectorops.embedders import models, worker
 from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, Unusable
-from vectorops.embedders.models import Failure, Loading
+from vectorops.embedders.models import Loading, ModelFailure
 from vectorops.embedders.worker import LocalEmbedder
 from vectorops.errors import Terminal, Transient
 
@@ -107,7 +107,7 @@ async def test_a_killed_process_is_told_and_started_again(tmp_path):
     async with opened(tmp_path) as embedder:
         first = process_of(await embedder.embed(["a"]))
         with pytest.raises(
-            Transient, match=r"killed \(SIGKILL\), most likely for want of memory.*started again"
+            Transient, match=r"killed \(SIGKILL\), most likely because it needed too much memory.*started again"
         ) as told:
             await embedder.embed(["a", DIE])
         assert told.value.reason == Reason.EMBEDDER_FAILED
@@ -129,7 +129,7 @@ async def test_a_process_that_hangs_is_killed_and_counts_as_dead(tmp_path, monke
         first = process_of(await embedder.embed(["one"]))
         monkeypatch.setattr(worker, "ANSWER_SECONDS", 0.5)
 
-        with pytest.raises(Transient, match="gave no answer within") as told:
+        with pytest.raises(Transient, match="did not answer within") as told:
             await embedder.embed([SLOW])
 
         assert told.value.reason is Reason.EMBEDDER_FAILED
@@ -256,7 +256,7 @@ async def test_closing_waits_for_no_work(tmp_path):
 async def test_a_closed_embedder_starts_nothing(tmp_path):
     async with opened(tmp_path) as embedder:
         pass
-    with pytest.raises(Transient, match="put away"):
+    with pytest.raises(Transient, match="being closed"):
         await embedder.embed(["a"])
 
 
@@ -345,7 +345,7 @@ def test_long_texts_go_through_the_model_fewer_at_a_time():
         (
             ValueError("Loading m requires you to pass `trust_remote_code=True`"),
             Reason.MODEL_REFUSED,
-            "code of its own",
+            "its own code",
         ),
         (OSError("m has no file named model.safetensors"), Reason.MODEL_REFUSED, "no safetensors weights"),
         (models.PickledWeights(), Reason.MODEL_REFUSED, "no safetensors weights"),
@@ -355,12 +355,12 @@ def test_long_texts_go_through_the_model_fewer_at_a_time():
     ],
 )
 def test_the_words_of_a_library_become_a_reason(error, reason, words):
-    told = models.failure(error, LOADING)
+    told = models.describe_failure(error, LOADING)
     assert told.reason == reason
     assert words in told.words
 
 
 def test_long_words_are_cut():
-    told = models.failure(RuntimeError("word " * 500), LOADING)
-    assert isinstance(told, Failure)
+    told = models.describe_failure(RuntimeError("word " * 500), LOADING)
+    assert isinstance(told, ModelFailure)
     assert len(told.words) < 300

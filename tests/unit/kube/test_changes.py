@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vectorops.api.meta import ANNOTATIONS, FINALIZER, Resource
-from vectorops.kube.changes import Mark, lane_for
+from vectorops.kube.changes import SeenState, lane_for
 from vectorops.queue import Lane
 
 READY = {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]}
@@ -47,19 +47,19 @@ def test_an_unsettled_object_that_is_seen_first_is_looked_at_at_once(unsettled):
     ids=["our status", "our finalizer", "labels", "annotations of others", "finalizers of others"],
 )
 def test_what_we_wrote_ourselves_or_do_not_read_is_dropped(echo):
-    assert lane_for(Mark.of(resource()), echo) is None
+    assert lane_for(SeenState.of(resource()), echo) is None
 
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
 def test_each_of_our_annotations_is_looked_at_when_it_comes_and_when_it_goes(annotation):
     without, with_it = resource(), resource(annotations={annotation: "1"})
 
-    assert lane_for(Mark.of(without), with_it) is Lane.CHANGE
-    assert lane_for(Mark.of(with_it), without) is Lane.CHANGE
+    assert lane_for(SeenState.of(without), with_it) is Lane.CHANGE
+    assert lane_for(SeenState.of(with_it), without) is Lane.CHANGE
 
 
 def test_a_new_spec_a_deletion_and_a_namesake_are_looked_at():
-    before = Mark.of(resource(READY))
+    before = SeenState.of(resource(READY))
 
     assert lane_for(before, resource(READY, generation=2)) is Lane.CHANGE
     assert lane_for(before, resource(READY, deletionTimestamp="2026-01-01T00:00:00Z")) is Lane.CHANGE
@@ -67,7 +67,7 @@ def test_a_new_spec_a_deletion_and_a_namesake_are_looked_at():
 
 
 def test_a_finalizer_that_somebody_removed_is_looked_at_while_the_object_lives():
-    before = Mark.of(resource(finalizers=[FINALIZER]))
+    before = SeenState.of(resource(finalizers=[FINALIZER]))
 
     assert lane_for(before, resource()) is Lane.CHANGE
     # The removal that ends a deletion is our own.

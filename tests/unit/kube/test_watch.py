@@ -10,7 +10,7 @@ from vectorops.api.meta import ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 from vectorops.kube.calls import Refused
-from vectorops.kube.cluster import Event, Page
+from vectorops.kube.cluster import Page, WatchEvent
 from vectorops.kube.listing import Listing
 from vectorops.kube.watch import Watch
 
@@ -21,20 +21,20 @@ def resource(ref: Ref) -> Resource:
     return Resource(ref.kind, ObjectMeta(name=ref.name, namespace=ref.namespace), {}, {})
 
 
-def came(ref: Ref, version: str) -> Event:
-    return Event(version, [resource(ref)])
+def came(ref: Ref, version: str) -> WatchEvent:
+    return WatchEvent(version, [resource(ref)])
 
 
 class Server:
     """streams: what each watch brings before it ends, or fails. there: what a list finds. since: where they began."""
 
-    def __init__(self, *streams: list[Event | Exception], there: tuple[Ref, ...] = ()) -> None:
+    def __init__(self, *streams: list[WatchEvent | Exception], there: tuple[Ref, ...] = ()) -> None:
         self.streams = list(streams)
         self.there = there
         self.since: list[str] = []
         self.used_up = asyncio.Event()
 
-    async def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[Event]:
+    async def watch(self, kind: str, namespace: str | None, *, since: str) -> AsyncIterator[WatchEvent]:
         self.since.append(since)
         if not self.streams:
             self.used_up.set()
@@ -75,7 +75,7 @@ async def watched(server: Server, heard: Heard) -> None:
 
 @in_virtual_time
 async def test_what_comes_and_goes_is_told() -> None:
-    server, heard = Server([came(CATS, "2"), came(DOGS, "3"), Event("4", [resource(CATS)], gone=True)]), Heard()
+    server, heard = Server([came(CATS, "2"), came(DOGS, "3"), WatchEvent("4", [resource(CATS)], gone=True)]), Heard()
 
     await watched(server, heard)
 
@@ -84,7 +84,7 @@ async def test_what_comes_and_goes_is_told() -> None:
 
 @in_virtual_time
 async def test_the_next_watch_goes_on_where_the_last_one_ended() -> None:
-    server = Server([came(CATS, "2"), Event("5", [])], [], [came(DOGS, "7")])
+    server = Server([came(CATS, "2"), WatchEvent("5", [])], [], [came(DOGS, "7")])
 
     await watched(server, Heard())
 
@@ -133,7 +133,7 @@ async def test_who_may_not_watch_does_not_list_all_the_time() -> None:
 @in_virtual_time
 async def test_an_api_server_that_is_away_for_long_is_not_asked_all_the_time() -> None:
     away = [Transient(Reason.KUBERNETES_API, "no answer")]
-    server = Server(*[list[Event | Exception](away) for _ in range(20)])
+    server = Server(*[list[WatchEvent | Exception](away) for _ in range(20)])
 
     await watched(server, Heard())
 

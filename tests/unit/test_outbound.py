@@ -9,8 +9,8 @@ import pytest
 from servers.certificates import CertificateAuthority
 from servers.embeddings import EmbeddingServer
 from vectorops.api.reasons import Reason
-from vectorops.embedders.outbound import Outbound, check_allowed, refusal
 from vectorops.errors import Terminal
+from vectorops.outbound import Outbound, check_allowed, refusal
 
 BODY = {"input": ["a"], "model": "m"}
 

@@ -1,14 +1,14 @@
-"""Requests to the servers that resources name: where they may go, and that they go nowhere else.
+"""Requests to servers that resources name: they go to allowed addresses only.
 
-Whoever may write a collection chooses a `baseURL`, and the operator calls it from inside the cluster. `Outbound` is the
-transport under every client of a hosted embedder: it looks a name up itself, refuses what must not be called, and
-connects to the very address that it has looked at, so that a second answer of the name server changes nothing.
+Everyone who may write a collection may choose a `baseURL`, and the operator calls it from inside the cluster.
+`Outbound` is the transport below every client of such a server. It resolves the host name itself, refuses forbidden
+addresses, and connects to the address that it has checked, so that a second DNS answer cannot change the target.
 
 Loopback and private addresses are allowed: embedding servers in the cluster have no others.
 
-Proxies (`HTTPS_PROXY`) and `.netrc` of the environment are not used. A proxy would look the name up anew, behind our
-back, and a `.netrc` holds credentials that the resource's author was not given. Where the only way out is a proxy, run
-a gateway in the cluster and name it as `baseURL`. `SSL_CERT_FILE` and `SSL_CERT_DIR` do count.
+Proxies (`HTTPS_PROXY`) and `.netrc` of the environment are not used. A proxy would resolve the name again, without our
+check, and a `.netrc` holds credentials that the resource's author does not have. If a proxy is the only way out, run a
+gateway in the cluster and use it as `baseURL`. `SSL_CERT_FILE` and `SSL_CERT_DIR` are used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vectorops.errors import Terminal
 
 Address = IPv4Address | IPv6Address
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, given its name and the port. Raises OSError."""
+"""Resolves a host name, with the port, to addresses. Raises OSError."""
 
 REFUSED: Final[tuple[tuple[IPv4Network | IPv6Network, str], ...]] = tuple(
     (ipaddress.ip_network(network), what)
@@ -50,7 +50,7 @@ REFUSED: Final[tuple[tuple[IPv4Network | IPv6Network, str], ...]] = tuple(
 )
 
 TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
-"""IPv6 addresses whose last 32 bits are the IPv4 address that is meant (NAT64, and the old compatible form)."""
+"""IPv6 networks whose addresses end in the IPv4 address that is meant (NAT64, and the old compatible form)."""
 
 
 def check_allowed(host: str, allowed_hosts: Sequence[str]) -> None:
@@ -59,14 +59,14 @@ def check_allowed(host: str, allowed_hosts: Sequence[str]) -> None:
     if allowed_hosts and not any(fnmatchcase(name, pattern.lower()) for pattern in allowed_hosts):
         raise Terminal(
             Reason.MODEL_REFUSED,
-            f"the host {name} is none of those that this operator may call: use one that is, or start it with "
+            f"the host {name} is not allowed by this operator: use an allowed one, or start the operator with "
             f"--allowed-host {name}",
         )
 
 
 def refusal(address: Address) -> str | None:
-    """Why an address is never called; None if it may be."""
-    for form in _forms(address):
+    """Why an address is forbidden; None if it is allowed."""
+    for form in _meant_addresses(address):
         for network, what in REFUSED:
             if form.version == network.version and form in network:
                 return what
@@ -76,7 +76,7 @@ def refusal(address: Address) -> str | None:
 class Outbound(httpx.AsyncBaseTransport):
     """See the module.
 
-    connect: makes what talks to addresses. look_up: in place of the system's.
+    connect: makes the transport to an address. look_up: replaces the system's resolver.
     Raises Terminal ModelRefused; else what httpx raises.
     """
 
@@ -89,30 +89,30 @@ class Outbound(httpx.AsyncBaseTransport):
     ) -> None:
         self._allowed_hosts = tuple(allowed_hosts)
         self._connect = connect or _connect
-        # One for each host: a connection is kept open under its address, and its certificate was checked for one name.
+        # One for each host: connections are pooled by address, and their certificates were checked for one name.
         self._transports: dict[str, httpx.AsyncBaseTransport] = {}
-        self._look_up = look_up or _system_look_up
+        self._look_up = look_up or _resolve_host
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
         check_allowed(host, self._allowed_hosts)
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        *others, last = await self._addresses(host, port)
+        *others, last = await self._allowed_addresses(host, port)
         if host not in self._transports:
             self._transports[host] = self._connect()
         transport = self._transports[host]
         for address in others:
             try:
-                return await transport.handle_async_request(_sent_to(request, address))
+                return await transport.handle_async_request(_readdressed(request, address))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
-        return await transport.handle_async_request(_sent_to(request, last))
+        return await transport.handle_async_request(_readdressed(request, last))
 
     async def aclose(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
 
-    async def _addresses(self, host: str, port: int) -> list[str]:
+    async def _allowed_addresses(self, host: str, port: int) -> list[str]:
         try:
             found = list(dict.fromkeys(await self._look_up(host, port)))
         except (OSError, UnicodeError) as error:
@@ -123,13 +123,13 @@ class Outbound(httpx.AsyncBaseTransport):
             if why := refusal(ipaddress.ip_address(address)):
                 raise Terminal(
                     Reason.MODEL_REFUSED,
-                    f"the host {host} leads to {address} ({why}), which is never called: name another server",
+                    f"the host {host} resolves to {address} ({why}), which is forbidden: use another server",
                 )
         return found
 
 
-def _sent_to(request: httpx.Request, address: str) -> httpx.Request:
-    """The same request, to an address. Its header Host, and what the certificate must say, stay the name's."""
+def _readdressed(request: httpx.Request, address: str) -> httpx.Request:
+    """The same request, to an address. Its header Host and the expected name in the certificate stay the same."""
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
@@ -140,27 +140,27 @@ def _sent_to(request: httpx.Request, address: str) -> httpx.Request:
 
 
 def _connect() -> httpx.AsyncBaseTransport:
-    return httpx.AsyncHTTPTransport(verify=_trusted(), trust_env=False)
+    return httpx.AsyncHTTPTransport(verify=_trusted_certificates(), trust_env=False)
 
 
-async def _system_look_up(host: str, port: int) -> Sequence[str]:
+async def _resolve_host(host: str, port: int) -> Sequence[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
-def _forms(address: Address) -> Iterator[Address]:
-    """An address, and the IPv4 address that an IPv6 one stands for."""
+def _meant_addresses(address: Address) -> Iterator[Address]:
+    """The address itself, and the IPv4 address that an IPv6 address stands for."""
     yield address
     if isinstance(address, IPv6Address):
         for meant in (address.ipv4_mapped, address.sixtofour):
             if meant is not None:
                 yield meant
-        # ::1 is the loopback, and no 0.0.0.1.
+        # ::1 is the loopback, not 0.0.0.1.
         if not address.is_loopback and any(address in network for network in TRANSLATED):
             yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 @functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Certificates that are trusted; read once, which takes longer than a request."""
+def _trusted_certificates() -> ssl.SSLContext:
+    """Read once: reading them takes longer than a request."""
     return httpx.create_ssl_context(trust_env=True)
