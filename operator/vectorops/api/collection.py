@@ -18,7 +18,7 @@ from vectorops.api.meta import (
     Model,
     Name,
     ObjectName,
-    ObservedGeneration,
+    Status,
     Whole,
 )
 from vectorops.api.rules import Rule, Unique, UpdateRule
@@ -302,10 +302,9 @@ class ReplicasStatus(Model):
     transferring: int = Field(description="How many are being made.")
 
 
-class QdrantCollectionStatus(Model):
+class QdrantCollectionStatus(Status):
     """What was found at the last look."""
 
-    observed_generation: ObservedGeneration = -1
     conditions: Conditions = Field(
         default_factory=list, description="Ready; Reconciling, Stalled, Drifted and Unhealthy only while true."
     )

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from vectorops.api.meta import CollectionName, Conditions, LocalRef, Model, ObservedGeneration, SecretKeyRef, Whole
+from vectorops.api.meta import CollectionName, LocalRef, Model, SecretKeyRef, Status, Whole
 from vectorops.api.rules import Matches, Rule, UpdateRule
 
 LEDGER_COLLECTION = "vectorops-ledger"
@@ -115,11 +115,9 @@ class ServerStatus(Model):
     distributed: bool = Field(description="Does it run as a cluster of its own?")
 
 
-class QdrantConnectionStatus(Model):
+class QdrantConnectionStatus(Status):
     """What was found at the last look."""
 
-    observed_generation: ObservedGeneration = -1
-    conditions: Conditions = Field(default_factory=list, description="Ready; Reconciling and Stalled only while true.")
     server: ServerStatus | None = Field(default=None, description="The server that answered last.")
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."

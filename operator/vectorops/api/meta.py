@@ -190,6 +190,24 @@ ObservedGeneration = Annotated[int, Field(description="The generation of the spe
 Conditions = Annotated[list[Condition], Unique("type")]
 
 
+class Status(Model):
+    """What the status of every kind has. Reconcilers set the fields that they know of; all others stay as they were."""
+
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = Field(default_factory=list, description="Ready; Reconciling and Stalled only while true.")
+
+    def dump_set(self) -> JsonObject:
+        """The fields that were set, as in YAML. None: the field is to be absent, as an empty list is."""
+        dumped = self.dump()
+        names = {type(self).model_fields[field].alias or field for field in self.model_fields_set}
+        return {name: None if (value := dumped.get(name)) == [] else value for name in names}
+
+    @property
+    def ready(self) -> Condition | None:
+        """The condition Ready."""
+        return next((condition for condition in self.conditions if condition.type == "Ready"), None)
+
+
 class ObjectMeta(BaseModel):
     """The part of metav1.ObjectMeta that we use. Unlike ours, foreign fields are let through."""
 

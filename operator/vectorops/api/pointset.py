@@ -10,15 +10,14 @@ from pydantic_core import PydanticCustomError
 from vectorops.api.collection import PlanStatus
 from vectorops.api.meta import (
     QDRANT_CONNECTION,
-    Conditions,
     ConnectionKind,
     FreeJson,
     LocalRef,
     Model,
     Name,
-    ObservedGeneration,
     OneOf,
     Ref,
+    Status,
     Whole,
 )
 from vectorops.api.nesting import LEVELS, bounded
@@ -165,11 +164,9 @@ class PointSetTarget(Model):
         return cls(connection=connection.name, connection_kind=kind, collection=collection, incarnation=incarnation)
 
 
-class PointSetStatus(Model):
+class PointSetStatus(Status):
     """What was found at the last look. Never content."""
 
-    observed_generation: ObservedGeneration = -1
-    conditions: Conditions = Field(default_factory=list, description="Ready; Reconciling and Stalled only while true.")
     points: PointCounts | None = Field(default=None, description="How many points there are.")
     target: PointSetTarget | None = Field(default=None, description="Where the points are.")
     failures: list[PointFailure] = Field(

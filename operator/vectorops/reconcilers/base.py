@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.meta import Ref, Resource, Status
 from vectorops.embedders.pool import Embedders
 from vectorops.points.verification import Verification
 from vectorops.reconcilers.cluster import Cluster
@@ -23,9 +23,9 @@ class Outcome:
     change of the resource can help. The status then keeps what it said, with new conditions.
     """
 
-    status: JsonObject | None
-    """The whole new status without `observedGeneration`; the driver adds that, keeps transition times, and writes it if
-    it differs from the old one. None: the resource is gone, there is nothing to write.
+    status: Status | None
+    """The fields that are set replace those of the old status; the driver adds `observedGeneration`, keeps transition
+    times, and writes the result if it differs. None: the resource is gone, there is nothing to write.
     """
     requeue_after: float | None = None
     """Seconds until the next reconciliation even if nothing happens; None: the periodic resync."""

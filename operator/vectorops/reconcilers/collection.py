@@ -5,14 +5,16 @@ tells how things are.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
-from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec
-from vectorops.api.meta import APPROVE_PLAN, POINT_SET, TAKE_OVER_FROM, JsonObject, Ref, Resource
+from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec, QdrantCollectionStatus
+from vectorops.api.meta import APPROVE_PLAN, POINT_SET, TAKE_OVER_FROM, Condition, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
 from vectorops.collections.plan import Plan
-from vectorops.collections.resolve import Desired, schema_status
+from vectorops.collections.resolve import schema_status
+from vectorops.collections.steps import Step
 from vectorops.errors import Transient, VectorOpsError
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark
@@ -29,7 +31,7 @@ from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.spec import RawSpec, parse
-from vectorops.reconcilers.status import conditions, suspended, without_conditions
+from vectorops.reconcilers.status import conditions, suspended
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class CollectionReconciler:
             if decision.released_mark is not None:
                 await database.update_collection(decision.found.name, {"metadata": decision.released_mark.metadata()})
             decision.require_as_declared()
-            answer = _inspected(resource, decision)
+            answer = _inspected(decision)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             return with_health(answer, resource, decision.found.health)
 
@@ -70,7 +72,7 @@ class CollectionReconciler:
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             return with_health(answer, resource, decision.found.health)
         if decision.granted and (sets := await _ready_sets(context, resource)):
-            return _announced(resource, sets)
+            return _announced(resource, decision, sets)
         approved = decision.approval.given
         applied = await apply_plan(database, decision.plan, decision.mark, approved=approved)
         if decision.plan.is_drift:
@@ -99,11 +101,19 @@ class CollectionReconciler:
         return await finalize(context, resource, clean_up)
 
 
-def _inspected(resource: Resource, decision: Inspection) -> Outcome:
+def _inspected(decision: Inspection) -> Outcome:
     """The answer for a collection that its user manages, and that is as declared."""
     message = f"collection {decision.wanted.name!r} is as declared"
-    status = {**_base(resource, decision.wanted, None), "conditions": conditions(True, Reason.SUCCEEDED, message)}
-    return Outcome(status)
+    return Outcome(
+        QdrantCollectionStatus(
+            collection=PhysicalCollection(name=decision.wanted.name),
+            schema_=schema_status(decision.wanted),
+            plan=None,
+            last_handled_take_over_from=None,
+            last_handled_approve_plan=None,
+            conditions=conditions(True, Reason.SUCCEEDED, message),
+        )
+    )
 
 
 async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
@@ -114,15 +124,15 @@ async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
     return frozenset(one.ref for one in sets if one.ready and not one.deleting and not RawSpec(one).is_suspended)
 
 
-def _announced(resource: Resource, sets: frozenset[Ref]) -> Outcome:
+def _announced(resource: Resource, decision: Decision, sets: frozenset[Ref]) -> Outcome:
     """An approved plan takes something from the points: their sets say so first, and wake us."""
     waiting = ", ".join(sorted(ref.name for ref in sets))
     message = f"the approved plan is carried out as soon as its PointSets say that they are not ready: {waiting}"
-    status = {
-        **without_conditions(resource.status),
-        "plan": {**(resource.status.get("plan") or {}), "approved": True},
-        "conditions": conditions(False, Reason.PROGRESSING, message, reconciling=True),
-    }
+    shown = resource.status.get("plan") or _plan_status(decision.granted, decision.plan, decision.approval).dump()
+    status = QdrantCollectionStatus(
+        plan=PlanStatus.model_validate({**shown, "approved": True}),
+        conditions=conditions(False, Reason.PROGRESSING, message, reconciling=True),
+    )
     return Outcome(status, requeue_after=SETS_SECONDS, resource=resource, rests_on=sets)
 
 
@@ -132,38 +142,33 @@ async def _announce_correction(context: Context, resource: Resource, todo: Plan)
     await context.cluster.event(resource, "DriftCorrected", message, warning=False)
 
 
-def _base(resource: Resource, schema: Desired, mark: Mark | None) -> JsonObject:
-    physical = PhysicalCollection(name=schema.name, incarnation=mark.incarnation if mark else None)
-    return {
-        **without_conditions(resource.status),
-        "collection": physical.dump(),
-        "schema": schema_status(schema).dump(),
-        "plan": None,
-        "lastHandledTakeOverFrom": resource.meta.annotations.get(TAKE_OVER_FROM) if mark else None,
-        "lastHandledApprovePlan": None,
-    }
-
-
 def _answer(resource: Resource, decision: Decision, left: Plan, mark: Mark, approval: Approval) -> Outcome:
     """left: what is not done. mark: as it is now. approval: of what is left."""
-    aliases = decision.aliases
-    asked, handled = resource.meta.annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
+    aliases, annotations = decision.aliases, resource.meta.annotations
+    asked, handled = annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
     held_back = (*left.doable, *left.held_back) if decision.reports_drift else left.held_back
-    lines = [line for step in held_back for line in step.described()]
-    shown = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=lines, destructive=left.is_destructive)
-    told = _conditions(left, approval, aliases, lines if decision.reports_drift else [])
+    shown = _plan_status(held_back, left, approval) if held_back else None
+    drift = shown.steps if shown is not None and decision.reports_drift else []
+    told = _conditions(left, approval, aliases, drift)
     if aliases.again is not None:
-        told.append({"type": "Reconciling", "status": "True", **{key: told[0][key] for key in ("reason", "message")}})
-    status = {
-        **_base(resource, left.in_force, mark),
-        "plan": shown.dump() if lines else None,
-        "lastHandledApprovePlan": asked if decision.approval.given or handled == asked else None,
-        "conditions": told,
-    }
+        told.append(told[0].model_copy(update={"type": "Reconciling", "status": "True"}))
+    status = QdrantCollectionStatus(
+        collection=PhysicalCollection(name=left.in_force.name, incarnation=mark.incarnation),
+        schema_=schema_status(left.in_force),
+        plan=shown,
+        last_handled_take_over_from=annotations.get(TAKE_OVER_FROM),
+        last_handled_approve_plan=asked if decision.approval.given or handled == asked else None,
+        conditions=told,
+    )
     return Outcome(status, requeue_after=aliases.again, resource=resource, rests_on=aliases.rests_on)
 
 
-def _conditions(left: Plan, approval: Approval, aliases: Aliases, drift: list[str]) -> list[JsonObject]:
+def _plan_status(steps: Sequence[Step], todo: Plan, approval: Approval) -> PlanStatus:
+    lines = [line for step in steps for line in step.described()]
+    return PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=lines, destructive=todo.is_destructive)
+
+
+def _conditions(left: Plan, approval: Approval, aliases: Aliases, drift: list[str]) -> list[Condition]:
     drifted = f"changed by others: {'; '.join(drift)}; {approval.how} to put it right" if drift else ""
     if left.held_back:
         first = left.held_back[0].described()[0]
@@ -204,7 +209,7 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     referring = await context.cluster.list(POINT_SET, refers_to=resource.ref)
     point_sets = [point_set for point_set in referring if not has_left(point_set)]
     if point_sets:
-        return _blocked(resource, point_sets)
+        return _blocked(point_sets)
     access = await cleanup_access(context, connection_ref(resource))
     for name in Placement.of(resource).names:
         mark = await _our_mark(context, resource, access.database, name)
@@ -227,7 +232,7 @@ async def _our_mark(context: Context, resource: Resource, database: Database, na
     return mark if mark is not None and mark.belongs_to(context.installation, resource.ref) else None
 
 
-def _blocked(resource: Resource, point_sets: list[Resource]) -> Outcome:
+def _blocked(point_sets: list[Resource]) -> Outcome:
     live = sorted(point_set.meta.name for point_set in point_sets if not point_set.deleting)
     if live:
         reason = Reason.DELETION_BLOCKED
@@ -236,4 +241,4 @@ def _blocked(resource: Resource, point_sets: list[Resource]) -> Outcome:
         reason = Reason.DELETING
         message = f"waiting for PointSets to delete their points: {', '.join(sorted(p.meta.name for p in point_sets))}"
     told = conditions(False, reason, message, reconciling=True)
-    return Outcome({**without_conditions(resource.status), "conditions": told}, requeue_after=60.0)
+    return Outcome(QdrantCollectionStatus(conditions=told), requeue_after=60.0)

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from vectorops.api.connection import QdrantConnectionSpec, ServerStatus
+from vectorops.api.connection import QdrantConnectionSpec, QdrantConnectionStatus, ServerStatus
 from vectorops.api.kinds import REFERRING_KINDS
-from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.meta import Condition, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.connect import require_supported
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.spec import parse
-from vectorops.reconcilers.status import conditions, suspended, without_conditions
+from vectorops.reconcilers.status import conditions, suspended
 
 CHECK_SECONDS: Final = 60.0
 """How often a connection is looked at: two small requests, and its Secrets are read again."""
@@ -70,7 +70,7 @@ async def _checked(database: Database) -> ServerStatus:
 
 
 def _answer(
-    resource: Resource, server: ServerStatus, told: list[JsonObject], *, look_again_seconds: float = CHECK_SECONDS
+    resource: Resource, server: ServerStatus, told: list[Condition], *, look_again_seconds: float = CHECK_SECONDS
 ) -> Outcome:
-    status = {**without_conditions(resource.status), "server": server.dump(), "conditions": told}
+    status = QdrantConnectionStatus(server=server, conditions=told)
     return Outcome(status, requeue_after=look_again_seconds, resource=resource)

@@ -116,18 +116,19 @@ class Driver:
             words = f"{type(error).__name__}: a fault in the operator; its log has the details"
             return await self._failed(resource, Transient(Reason.INTERNAL_ERROR, words))
         if outcome.passing and (left := self._blip_left(resource)) > 0:
-            told = next(c for c in (outcome.status or {})["conditions"] if c["type"] == "Ready")
-            extra = {"resource": str(ref), "reason": told["reason"]}
-            logger.info("trying again: %s", told["message"], extra=extra)
+            if outcome.status is not None and (told := outcome.status.ready) is not None:
+                extra = {"resource": str(ref), "reason": told.reason}
+                logger.info("trying again: %s", told.message, extra=extra)
             again = min(left, outcome.requeue_after or left)
             return Verdict(requeue_after=again, rests_on=outcome.rests_on, status=resource.status)
         if not outcome.passing:
             self._failing_since.pop(ref, None)
         if outcome.status is None:
             return Verdict(told=True)
+        current = outcome.resource or resource
         return await self._tell(
-            outcome.resource or resource,
-            outcome.status,
+            current,
+            status.updated(current, outcome.status),
             Verdict(requeue_after=outcome.requeue_after, rests_on=outcome.rests_on, gave_up=outcome.gave_up),
         )
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from vectorops.api.collection import HealthStatus
-from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.collection import HealthStatus, QdrantCollectionStatus
+from vectorops.api.meta import Condition, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.observe import Health
 from vectorops.reconcilers.base import Outcome
@@ -24,18 +24,18 @@ SHOWN_CHARACTERS: Final = 500
 
 def with_health(outcome: Outcome, resource: Resource, health: Health) -> Outcome:
     """The same answer with what Qdrant says of the collection, if it is not well. resource: as it was read."""
-    assert outcome.status is not None, "of a collection that is there"
+    assert isinstance(outcome.status, QdrantCollectionStatus), "of a collection that is there"
     if health.color in WELL and not health.optimizer and not health.warnings:
-        return replace(outcome, status={**outcome.status, "health": None})
+        return replace(outcome, status=outcome.status.model_copy(update={"health": None}))
     # Yellow comes and goes also beside a warning.
     color = "green" if health.color in WELL else health.color
-    shown = HealthStatus(color=color, optimizer=health.optimizer or None, warnings=list(health.warnings)).dump()
+    shown = HealthStatus(color=color, optimizer=health.optimizer or None, warnings=list(health.warnings))
     before = (resource.status.get("health") or {}).get("color")
     is_new = color == "grey" and before != "grey"
-    status = {**outcome.status, "health": shown}
+    told = list(outcome.status.conditions)
     if words := _words(replace(health, color="green") if is_new else health):
-        told: JsonObject = {"type": "Unhealthy", "status": "True", "reason": Reason.UNHEALTHY.value, "message": words}
-        status["conditions"] = [*outcome.status["conditions"], told]
+        told.append(Condition(type="Unhealthy", status="True", reason=Reason.UNHEALTHY.value, message=words))
+    status = outcome.status.model_copy(update={"health": shown, "conditions": told})
     again = min(outcome.requeue_after or GREY_SECONDS, GREY_SECONDS) if is_new else outcome.requeue_after
     return replace(outcome, status=status, requeue_after=again)
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from vectorops.api.collection import PlanStatus
-from vectorops.api.meta import APPROVE_PLAN, VERIFY, JsonObject, Resource
-from vectorops.api.pointset import PointCounts, PointFailure
+from vectorops.api.meta import APPROVE_PLAN, VERIFY, Condition, Resource
+from vectorops.api.pointset import PointCounts, PointFailure, PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.points.declared import Declaration, vectors_of_texts
@@ -23,7 +23,7 @@ from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.interruption import while_unchanged
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, situation
-from vectorops.reconcilers.status import conditions, ready_reason, suspended, without_conditions
+from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_some, parse_whole, remembered
 from vectorops.words import counted
 
@@ -43,8 +43,8 @@ class PointSetReconciler:
             return Outcome(suspended(resource))
         destination = await find_destination(context, resource, spec)
         resource = await context.cluster.set_finalizer(resource, True)
-        where = destination.remembered.dump()
-        if resource.status.get("target") != where:
+        where = destination.remembered
+        if resource.status.get("target") != where.dump():
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
         texts = known.texts if known is not None else vectors_of_texts(spec.points)
@@ -71,7 +71,7 @@ class PointSetReconciler:
         # A sibling that gives a contested id up wakes us; anybody else may do so and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None
         status = _status(resource, where, declaration, synced)
-        if ready_reason(status)[0] == "True":
+        if status.ready is not None and status.ready.status == "True":
             verifier.remember(declaration)
         return Outcome(status, requeue_after=again, resource=resource, gave_up=synced.gave_up)
 
@@ -85,9 +85,10 @@ class PointSetReconciler:
         return await finalize(context, resource, clean_up)
 
 
-def _unchanged(resource: Resource) -> JsonObject:
+def _unchanged(resource: Resource) -> PointSetStatus:
     """The status of a set that is still as its status says."""
-    return {**resource.status, "lastHandledApprovePlan": _handled(resource)}
+    same = [Condition.model_validate(condition) for condition in resource.status["conditions"]]
+    return PointSetStatus(conditions=same, last_handled_approve_plan=_handled(resource))
 
 
 async def _remove(resource: Resource, removal: Removal) -> None:
@@ -107,28 +108,26 @@ async def _remove(resource: Resource, removal: Removal) -> None:
         await store.remove()
 
 
-def _progressing(resource: Resource, where: JsonObject) -> Outcome:
+def _progressing(resource: Resource, where: PointSetTarget) -> Outcome:
     told = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
-    status = {**without_conditions(resource.status), "target": where, "conditions": told}
-    return Outcome(status, requeue_after=0.0, resource=resource)
+    return Outcome(PointSetStatus(target=where, conditions=told), requeue_after=0.0, resource=resource)
 
 
 def _replaced(
-    resource: Resource, where: JsonObject, declaration: Declaration, found: Replaced, held_back: Approval
-) -> JsonObject:
+    resource: Resource, where: PointSetTarget, declaration: Declaration, found: Replaced, held_back: Approval
+) -> PointSetStatus:
     """The status while nobody has said that the collection is to be written into."""
     message = (
         f"{found.found}: it seems to be another collection by now, so nothing is written or deleted. Put back what "
         f"was there, or, to begin again in it as status.plan says, {held_back.how}"
     )
     steps = found.steps(declaration)
-    return {
-        **without_conditions(resource.status),
-        "target": where,
-        "plan": PlanStatus(hash=held_back.hash, nonce=held_back.nonce, steps=steps, destructive=False).dump(),
-        "lastHandledApprovePlan": _handled(resource),
-        "conditions": conditions(False, Reason.COLLECTION_REPLACED, message, stalled=True),
-    }
+    return PointSetStatus(
+        target=where,
+        plan=PlanStatus(hash=held_back.hash, nonce=held_back.nonce, steps=steps, destructive=False),
+        last_handled_approve_plan=_handled(resource),
+        conditions=conditions(False, Reason.COLLECTION_REPLACED, message, stalled=True),
+    )
 
 
 def _handled(resource: Resource, *, now: bool = False) -> str | None:
@@ -137,7 +136,7 @@ def _handled(resource: Resource, *, now: bool = False) -> str | None:
     return asked if now or resource.status.get("lastHandledApprovePlan") == asked else None
 
 
-def _status(resource: Resource, where: JsonObject, declaration: Declaration, synced: Synced) -> JsonObject:
+def _status(resource: Resource, where: PointSetTarget, declaration: Declaration, synced: Synced) -> PointSetStatus:
     conflicts = [
         PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner))
         for id, owner in synced.conflicts.items()
@@ -149,20 +148,19 @@ def _status(resource: Resource, where: JsonObject, declaration: Declaration, syn
         failed=len(failures),
         conflicts=len(conflicts),
     )
-    shown = [failure.dump() for failure in [*failures, *conflicts][:SHOWN_FAILURES]]
-    return {
-        **without_conditions(resource.status),
-        "target": where,
-        "points": counts.dump(),
-        "failures": shown or None,
-        "plan": None,
-        "lastHandledApprovePlan": _handled(resource, now=synced.bound),
-        "lastHandledVerifyAt": resource.meta.annotations.get(VERIFY) or resource.status.get("lastHandledVerifyAt"),
-        "conditions": _conditions(counts, shown, declaration.complete, synced),
-    }
+    shown = [*failures, *conflicts][:SHOWN_FAILURES]
+    return PointSetStatus(
+        target=where,
+        points=counts,
+        failures=shown,
+        plan=None,
+        last_handled_approve_plan=_handled(resource, now=synced.bound),
+        last_handled_verify_at=resource.meta.annotations.get(VERIFY) or resource.status.get("lastHandledVerifyAt"),
+        conditions=_conditions(counts, shown, declaration.complete, synced),
+    )
 
 
-def _conditions(counts: PointCounts, shown: list[JsonObject], complete: bool, synced: Synced) -> list[JsonObject]:
+def _conditions(counts: PointCounts, shown: list[PointFailure], complete: bool, synced: Synced) -> list[Condition]:
     rebuilt = synced.rebuilt
     if synced.withheld:
         return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)
@@ -174,7 +172,7 @@ def _conditions(counts: PointCounts, shown: list[JsonObject], complete: bool, sy
     first = shown[0]
     parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
     parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
-    message = f"{', '.join(parts)}; first: point {first['id']!r}: {first['reason']}"
+    message = f"{', '.join(parts)}; first: point {first.id!r}: {first.reason}"
     if not complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS

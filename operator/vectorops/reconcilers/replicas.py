@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from vectorops.api.collection import QdrantCollectionSpec, ReplicasStatus
-from vectorops.api.meta import JsonObject, Resource
+from vectorops.api.collection import QdrantCollectionSpec, QdrantCollectionStatus, ReplicasStatus
+from vectorops.api.meta import Condition, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.replicas import (
     Factors,
@@ -31,7 +31,7 @@ from vectorops.errors import Rejected, Transient
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Outcome
-from vectorops.reconcilers.status import conditions, ready_reason
+from vectorops.reconcilers.status import conditions
 
 logger = logging.getLogger(__name__)
 
@@ -105,21 +105,21 @@ class Replicas:
 
         may_pass: was nothing else done that must be told at once?
         """
-        assert outcome.status is not None, "the collection exists"
+        assert isinstance(outcome.status, QdrantCollectionStatus), "the collection exists"
         if not database.info.distributed:
-            return replace(outcome, status={**outcome.status, "replicas": None})
+            return replace(outcome, status=outcome.status.model_copy(update={"replicas": None}))
         placement = await read_replicas(database, observed.name)
         lost = self._lost(resource.meta.uid, placement)
-        is_fine = ready_reason(outcome.status)[0] == "True"
+        is_fine = (ready := outcome.status.ready) is not None and ready.status == "True"
         found = await findings(database, observed, spec, placement, lost=lost, may_act=is_fine)
-        status = {**outcome.status, "replicas": _shown(found.counts)}
+        status = outcome.status.model_copy(update={"replicas": _shown(found.counts)})
         if not is_fine:
             return replace(outcome, status=status)
         if found.step is not None:
             await _carry_out(database, resource, observed.name, found.step)
         if told := _told(observed.name, spec, found):
-            drifted = [condition for condition in status["conditions"] if condition["type"] == "Drifted"]
-            status |= {"conditions": [*told, *drifted]}
+            drifted = [condition for condition in status.conditions if condition.type == "Drifted"]
+            status = status.model_copy(update={"conditions": [*told, *drifted]})
         # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
         passing = bool(found.counts.short) and found.passes and found.step is None and may_pass
         again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)
@@ -201,10 +201,8 @@ def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     return Factors(of_all, is_declared, by_key)
 
 
-def _shown(found: ReplicaCounts) -> JsonObject:
-    return ReplicasStatus(
-        wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring
-    ).dump()
+def _shown(found: ReplicaCounts) -> ReplicasStatus:
+    return ReplicasStatus(wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring)
 
 
 async def _carry_out(database: Database, resource: Resource, name: str, step: ReplicaOperation) -> None:
@@ -216,7 +214,7 @@ async def _carry_out(database: Database, resource: Resource, name: str, step: Re
     logger.info("replicas changed", extra={"resource": str(resource.ref), "steps": [step.line]})
 
 
-def _told(name: str, spec: QdrantCollectionSpec, found: Findings) -> list[JsonObject]:
+def _told(name: str, spec: QdrantCollectionSpec, found: Findings) -> list[Condition]:
     """The conditions; empty where there is nothing to add."""
     if found.counts.short:
         message = f"collection {name!r}: {shortage(spec, found)}"

@@ -1,13 +1,11 @@
-"""How a new status grows out of the old one, decided without talking to anyone. Called by `driver` for every
-reconciliation.
-"""
+"""How a new status grows out of the old one, decided without talking to anyone."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from vectorops.api.meta import TAKE_OVER_FROM, JsonObject, Resource
+from vectorops.api.meta import TAKE_OVER_FROM, Condition, JsonObject, Resource, Status
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, VectorOpsError
 
@@ -20,26 +18,32 @@ def conditions(
     reconciling: bool = False,
     stalled: bool = False,
     drifted: str = "",
-) -> list[JsonObject]:
+) -> list[Condition]:
     """The conditions of a resource, as kstatus reads them: Reconciling and Stalled exist only while true.
 
     drifted: what differs from the declaration, if it is reported rather than corrected.
     """
-    status = {True: "True", False: "False", None: "Unknown"}[ready]
-    found: list[JsonObject] = [{"type": "Ready", "status": status, "reason": reason.value, "message": message}]
+    status: Literal["True", "False", "Unknown"] = "Unknown" if ready is None else "True" if ready else "False"
+    found = [Condition(type="Ready", status=status, reason=reason.value, message=message)]
     if reconciling:
-        found.append({"type": "Reconciling", "status": "True", "reason": reason.value, "message": message})
+        found.append(Condition(type="Reconciling", status="True", reason=reason.value, message=message))
     if stalled:
-        found.append({"type": "Stalled", "status": "True", "reason": reason.value, "message": message})
+        found.append(Condition(type="Stalled", status="True", reason=reason.value, message=message))
     if drifted:
-        found.append({"type": "Drifted", "status": "True", "reason": Reason.DRIFTED.value, "message": drifted})
+        found.append(Condition(type="Drifted", status="True", reason=Reason.DRIFTED.value, message=drifted))
     return found
+
+
+def updated(resource: Resource, new: Status) -> JsonObject:
+    """What `merge` takes: the fields that were set, and of the old status all others."""
+    return {**without_conditions(resource.status), **new.dump_set()}
 
 
 def merge(old: JsonObject, new: JsonObject, *, now: datetime, generation: int) -> JsonObject:
     """The status to write: `new`, with the transition times of conditions whose status did not change kept from `old`.
 
-    `new` never carries times or generations. If the result equals `old`, nothing may be written.
+    `new` never carries times or generations; a null in it is left out. If the result equals `old`, nothing may be
+    written.
     """
     before = {condition.get("type"): condition for condition in old.get("conditions", ())}
     merged = {key: value for key, value in new.items() if value is not None}
@@ -66,20 +70,20 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     reason = (
         Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
     )
-    told = conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal)
-    known = without_conditions(resource.status)
+    told = Status(conditions=conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal))
+    known = updated(resource, told)
     if TAKE_OVER_FROM not in resource.meta.annotations:
         # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)
-    return {**known, "conditions": told}
+    return known
 
 
-def suspended(resource: Resource) -> JsonObject:
+def suspended(resource: Resource) -> Status:
     """The status while `spec.suspend` is true: what was known stays, and Ready says why it no longer moves."""
     before = resource.condition("Ready")
     known = {"True": True, "False": False}.get(before["status"]) if before else None
-    told = conditions(known, Reason.SUSPENDED, "spec.suspend is true: nothing is compared and nothing is changed")
-    return {**without_conditions(resource.status), "conditions": told}
+    message = "spec.suspend is true: nothing is compared and nothing is changed"
+    return Status(conditions=conditions(known, Reason.SUSPENDED, message))
 
 
 def without_conditions(status: JsonObject) -> JsonObject:

@@ -8,6 +8,7 @@ import pytest
 
 from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref, Resource
+from vectorops.api.pointset import PointCounts, PointSetStatus
 from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
@@ -69,12 +70,12 @@ class World:
             self.at_work.discard(resource.ref)
         if resource.ref in self.errors:
             raise self.errors[resource.ref]
-        points = {"desired": 1, "conflicts": self.conflicts.get(resource.ref, 0)}
+        points = PointCounts(desired=1, synced=1, failed=0, conflicts=self.conflicts.get(resource.ref, 0))
         gave_up = resource.ref in self.gives_up
         self.gives_up.discard(resource.ref)
         on = frozenset({self.rests_on[resource.ref]} if resource.ref in self.rests_on else ())
         told = conditions(True, Reason.SUCCEEDED, "as declared")
-        return Outcome({"points": points, "conditions": told}, rests_on=on, gave_up=gave_up)
+        return Outcome(PointSetStatus(points=points, conditions=told), rests_on=on, gave_up=gave_up)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         return await self.reconcile(context, resource)

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from unit.virtual_time import in_virtual_time
-from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
+from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource, Status
+from vectorops.api.pointset import PointCounts, PointSetStatus
 from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
@@ -31,7 +32,7 @@ SPECS: dict[str, JsonObject] = {
 
 
 def ready() -> Outcome:
-    return Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "")}, requeue_after=60)
+    return Outcome(Status(conditions=conditions(True, Reason.SUCCEEDED, "")), requeue_after=60)
 
 
 class Played:
@@ -103,8 +104,9 @@ async def test_each_kind_comes_after_what_it_needs_whatever_the_order_of_the_fil
 async def test_a_set_that_waits_for_an_id_is_looked_at_again_when_its_sibling_gave_ids_up(sets: tuple[Ref, ...]):
     world = World(CONNECTION, COLLECTION, *sets)
     told = conditions(False, Reason.POINT_CONFLICTS, "", stalled=True)
+    contested = PointCounts(desired=1, synced=0, failed=0, conflicts=1)
     world.played.answers[ANIMALS] = lambda run: (
-        ready() if run > 1 else Outcome({"conditions": told, "points": {"conflicts": 1}}, requeue_after=60)
+        ready() if run > 1 else Outcome(PointSetStatus(conditions=told, points=contested), requeue_after=60)
     )
     world.played.answers[PLANTS] = lambda run: replace(ready(), gave_up=run == 1)
 
@@ -156,7 +158,7 @@ async def test_a_mistake_ends_at_once_for_all_that_wait_for_it():
 async def test_a_reconciler_at_work_is_given_its_time_also_where_what_it_does_is_ready_already():
     """As while replicas are dropped that are more than declared."""
     world = World(COLLECTION)
-    at_work = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "", reconciling=True)}, requeue_after=1)
+    at_work = Outcome(Status(conditions=conditions(True, Reason.SUCCEEDED, "", reconciling=True)), requeue_after=1)
     world.played.answers[COLLECTION] = lambda run: ready() if run > 3 else at_work
 
     assert await world.run()
@@ -169,7 +171,7 @@ async def test_what_only_the_world_outside_can_bring_is_not_waited_for():
     """As a node of Qdrant that is down: looked at once a minute for ever."""
     world = World(COLLECTION)
     told = conditions(False, Reason.REPLICAS_MISSING, "", reconciling=True)
-    world.played.answers[COLLECTION] = lambda _: Outcome({"conditions": told}, requeue_after=60)
+    world.played.answers[COLLECTION] = lambda _: Outcome(Status(conditions=told), requeue_after=60)
 
     assert await world.run()
 
@@ -210,7 +212,7 @@ async def test_a_server_that_asks_for_patience_gets_it():
 @in_virtual_time
 async def test_a_reconciler_that_has_more_to_do_is_called_again():
     world = World(CONNECTION)
-    half = Outcome({"conditions": conditions(False, Reason.PROGRESSING, "", reconciling=True)}, requeue_after=0)
+    half = Outcome(Status(conditions=conditions(False, Reason.PROGRESSING, "", reconciling=True)), requeue_after=0)
     world.played.answers[CONNECTION] = lambda run: ready() if run > 3 else half
 
     assert await world.run()
@@ -222,7 +224,7 @@ async def test_a_reconciler_that_has_more_to_do_is_called_again():
 async def test_what_is_not_ready_and_not_being_worked_on_ends_the_run():
     world = World(CONNECTION)
     world.played.answers[CONNECTION] = lambda _: Outcome(
-        {"conditions": conditions(False, Reason.POINT_CONFLICTS, "held by another", stalled=True)}
+        Status(conditions=conditions(False, Reason.POINT_CONFLICTS, "held by another", stalled=True))
     )
 
     assert await world.run()

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, ObjectMeta, Resource
+from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, ObjectMeta, Resource, Status
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.reconcilers.base import Context, Outcome
@@ -71,7 +71,7 @@ async def test_before_and_in_a_living_namespace_it_stays_until_it_is_cleaned_up(
 
 
 async def test_what_waits_for_others_goes_neither_before_nor_after_ten_minutes_without_them():
-    world, blocked = World(terminating_seconds=10_000.0), Outcome({"conditions": []})
+    world, blocked = World(terminating_seconds=10_000.0), Outcome(Status())
 
     assert await world.finalize(blocked) is blocked
 

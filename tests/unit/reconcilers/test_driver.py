@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from vectorops.api.meta import RECONCILE, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.collection import PhysicalCollection, QdrantCollectionStatus, SchemaStatus
+from vectorops.api.meta import RECONCILE, JsonObject, ObjectMeta, Ref, Resource, Status
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.reconcilers.base import Context, Outcome
@@ -17,7 +18,7 @@ from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.status import conditions
 
 REF = Ref("PointSet", "zoo", "lions")
-DONE = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "done")}, requeue_after=7.0)
+DONE = Outcome(Status(conditions=conditions(True, Reason.SUCCEEDED, "done")), requeue_after=7.0)
 
 
 class World:
@@ -132,7 +133,7 @@ async def test_what_may_pass_within_moments_is_told_only_if_it_lasts(world: Worl
     await world.driver.run(REF)
     told = conditions(False, Reason.REPLICAS_MISSING, "one is dead", reconciling=True)
     other = frozenset({replace(REF, name="other")})
-    world.act = _returns(Outcome({"conditions": told}, requeue_after=60.0, passing=True, rests_on=other))
+    world.act = _returns(Outcome(Status(conditions=told), requeue_after=60.0, passing=True, rests_on=other))
 
     first = await world.driver.run(REF)
     assert first.rests_on == other
@@ -147,7 +148,7 @@ async def test_what_may_pass_within_moments_is_told_only_if_it_lasts(world: Worl
 
     world.act = world._done
     await world.driver.run(REF)
-    world.act = _returns(Outcome({"conditions": told}, passing=True))
+    world.act = _returns(Outcome(Status(conditions=told), passing=True))
     await world.driver.run(REF)
     assert world.ready["status"] == "True", "the next time has two minutes of its own"
 
@@ -207,14 +208,21 @@ async def test_those_who_wait_are_woken_although_the_answer_to_the_status_was_lo
     assert not (await world.driver.run(REF)).told
 
 
-@pytest.mark.parametrize("key", ["collection", "schema"])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda told: {"collection": PhysicalCollection(name="zoo", incarnation=told)},
+        lambda told: {"schema_": SchemaStatus(summary=told)},
+    ],
+    ids=["collection", "schema"],
+)
 async def test_those_who_hang_on_a_collection_look_when_where_or_how_it_takes_points_changes(
-    world: World, key: str
+    world: World, seen: Callable[[str], dict[str, Any]]
 ) -> None:
     """Another embedder, for instance: every text is to be embedded anew."""
     assert DONE.status is not None
-    for identity in ("one", "other"):
-        world.act = _returns(Outcome({**DONE.status, key: {"identity": identity}}))
+    for told in ("one", "other"):
+        world.act = _returns(Outcome(QdrantCollectionStatus(conditions=DONE.status.conditions, **seen(told))))
         assert (await world.driver.run(REF)).told
         assert not (await world.driver.run(REF)).told
 

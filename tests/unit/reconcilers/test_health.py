@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from vectorops.api.collection import QdrantCollectionStatus
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.qdrant.observe import observed
@@ -21,15 +22,15 @@ ANSWERS: dict[str, Any] = json.loads(
 def looked(answer: JsonObject, before: JsonObject | None = None) -> Outcome:
     """What a look at a collection that is as declared gives. before: the status until then."""
     resource = Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="team"), {}, before or {})
-    ready = Outcome({"conditions": conditions(True, Reason.SUCCEEDED, "as declared")})
+    ready = Outcome(QdrantCollectionStatus(conditions=conditions(True, Reason.SUCCEEDED, "as declared")))
     return with_health(ready, resource, observed("zoo", answer, {}).health)
 
 
 def unhealthy(outcome: Outcome) -> str:
     """The message of the condition, "" if there is none."""
     assert outcome.status is not None
-    assert outcome.status["conditions"][0]["status"] == "True", "Ready speaks of what is declared"
-    found = [told["message"] for told in outcome.status["conditions"] if told["type"] == "Unhealthy"]
+    assert outcome.status.conditions[0].status == "True", "Ready speaks of what is declared"
+    found = [told.message for told in outcome.status.conditions if told.type == "Unhealthy"]
     return found[0] if found else ""
 
 
@@ -39,7 +40,7 @@ def test_green_and_yellow_are_well(answer: str) -> None:
 
     assert unhealthy(outcome) == ""
     assert outcome.status is not None
-    assert outcome.status["health"] is None
+    assert outcome.status.dump_set()["health"] is None
 
 
 def test_grey_counts_only_when_it_was_grey_at_the_look_before_because_a_new_collection_is_grey_for_a_moment() -> None:
@@ -47,7 +48,8 @@ def test_grey_counts_only_when_it_was_grey_at_the_look_before_because_a_new_coll
     assert grey["status"] == "grey"
 
     first = looked(grey)
-    second = looked(grey, first.status)
+    assert first.status is not None
+    second = looked(grey, first.status.dump())
 
     assert (unhealthy(first), first.requeue_after) == ("", GREY_SECONDS)
     assert "grey" in unhealthy(second)
@@ -76,8 +78,8 @@ def test_a_collection_that_is_well_again_is_no_longer_told_of() -> None:
     red = looked({**ANSWERS["plain"], "status": "red"}).status
     assert red is not None
 
-    outcome = looked(ANSWERS["plain"], red)
+    outcome = looked(ANSWERS["plain"], red.dump())
 
     assert unhealthy(outcome) == ""
     assert outcome.status is not None
-    assert outcome.status["health"] is None
+    assert outcome.status.dump_set()["health"] is None

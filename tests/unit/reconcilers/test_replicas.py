@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.collection import QdrantCollectionSpec, QdrantCollectionStatus, ReplicasStatus
 from vectorops.api.meta import JsonObject, ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Transient
@@ -17,8 +17,8 @@ from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.status import conditions
 
 ZOO = Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="park", uid="u", generation=1), {}, {})
-FINE: JsonObject = {"conditions": conditions(True, Reason.SUCCEEDED, "as declared")}
-HELD: JsonObject = {"conditions": conditions(False, Reason.PLAN_HELD_BACK, "size", stalled=True)}
+FINE = QdrantCollectionStatus(conditions=conditions(True, Reason.SUCCEEDED, "as declared"))
+HELD = QdrantCollectionStatus(conditions=conditions(False, Reason.PLAN_HELD_BACK, "size", stalled=True))
 
 
 class Played:
@@ -64,7 +64,7 @@ class Looks:
         whole = {"connectionRef": {"name": "main"}, "vector": {"size": 3}, "params": {"replication_factor": 2}, **spec}
         self.spec = QdrantCollectionSpec.model_validate(whole)
 
-    async def at(self, qdrant: Played, status: JsonObject = FINE, **more: bool) -> Outcome:
+    async def at(self, qdrant: Played, status: QdrantCollectionStatus = FINE, **more: bool) -> Outcome:
         observed = Observed("zoo", exists=True, config={"params": {"replication_factor": 2}})
         database = cast("Database", qdrant)
         return await self.replicas.judge(database, ZOO, self.spec, observed, Outcome(status), **more)
@@ -73,7 +73,7 @@ class Looks:
 def told(outcome: Outcome) -> dict[str, str]:
     """Types of the conditions, with their reason."""
     assert outcome.status is not None
-    return {found["type"]: f"{found['status']} {found['reason']}" for found in outcome.status["conditions"]}
+    return {found.type: f"{found.status} {found.reason}" for found in outcome.status.conditions}
 
 
 async def test_a_qdrant_that_is_not_distributed_is_not_asked() -> None:
@@ -81,7 +81,7 @@ async def test_a_qdrant_that_is_not_distributed_is_not_asked() -> None:
 
     outcome = await Looks().at(qdrant)
 
-    assert outcome == Outcome({**FINE, "replicas": None})
+    assert outcome == Outcome(FINE.model_copy(update={"replicas": None}))
     assert qdrant.asked == []
 
 
@@ -116,7 +116,8 @@ async def test_as_many_as_declared_is_fine_and_asks_for_nothing_more(policy: str
 
     outcome = await Looks(replicaPolicy=policy).at(qdrant)
 
-    assert outcome.status == {**FINE, "replicas": {"wanted": 2, "active": 2, "dead": 0, "transferring": 0}}
+    shown = ReplicasStatus(wanted=2, active=2, dead=0, transferring=0)
+    assert outcome.status == FINE.model_copy(update={"replicas": shown})
     assert (outcome.requeue_after, qdrant.asked) == (None, ["zoo"])
 
 
@@ -138,7 +139,7 @@ async def test_nothing_is_done_while_something_else_is_wrong() -> None:
 
     assert told(outcome) == {"Ready": "False PlanHeldBack", "Stalled": "True PlanHeldBack"}
     assert outcome.status is not None
-    assert outcome.status["replicas"]["active"] == 1
+    assert outcome.status.dump_set()["replicas"]["active"] == 1
     assert qdrant.done == []
 
 
@@ -212,11 +213,12 @@ async def test_what_nobody_can_help_is_told_with_what_a_person_can_do() -> None:
 
     assert told(outcome)["Stalled"] == "True ReplicasMissing"
     assert outcome.status is not None
-    assert "add nodes, or lower params.replication_factor" in outcome.status["conditions"][0]["message"]
+    assert "add nodes, or lower params.replication_factor" in outcome.status.conditions[0].message
 
 
 async def test_drift_that_is_only_reported_stays_told() -> None:
-    drifted: JsonObject = {"conditions": conditions(True, Reason.SUCCEEDED, "as declared", drifted="m: 9 -> 16")}
+    told_drift = conditions(True, Reason.SUCCEEDED, "as declared", drifted="m: 9 -> 16")
+    drifted = QdrantCollectionStatus(conditions=told_drift)
 
     outcome = await Looks().at(Played("Active"), drifted)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vectorops.api.meta import JsonObject, ObjectMeta, Resource
+from vectorops.api.meta import JsonObject, ObjectMeta, Resource, Status
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.reconcilers.status import conditions, failed, merge, suspended
@@ -12,7 +12,7 @@ LATER = NOW + timedelta(hours=1)
 
 
 def ready(message: str = "as declared") -> JsonObject:
-    return {"conditions": conditions(True, Reason.SUCCEEDED, message)}
+    return Status(conditions=conditions(True, Reason.SUCCEEDED, message)).dump_set()
 
 
 def test_the_same_outcome_later_is_the_same_status_so_that_nothing_is_written() -> None:
@@ -26,8 +26,9 @@ def test_a_new_message_moves_no_transition_time_and_a_new_status_does() -> None:
     reworded = merge(first, ready("other words"), now=LATER, generation=1)
     assert reworded["conditions"][0]["lastTransitionTime"] == "2026-01-02T03:04:05Z"
 
-    fallen = merge(first, {"conditions": conditions(False, Reason.DRIFTED, "")}, now=LATER, generation=1)
-    assert fallen["conditions"][0]["lastTransitionTime"] == "2026-01-02T04:04:05Z"
+    fallen = Status(conditions=conditions(False, Reason.DRIFTED, ""))
+    written = merge(first, fallen.dump_set(), now=LATER, generation=1)
+    assert written["conditions"][0]["lastTransitionTime"] == "2026-01-02T04:04:05Z"
 
 
 def test_the_generation_that_was_read_is_told_on_failure_too() -> None:
@@ -49,9 +50,9 @@ def test_an_error_keeps_what_was_known_so_that_cleaning_up_still_finds_its_way()
 
 def test_a_suspended_resource_says_so_and_stays_as_ready_as_it_was() -> None:
     before = merge({}, ready(), now=NOW, generation=1)
-    (told,) = suspended(_resource(before))["conditions"]
-    assert (told["status"], told["reason"]) == ("True", "Suspended")
-    assert suspended(_resource({}))["conditions"][0]["status"] == "Unknown"
+    (told,) = suspended(_resource(before)).conditions
+    assert (told.status, told.reason) == ("True", "Suspended")
+    assert suspended(_resource({})).conditions[0].status == "Unknown"
 
 
 def _types(status: JsonObject) -> list[str]:
