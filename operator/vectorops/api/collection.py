@@ -218,14 +218,14 @@ class QdrantCollectionSpec(Model):
             "!(has(self.managedBy) && self.managedBy == 'User' && "
             "has(self.deletionPolicy) && self.deletionPolicy == 'Delete')",
             "deletionPolicy: Delete needs managedBy: System, because a collection of the user is never changed",
-            lambda spec: not (spec.managed_by == "User" and spec.deletion_policy == "Delete"),
+            lambda spec: not (spec.is_users and spec.effective_deletion_policy == "Delete"),
             field="deletionPolicy",
         ),
         Rule(
             "!(has(self.managedBy) && self.managedBy == 'User' && "
             "has(self.replicaPolicy) && self.replicaPolicy == 'Converge')",
             "replicaPolicy: Converge needs managedBy: System, because a collection of the user is never changed",
-            lambda spec: not (spec.managed_by == "User" and spec.replica_policy == "Converge"),
+            lambda spec: not (spec.is_users and spec.effective_replica_policy == "Converge"),
             field="replicaPolicy",
         ),
     )
@@ -237,6 +237,31 @@ class QdrantCollectionSpec(Model):
             field="connectionRef",
         ),
     )
+
+    @property
+    def effective_managed_by(self) -> Literal["System", "User"]:
+        return self.managed_by or "System"
+
+    @property
+    def is_users(self) -> bool:
+        """Does its user manage the collection, so that the operator never changes it?"""
+        return self.effective_managed_by == "User"
+
+    @property
+    def effective_adoption_policy(self) -> Literal["IfMatching", "Never"]:
+        return self.adoption_policy or "IfMatching"
+
+    @property
+    def effective_deletion_policy(self) -> Literal["Retain", "Delete"]:
+        return self.deletion_policy or "Retain"
+
+    @property
+    def effective_drift_policy(self) -> Literal["Correct", "Report"]:
+        return self.drift_policy or "Correct"
+
+    @property
+    def effective_replica_policy(self) -> Literal["Report", "Converge"]:
+        return self.replica_policy or "Report"
 
 
 class PhysicalCollection(Model):

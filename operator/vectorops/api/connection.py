@@ -100,12 +100,26 @@ class QdrantConnectionSpec(Model):
             f"(has(self.ledgerCollectionName) ? self.ledgerCollectionName : '{LEDGER_COLLECTION}') == "
             f"(has(oldSelf.ledgerCollectionName) ? oldSelf.ledgerCollectionName : '{LEDGER_COLLECTION}')",
             "ledgerCollectionName is immutable",
-            lambda old, new: (
-                (old.ledger_collection_name or LEDGER_COLLECTION) == (new.ledger_collection_name or LEDGER_COLLECTION)
-            ),
+            lambda old, new: old.effective_ledger_collection_name == new.effective_ledger_collection_name,
             field="ledgerCollectionName",
         ),
     )
+
+    @property
+    def effective_grpc_port(self) -> int:
+        return self.grpc_port or 6334
+
+    @property
+    def effective_prefer_grpc(self) -> bool:
+        return self.prefer_grpc is not False
+
+    @property
+    def effective_timeout_seconds(self) -> int:
+        return self.timeout_seconds or 60
+
+    @property
+    def effective_ledger_collection_name(self) -> str:
+        return self.ledger_collection_name or LEDGER_COLLECTION
 
 
 class ServerStatus(Model):

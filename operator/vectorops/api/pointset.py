@@ -119,7 +119,7 @@ class PointSetSpec(Model):
         UpdateRule(
             "(has(self.idFormat) ? self.idFormat : 'Auto') == (has(oldSelf.idFormat) ? oldSelf.idFormat : 'Auto')",
             "idFormat is immutable",
-            lambda old, new: (old.id_format or "Auto") == (new.id_format or "Auto"),
+            lambda old, new: old.effective_id_format == new.effective_id_format,
             field="idFormat",
         ),
         UpdateRule(
@@ -129,6 +129,18 @@ class PointSetSpec(Model):
             field="shardKey",
         ),
     )
+
+    @property
+    def effective_id_format(self) -> Literal["Auto", "Integer"]:
+        return self.id_format or "Auto"
+
+    @property
+    def effective_adoption_policy(self) -> Literal["Never", "IfMatching"]:
+        return self.adoption_policy or "Never"
+
+    @property
+    def effective_deletion_policy(self) -> Literal["Retain", "Delete"]:
+        return self.deletion_policy or "Delete"
 
 
 class PointCounts(Model):

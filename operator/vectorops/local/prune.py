@@ -147,14 +147,18 @@ class Places:
 
 def _moved(resource: Resource, had: _Left, here: Place) -> str:
     """What the API server says in fewer words: the field is immutable."""
-    (endpoint, name), policy = had.place, had.resource.spec["deletionPolicy"]
+    endpoint, name = had.place
     away = endpoint != here[0]
     if resource.kind == POINT_SET:
         changed, what, it = "collectionRef", f"the points of this set are in collection {name!r}", "them"
     else:
         changed = "connectionRef" if away else "collectionName"
         what, it = f"this resource has collection {name!r}", "it"
-    fate = f"deletes {it}" if policy == "Delete" else f"lets go of {it} and leaves {it} there (deletionPolicy: Retain)"
+    fate = (
+        f"deletes {it}"
+        if RawSpec(had.resource).deletes
+        else f"lets go of {it} and leaves {it} there (deletionPolicy: Retain)"
+    )
     return (
         f"spec.{changed} must not lead to another collection, {here[1]!r}: {what}{f' at {endpoint}' if away else ''}. "
         f"Change it back; or run with --prune, which {fate}; or, if this is another resource of the same name, give it "

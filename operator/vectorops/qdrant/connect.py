@@ -29,8 +29,6 @@ MINIMUM_VERSION: Final = (1, 16)
 
 DEFAULT_PORT: Final = 6333
 """Also for https, as in Qdrant's own clients."""
-DEFAULT_GRPC_PORT: Final = 6334
-DEFAULT_TIMEOUT_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 10.0
 
 
@@ -69,7 +67,7 @@ def connect(
     tls = spec.tls or ConnectionTLS()
     context = _tls_context(tls, credentials) if address.scheme == "https" else None
     key = _api_key(credentials)
-    timeout = float(spec.timeout_seconds or DEFAULT_TIMEOUT_SECONDS)
+    timeout = float(spec.effective_timeout_seconds)
     client = httpx.AsyncClient(
         base_url=f"{address.endpoint}{address.path}",
         headers={"accept-encoding": "identity", "content-type": "application/json"} | ({"api-key": key} if key else {}),
@@ -82,13 +80,13 @@ def connect(
     traffic = Traffic(f"{_bracketed(address.host)}:{address.port}", observer, admit)
     rest = Rest(client, address.endpoint, traffic, sni=tls.server_name)
     # grpc for Python cannot skip the verification, so that all is written over REST then.
-    if spec.prefer_grpc is False or (context is not None and tls.insecure_skip_verify):
+    if not spec.effective_prefer_grpc or (context is not None and tls.insecure_skip_verify):
         return Server(rest, address.endpoint, traffic)
     # Loaded here because it brings the whole of qdrant-client along.
     from vectorops.qdrant.grpc_points import GrpcPoints, Tls
 
     grpc = GrpcPoints(
-        f"{_bracketed(address.host)}:{spec.grpc_port or DEFAULT_GRPC_PORT}",
+        f"{_bracketed(address.host)}:{spec.effective_grpc_port}",
         traffic,
         api_key=key,
         timeout_seconds=timeout,

@@ -120,9 +120,8 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
     access = await require_access(context, resource)
     found = await _observe(context, access, Placement.of(resource).filled, spec)
     version = access.database.info.version
-    is_users = spec.managed_by == "User"
     # Nothing is ever kept in a collection of the user's.
-    embedders = await resolved(context, resource, spec, None if is_users else found.mark)
+    embedders = await resolved(context, resource, spec, None if spec.is_users else found.mark)
     wanted = resolve_collection(spec, resource.meta.name, embedders)
     require_known(wanted, version)
     if wanted.shard_keys and not found.distributed:
@@ -131,7 +130,7 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
             "spec.shardKeys: only a distributed Qdrant (cluster.enabled) has shard keys, and this one is not: remove "
             "shardKeys and params.sharding_method, or name another connection",
         )
-    if is_users:
+    if spec.is_users:
         require_no_owner(found.mark, context.installation, resource.ref)
         if await holds_ledgers(access.database, found):
             raise kept_for_ledgers(found.name)
@@ -146,7 +145,7 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
     )
     aliases = await aliases_of(context, resource, access.database, wanted, found, mark)
     todo = make_plan(wanted, found, version=version, last_applied=mark.last_applied, handover=aliases.passing)
-    is_reported = spec.drift_policy == "Report" and todo.is_drift
+    is_reported = spec.effective_drift_policy == "Report" and todo.is_drift
     digest = todo.drift_hash if is_reported else todo.hash
     approval = await approvals.approval(context, resource, digest, access.database, wanted.name)
     return Decision(access, mark, todo, approval, aliases, reports_drift=is_reported and not approval.given)
@@ -173,7 +172,7 @@ def _new_mark(context: Context, resource: Resource, spec: QdrantCollectionSpec, 
         incarnation=new_incarnation(),
         connection=access.connection.name,
         connection_kind=access.connection.kind,
-        deletion_policy=spec.deletion_policy or "Retain",
+        deletion_policy=spec.effective_deletion_policy,
     )
 
 
@@ -193,7 +192,7 @@ async def _circumstances(
     if mark is not None and mark.installation == context.installation and may_take_over(mark, take_over_from):
         owner_exists = await context.cluster.get(Ref(mark.kind, mark.namespace, mark.name)) is not None
     return Circumstances(
-        adopts=spec.adoption_policy != "Never",
+        adopts=spec.effective_adoption_policy == "IfMatching",
         losses=tuple(losses),
         known_incarnation=known,
         ledger_incarnation=await _incarnation_of_ledgers(context, resource, access, found, known),

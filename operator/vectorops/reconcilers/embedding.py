@@ -34,7 +34,7 @@ async def resolved(
     shows. Raises Terminal or Transient; the message names the vector.
     """
     locks = locks_of(mark)
-    pins = _pins(collection, spec) if spec.managed_by == "User" else {}
+    pins = _pins(collection, spec) if spec.is_users else {}
     found = {}
     for name, embedder in declared(spec).items():
         try:

@@ -157,7 +157,7 @@ async def findings(
     factors = _factors(spec, observed)
     found = Findings(placement, count_replicas(placement, factors))
     # A collection of its user's is never changed.
-    converges = may_act and spec.replica_policy == "Converge" and spec.managed_by != "User"
+    converges = may_act and spec.effective_replica_policy == "Converge" and not spec.is_users
     if not converges or not (found.counts.short or placement.inactive() or found.counts.active > found.counts.wanted):
         return found
     cluster = await database.cluster()
@@ -173,7 +173,7 @@ async def findings(
 
 def shortage(spec: QdrantCollectionSpec, found: Findings) -> str:
     """What is missing, and what to do about it."""
-    converges = spec.replica_policy == "Converge"
+    converges = spec.effective_replica_policy == "Converge"
     if found.busy:
         advice = "more are on the way"
     elif found.silent:

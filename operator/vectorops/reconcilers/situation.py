@@ -148,7 +148,7 @@ async def situation(
         marked=store.key.incarnation != UNMANAGED,
         approves=approves,
         hides=observed.hides_points,
-        adopts=spec.adoption_policy == "IfMatching",
+        adopts=spec.effective_adoption_policy == "IfMatching",
     )
     found = Situation(context, resource, destination, embedding, store, to, _given_up_by(context, resource))
     return found
@@ -221,7 +221,7 @@ def _given_up_by(context: Context, resource: Resource) -> GivenUp:
             return frozenset() if leaves or not RawSpec(holder).deletes else frozenset(ids)
         try:
             spec = parse(PointSetSpec, holder)
-            declared = {point_id(point.id, spec.id_format or "Auto") for point in spec.points}
+            declared = {point_id(point.id, spec.effective_id_format) for point in spec.points}
         except (Terminal, UnusableId):
             return frozenset()
         return frozenset(ids) - declared

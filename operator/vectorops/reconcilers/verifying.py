@@ -143,7 +143,7 @@ def declare_points(spec: PointSetSpec, schema: PointSchema, identities: Mapping[
         spec.points,
         schema,
         embedders=identities,
-        id_format=spec.id_format or "Auto",
+        id_format=spec.effective_id_format,
         store_id_as=spec.store_id_as,
     )
 
