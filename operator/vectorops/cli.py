@@ -9,14 +9,22 @@ nor kubernetes.
 import os
 import re
 import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from vectorops import __version__
-from vectorops.settings import Settings, command
+from vectorops.settings import EmbedderFlags, ModelFlags, Settings, command_of
+
+if TYPE_CHECKING:
+    from vectorops.local.manifests import Manifests
+    from vectorops.local.session import Options
+
+T = TypeVar("T")
 
 READY, NOT_READY, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 NOTHING_TO_CHANGE, PLAN_FAILED, CHANGES = 0, 1, 2
@@ -106,46 +114,74 @@ Format = Annotated[Output, typer.Option("--output", "-o", help="Form of what is 
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest wait for everything to be ready.")
 ]
-ModelFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--model-folder",
-        metavar="FOLDER",
-        envvar="VECTOROPS_MODEL_FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Holds models, each in a folder named as the model (owner/name). Looked at before the hub.",
-    ),
-]
-Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline",
-        envvar="VECTOROPS_OFFLINE",
-        help="Never ask the model hub: models come from --model-folder or from the hub's cache (HF_HOME).",
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        envvar="VECTOROPS_EMBEDDING_DEVICE",
-        help="Device of local models, as torch names it: cpu, cuda, mps. Default: the best there is.",
-        show_default=False,
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        envvar="VECTOROPS_EMBEDDING_THREADS",
-        min=1,
-        help="Threads of one local model. Default: as many as there are cores.",
-        show_default=False,
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestFlags:
+    """Of every command that reads manifests."""
+
+    filename: Filenames
+    namespace: Namespace = None
+    output: Format = Output.TABLE
+
+    @property
+    def as_json(self) -> bool:
+        return self.output is Output.JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaFlags(ModelFlags, ManifestFlags):
+    """Of `schema`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyFlags(EmbedderFlags, ManifestFlags):
+    """Of `apply`, and of `plan`, which shows what it would do."""
+
+    qdrant: QdrantTarget = None
+    owner: Owner = None
+    prune: Prune = False
+    approve: Approve = None
+    take_over_from: TakeOverFrom = ""
+    timeout: Timeout = 300
+
+    @property
+    def options(self) -> "Options":
+        """What the command line asks for. Raises typer.BadParameter."""
+        from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
+        from vectorops.local.session import DEFAULT_OWNER, Options
+        from vectorops.reconcilers.base import Grants
+
+        for given in self.approve or ():
+            if not re.fullmatch("[0-9a-f]{12}", given):
+                raise typer.BadParameter(f"--approve: {given!r} is no hash of a plan: 12 of 0-9a-f, as plan tells it")
+        if self.prune and self.owner is None:
+            raise typer.BadParameter("--prune removes what one owner had: say which with --owner")
+        if self.owner is not None and not re.fullmatch(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?", self.owner):
+            raise typer.BadParameter("--owner: up to 63 letters, digits and -._, a letter or digit at either end")
+        try:
+            key = os.environ.get(API_KEY_VARIABLE)
+            override = Override.parse(self.qdrant, key) if self.qdrant is not None else None
+        except WrongTarget as error:
+            raise typer.BadParameter(f"--qdrant: {error}") from None
+        return Options(
+            override=override,
+            owner=self.owner or DEFAULT_OWNER,
+            prune=self.prune,
+            timeout_seconds=self.timeout,
+            embedders=self.embedders,
+            grants=Grants(frozenset(self.approve or ()), self.take_over_from),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFlags(ApplyFlags):
+    """Of `plan`."""
+
+    timeout: Timeout = 60
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit code: 0 nothing to change, 2 changes, 1 an error.")
+    ] = False
 
 
 def _version(wanted: bool) -> None:
@@ -163,22 +199,7 @@ def _top(
     pass
 
 
-@app.command()
-def apply(
-    filename: Filenames,
-    qdrant: QdrantTarget = None,
-    owner: Owner = None,
-    prune: Prune = False,
-    approve: Approve = None,
-    take_over_from: TakeOverFrom = "",
-    namespace: Namespace = None,
-    output: Format = Output.TABLE,
-    timeout: Timeout = 300,
-    model_folder: ModelFolder = None,
-    offline: Offline = False,
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
+def _apply(flags: ApplyFlags) -> None:
     """Make Qdrant as the manifests say, without a cluster.
 
     Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
@@ -189,10 +210,8 @@ def apply(
     from vectorops.local import show
     from vectorops.local.override import WrongTarget
 
-    embedders = _embedders(model_folder, device, threads, offline=offline)
-    grants = _grants(approve, take_over_from)
-    options = _options(qdrant, owner, timeout, embedders, grants, prune=prune)
-    manifests = _read(filename, namespace, WRONG_USAGE)
+    options = flags.options
+    manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
     if options.override is not None:
         try:
             options.override.make_folder()
@@ -200,29 +219,11 @@ def apply(
             _fail(f"--qdrant: {error}", WRONG_USAGE)
     with show.progress() as progress:
         report = _run(local.apply(manifests, options, tell=progress.tell, settled=progress.settled))
-    show.report(report, as_json=output is Output.JSON)
+    show.report(report, as_json=flags.as_json)
     raise typer.Exit(READY if report.ready else NOT_READY)
 
 
-@app.command()
-def plan(
-    filename: Filenames,
-    qdrant: QdrantTarget = None,
-    owner: Owner = None,
-    prune: Prune = False,
-    approve: Approve = None,
-    take_over_from: TakeOverFrom = "",
-    namespace: Namespace = None,
-    output: Format = Output.TABLE,
-    timeout: Timeout = 60,
-    detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit code: 0 nothing to change, 2 changes, 1 an error.")
-    ] = False,
-    model_folder: ModelFolder = None,
-    offline: Offline = False,
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
+def _plan(flags: PlanFlags) -> None:
     """Show what `apply` would do, and change nothing at all. It takes the options of `apply`; no text is embedded.
 
     Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
@@ -232,26 +233,18 @@ def plan(
     """
     from vectorops.local import preview, show
 
-    embedders = _embedders(model_folder, device, threads, offline=offline)
-    grants = _grants(approve, take_over_from)
-    options = _options(qdrant, owner, timeout, embedders, grants, prune=prune)
-    manifests = _read(filename, namespace, PLAN_FAILED if detailed_exitcode else WRONG_USAGE)
+    options = flags.options
+    manifests = _read(flags.filename, flags.namespace, PLAN_FAILED if flags.detailed_exitcode else WRONG_USAGE)
     with show.progress():
         plans = _run(preview.preview(manifests, options))
-    show.plans(plans, as_json=output is Output.JSON)
+    show.plans(plans, as_json=flags.as_json)
     if any(plan.problem for plan in plans):
         raise typer.Exit(PLAN_FAILED)
-    raise typer.Exit(CHANGES if detailed_exitcode and any(plan.changes for plan in plans) else NOTHING_TO_CHANGE)
+    is_change = flags.detailed_exitcode and any(plan.changes for plan in plans)
+    raise typer.Exit(CHANGES if is_change else NOTHING_TO_CHANGE)
 
 
-@app.command()
-def schema(
-    filename: Filenames,
-    namespace: Namespace = None,
-    output: Format = Output.TABLE,
-    model_folder: ModelFolder = None,
-    offline: Offline = False,
-) -> None:
+def _schema(flags: SchemaFlags) -> None:
     """Show what the vectors of the QdrantCollections would look like, and where that is known from. Needs no Qdrant.
 
     A collection that exists keeps the model that it was made with: `plan` compares the two.
@@ -263,12 +256,16 @@ def schema(
     from vectorops.local import schemas, show
     from vectorops.local.session import Options
 
-    manifests = _read(filename, namespace, WRONG_USAGE)
-    embedders = _embedders(model_folder, None, None, offline=offline)
+    manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
     with show.progress():
-        found = _run(schemas.schemas(manifests, Options(embedders=embedders)))
-    show.schemas(found, as_json=output is Output.JSON)
+        found = _run(schemas.schemas(manifests, Options(embedders=flags.embedders)))
+    show.schemas(found, as_json=flags.as_json)
     raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)
+
+
+app.command(name="apply")(command_of(ApplyFlags, _apply))
+app.command(name="plan")(command_of(PlanFlags, _plan))
+app.command(name="schema")(command_of(SchemaFlags, _schema))
 
 
 @app.command()
@@ -329,7 +326,7 @@ def _operator(settings: Settings) -> None:
     raise typer.Exit(run_operator(settings))
 
 
-app.command("run")(command(_operator))
+app.command("run")(command_of(Settings, _operator))
 
 
 def main() -> NoReturn:
@@ -338,47 +335,10 @@ def main() -> NoReturn:
     raise AssertionError("typer ends the process")
 
 
-# ---- shared by apply, plan and schema ----
+# ---- shared by the commands ----
 
 
-def _embedders(model_folder: Path | None, device: str | None, threads: int | None, *, offline: bool) -> Any:
-    from vectorops.embedders.base import EmbedderSettings
-
-    return EmbedderSettings(model_folder=model_folder, offline=offline, device=device, threads=threads)
-
-
-def _grants(approve: list[str] | None, take_over_from: str) -> Any:
-    from vectorops.reconcilers.base import Grants
-
-    for given in approve or ():
-        if not re.fullmatch("[0-9a-f]{12}", given):
-            raise typer.BadParameter(f"--approve: {given!r} is no hash of a plan: 12 of 0-9a-f, as plan tells it")
-    return Grants(frozenset(approve or ()), take_over_from)
-
-
-def _options(qdrant: str | None, owner: str | None, timeout: float, embedders: Any, grants: Any, *, prune: bool) -> Any:
-    from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
-    from vectorops.local.session import DEFAULT_OWNER, Options
-
-    if prune and owner is None:
-        raise typer.BadParameter("--prune removes what one owner had: say which with --owner")
-    if owner is not None and not re.fullmatch(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?", owner):
-        raise typer.BadParameter("--owner: up to 63 letters, digits and -._, a letter or digit at either end")
-    try:
-        override = Override.parse(qdrant, os.environ.get(API_KEY_VARIABLE)) if qdrant is not None else None
-    except WrongTarget as error:
-        raise typer.BadParameter(f"--qdrant: {error}") from None
-    return Options(
-        override=override,
-        owner=owner or DEFAULT_OWNER,
-        prune=prune,
-        timeout_seconds=timeout,
-        embedders=embedders,
-        grants=grants,
-    )
-
-
-def _read(paths: list[str], namespace: str | None, invalid: int) -> Any:
+def _read(paths: list[str], namespace: str | None, invalid: int) -> "Manifests":
     from vectorops.errors import InvalidManifest
     from vectorops.local.manifests import read
 
@@ -391,7 +351,7 @@ def _read(paths: list[str], namespace: str | None, invalid: int) -> Any:
     return manifests
 
 
-def _run(coroutine: Any) -> Any:
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs it to its end. ^C ends it between two requests; the next run goes on from there."""
     import asyncio
 

@@ -1,17 +1,16 @@
 """What `vectorops run` may be told: one row for each flag, with its unit, its bounds and its environment variable.
 
-`cli` turns `Settings` into the options of the command with `command`, and `kube.app.run_operator`
-reads them. Nothing else knows a default.
+A dataclass is the options of a command: `command_of` makes one of the other. Nothing else knows a default.
 """
 
 # No `from __future__ import annotations`: typer reads the annotations of the fields through the signature of the class.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from typer import Option
 
@@ -35,8 +34,74 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags:
+    """Where local models come from; of every command that resolves a model."""
+
+    model_folder: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            envvar="VECTOROPS_MODEL_FOLDER",
+            help="Folder with models, each in a folder named as the model (owner/name). Looked at before the hub.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None
+    offline: Annotated[
+        bool,
+        Option(
+            "--offline",
+            envvar="VECTOROPS_OFFLINE",
+            help="Never ask the model hub: models come from --model-folder or from the hub's cache (HF_HOME).",
+        ),
+    ] = False
+
+    @property
+    def embedders(self) -> "EmbedderSettings":
+        """What these flags say of embedders."""
+        # Here, because it brings pydantic and numpy: `vectorops --help` reads this module, and answers at once.
+        from vectorops.embedders.base import EmbedderSettings
+
+        return EmbedderSettings(model_folder=self.model_folder, offline=self.offline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderFlags(ModelFlags):
+    """What local models run on; of every command that may embed a text."""
+
+    embedding_device: Annotated[
+        str | None,
+        Option(
+            "--embedding-device",
+            "--device",
+            metavar="NAME",
+            envvar="VECTOROPS_EMBEDDING_DEVICE",
+            help="Device of local models, as torch names it: cpu, cuda, mps. Default: the best there is.",
+            show_default=False,
+        ),
+    ] = None
+    embedding_threads: Annotated[
+        int | None,
+        Option(
+            "--embedding-threads",
+            "--threads",
+            metavar="N",
+            envvar="VECTOROPS_EMBEDDING_THREADS",
+            min=1,
+            help="Threads of one local model. Default: as many as there are cores.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def embedders(self) -> "EmbedderSettings":
+        return replace(super().embedders, device=self.embedding_device, threads=self.embedding_threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(EmbedderFlags):
     """How one operator runs.
 
     Each field is a flag (`--health-port`) and a variable (`VECTOROPS_HEALTH_PORT`); the flag wins.
@@ -101,24 +166,6 @@ class Settings:
             help="How long SIGTERM waits for running reconciliations. Keep it below terminationGracePeriodSeconds.",
         ),
     ] = 20.0
-    model_folder: Annotated[
-        Path | None,
-        Option(
-            envvar="VECTOROPS_MODEL_FOLDER",
-            help="Folder with models, each in a folder named as the model (owner/name). Looked at before the hub.",
-            exists=True,
-            file_okay=False,
-            show_default=False,
-        ),
-    ] = None
-    offline: Annotated[
-        bool,
-        Option(
-            "--offline",
-            envvar="VECTOROPS_OFFLINE",
-            help="Never ask the model hub: models come from --model-folder or from the hub's cache (HF_HOME).",
-        ),
-    ] = False
     allowed_model: Annotated[
         list[str] | None,
         Option(
@@ -134,23 +181,6 @@ class Settings:
             envvar="VECTOROPS_ALLOWED_HOST",
             help="Pattern of hosts that hosted embedders may name, as '*.openai.com'; repeat it for more. "
             "Default: all but link-local addresses, which are always refused.",
-            show_default=False,
-        ),
-    ] = None
-    embedding_device: Annotated[
-        str | None,
-        Option(
-            envvar="VECTOROPS_EMBEDDING_DEVICE",
-            help="Device of local models, as torch names it: cpu, cuda, mps. Default: the best there is.",
-            show_default=False,
-        ),
-    ] = None
-    embedding_threads: Annotated[
-        int | None,
-        Option(
-            envvar="VECTOROPS_EMBEDDING_THREADS",
-            min=1,
-            help="Threads of one local model. Default: as many as there are cores.",
             show_default=False,
         ),
     ] = None
@@ -200,31 +230,34 @@ class Settings:
 
     @property
     def embedders(self) -> "EmbedderSettings":
-        """The part that is about embedders."""
-        # Here, because it brings pydantic and numpy: `vectorops --help` reads this module, and answers at once.
-        from vectorops.embedders.base import EmbedderSettings
-
-        return EmbedderSettings(
-            model_folder=self.model_folder,
-            offline=self.offline,
+        return replace(
+            super().embedders,
             allowed_models=tuple(self.allowed_model or ()),
             allowed_hosts=tuple(self.allowed_host or ()),
-            device=self.embedding_device,
-            threads=self.embedding_threads,
             idle_seconds=self.embedding_idle_seconds,
             concurrency=self.embedding_concurrency,
             timeout_seconds=self.embedding_timeout_seconds,
         )
 
 
-def command(act: Callable[[Settings], None]) -> Callable[..., None]:
-    """A function for `typer.Typer().command()`: its parameters are the fields of `Settings`; `act` gets them as one."""
+Flags = TypeVar("Flags")
+
+
+def command_of(flags: type[Flags], act: Callable[[Flags], None]) -> Callable[..., None]:
+    """A function for `typer.Typer().command()`: its parameters are the fields of a dataclass; `act` gets them as one.
+
+    The flags of embedders come last in the help.
+    """
 
     def run(**options: object) -> None:
-        act(Settings(**options))  # type: ignore[arg-type]  # typer has converted them by the same annotations
+        act(flags(**options))
 
-    signature = inspect.signature(Settings)
+    signature = inspect.signature(flags)
+    of_embedders = {field.name for field in fields(EmbedderFlags)}
+    ordered = sorted(signature.parameters.values(), key=lambda parameter: parameter.name in of_embedders)
     run.__doc__ = act.__doc__
-    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-    run.__signature__ = signature.replace(return_annotation=None)  # type: ignore[attr-defined]  # read by inspect
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # read by inspect
+        parameters=ordered, return_annotation=None
+    )
     return run

@@ -19,7 +19,7 @@ from servers.helm import CHART, NAMESPACE, Helm, HelmError, Values, lint, render
 from servers.kube import KubeServer
 from servers.kubeapi import ApiError, KubeApi, Object
 from servers.programs import prometheus_operator_crds
-from vectorops.settings import Settings, command
+from vectorops.settings import Settings, command_of
 
 WATCHED: Final = ["team-a", "team-b"]
 RESTRICTED: Final = "restricted"
@@ -501,7 +501,7 @@ def settings_of(values: Values) -> Settings:
     assert name == "run"
     read: list[Settings] = []
     app = typer.Typer()
-    app.command()(command(read.append))
+    app.command()(command_of(Settings, read.append))
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
     return read[0]

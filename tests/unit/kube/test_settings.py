@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from vectorops.embedders.base import EmbedderSettings
-from vectorops.settings import LogFormat, LogLevel, Settings, command
+from vectorops.settings import LogFormat, LogLevel, Settings, command_of
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def parse():
         found: list[Settings] = []
         # Without boxes, whose width breaks the words somewhere: where, a long path decides.
         app = typer.Typer(rich_markup_mode=None)
-        app.command()(command(found.append))
+        app.command()(command_of(Settings, found.append))
         result = CliRunner().invoke(app, arguments, env=environment)
         return found[0] if result.exit_code == 0 else result.output
 
