@@ -124,14 +124,12 @@ class Desired:
 
 
 def resolve_collection(
-    spec: QdrantCollectionSpec, resource_name: str, embedders: Mapping[str, Resolved] = MappingProxyType({})
+    spec: QdrantCollectionSpec, name: str, embedders: Mapping[str, Resolved] = MappingProxyType({})
 ) -> Desired:
-    """The collection that a resource declares.
+    """The collection that a resource declares. Raises Terminal InvalidSpec with the field and what to do.
 
-    embedders: by the vector's name, what its embedder was resolved to. Raises Terminal InvalidSpec, with the field and
-    what to do.
+    name: of the physical collection. embedders: what each declared embedder was resolved to, by the vector's name.
     """
-    name = spec.collection_name or resource_name
     aliases = frozenset(spec.aliases or [])
     if name in aliases:
         raise _invalid("spec.aliases", f"{name!r} is the name of the collection itself")

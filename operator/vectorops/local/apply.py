@@ -1,4 +1,4 @@
-"""`vectorops apply`: the reconcilers over the manifests, and how each resource came out. Called by `cli`."""
+"""`vectorops apply`: the reconcilers over the manifests, and how each resource came out."""
 
 from __future__ import annotations
 

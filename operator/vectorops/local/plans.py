@@ -1,4 +1,4 @@
-"""What `plan` finds out, as data. Made by `preview`, printed by `show`."""
+"""What `plan` finds out, as data."""
 
 from __future__ import annotations
 

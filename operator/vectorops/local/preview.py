@@ -38,7 +38,7 @@ from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
-from vectorops.reconcilers.situation import find_destination, situation
+from vectorops.reconcilers.situation import find_destination, find_situation
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
@@ -121,7 +121,7 @@ class _Preview:
         try:
             return planned(resource.ref, [Change("delete", await self._removal(resource))])
         except VectorOpsError as error:
-            return planned(resource.ref, problem=_problem(error))
+            return planned(resource.ref, problem=_error_words(error))
 
     async def _of(self, ref: Ref) -> ResourcePlan:
         resource = self._cluster.now(ref)
@@ -131,12 +131,12 @@ class _Preview:
                 if self._places is not None:
                     await self._places.require(resource)
                 if ref.kind in CONNECTION_KINDS:
-                    return _connection(resource)
+                    return _describe_connection(resource)
                 if ref.kind == QDRANT_COLLECTION:
                     return await self._collection(resource)
                 return await self._point_set(resource)
         except VectorOpsError as error:
-            return planned(ref, problem=_problem(error))
+            return planned(ref, problem=_error_words(error))
 
     async def _collection(self, resource: Resource) -> ResourcePlan:
         spec = parse(QdrantCollectionSpec, resource)
@@ -145,9 +145,9 @@ class _Preview:
         decision = await decide(self._context, resource, spec)
         self._predictions[resource.ref] = decision.prediction
         would_be = (
-            _inspection(resource.ref, decision)
+            _describe_inspection(resource.ref, decision)
             if isinstance(decision, Inspection)
-            else _decision(resource.ref, decision)
+            else _describe_decision(resource.ref, decision)
         )
         database = decision.access.database
         if would_be.problem or not (decision.found.exists and database.info.distributed):
@@ -166,7 +166,7 @@ class _Preview:
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
         destination = await find_destination(self._context, resource, spec, predicted)
         prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
-        found = await situation(self._context, resource, spec, destination, vectors_of_texts(spec.points))
+        found = await find_situation(self._context, resource, spec, destination, vectors_of_texts(spec.points))
         declaration = declare_points(spec, found.target.schema, found.embedding.identities)
         if prediction.is_new or spec.shard_key in prediction.empty_shard_keys:
             self._points[resource.ref] = PointsPreview(found, declaration, None)
@@ -183,28 +183,28 @@ class _Preview:
         return f"prune: let go of collection {name}, which stays (deletionPolicy: Retain)"
 
 
-def _problem(error: VectorOpsError) -> str:
+def _error_words(error: VectorOpsError) -> str:
     return f"{error.reason.value}: {error.message}"
 
 
-def _connection(resource: Resource) -> ResourcePlan:
+def _describe_connection(resource: Resource) -> ResourcePlan:
     if resource.ready or RawSpec(resource).is_suspended:
         return planned(resource.ref)
     told = resource.condition("Ready") or {"reason": Reason.UNREACHABLE.value, "message": "time ran out"}
     return planned(resource.ref, problem=f"{told['reason']}: {told['message']}")
 
 
-def _inspection(ref: Ref, decision: Inspection) -> ResourcePlan:
+def _describe_inspection(ref: Ref, decision: Inspection) -> ResourcePlan:
     words = "release the mark: the collection becomes its user's"
     changes = [Change("update", words)] if decision.released_mark is not None else []
     try:
         decision.require_as_declared()
     except VectorOpsError as error:
-        return planned(ref, changes, problem=_problem(error))
+        return planned(ref, changes, problem=_error_words(error))
     return planned(ref, changes)
 
 
-def _decision(ref: Ref, decision: Decision) -> ResourcePlan:
+def _describe_decision(ref: Ref, decision: Decision) -> ResourcePlan:
     todo, approval = decision.plan, decision.approval
     points = decision.found.points
     changes = _of_the_mark(decision)

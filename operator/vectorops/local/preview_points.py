@@ -22,7 +22,7 @@ from vectorops.words import counted
 
 SHOWN_IDS: Final = 5
 
-Place = tuple[str, str, str]
+IdScope = tuple[str, str, str]
 """Where an id names one point: endpoint of the database, collection, shard key ("" for none)."""
 
 
@@ -38,7 +38,7 @@ class PointsPreview:
     """Why nothing is written or deleted in a collection that seems to be another one by now, and what to do."""
 
     @property
-    def place(self) -> Place:
+    def scope(self) -> IdScope:
         store = self.found.store
         return self.found.destination.access.database.endpoint, store.key.collection, store.shard_key
 
@@ -98,7 +98,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     def shown(ids: Collection[PointId]) -> list[str]:
         return [declaration.points[id].shown_id if id in declaration.points else str(id) for id in ids]
 
-    takers = {id: taker for taker, other in all_sets.items() if other.place == one.place for id in other.taken}
+    takers = {id: taker for taker, other in all_sets.items() if other.scope == one.scope for id in other.taken}
     new = [point.shown_id for point in diff.insert]
     changed = [change.declared.shown_id for change in diff.change]
     deleted, conflicts = shown([id for id in diff.delete if id not in takers]), shown(diff.conflicts)

@@ -1,7 +1,7 @@
 """What this owner has in Qdrant and no longer declares, or declares in another place: found by marks and ledgers alone,
 there is no local state.
 
-Called by `apply` and `plan`. What is to go becomes resources that are being deleted, so that the finalizers of the
+What is to go becomes resources that are being deleted, so that the finalizers of the
 reconcilers do the rest, with the same care and by the policies that were recorded when the resources were still
 declared.
 

@@ -1,4 +1,4 @@
-"""Runs the reconcilers over a `LocalCluster` until nothing can get any further. Called by `apply`.
+"""Runs the reconcilers over a `LocalCluster` until nothing can get any further.
 
 The queue of the operator is made to run for ever; here a run has an end, and the interesting question is when: a
 resource has settled when it is Ready, when only another file can help, or when what it waits for has settled

@@ -1,4 +1,4 @@
-"""`vectorops schema`: what the vectors of collections look like, resolved from the manifests alone. Called by `cli`.
+"""`vectorops schema`: what the vectors of collections look like, resolved from the manifests alone.
 
 Each vector is resolved by itself, by the functions that the reconciler uses for all: one unknown model must not hide
 what is known of the others. No database is opened, so no lock is known either.
@@ -19,6 +19,7 @@ from vectorops.local.session import Options, session
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.embedding import resolved
+from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.spec import parse
 
 
@@ -65,7 +66,7 @@ async def _vector(
 ) -> VectorStatus | Problem:
     try:
         embedders = await resolved(context, collection, part, None)
-        schema = schema_status(resolve_collection(part, collection.meta.name, embedders))
+        schema = schema_status(resolve_collection(part, Placement.of(collection).filled, embedders))
     except VectorOpsError as error:
         return Problem(name, f"{error.reason.value}: {error.message}")
     return next(vector for vector in schema.vectors if vector.name == name)

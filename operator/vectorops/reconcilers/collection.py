@@ -60,7 +60,7 @@ class CollectionReconciler:
             if decision.released_mark is not None:
                 await database.update_collection(decision.found.name, {"metadata": decision.released_mark.metadata()})
             decision.require_as_declared()
-            answer = _inspected(decision)
+            answer = _inspection_outcome(decision)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             return with_health(answer, resource, decision.found.health)
 
@@ -68,11 +68,11 @@ class CollectionReconciler:
         if decision.reports_drift:
             if decision.reported_mark != decision.found.mark:
                 await database.update_collection(decision.found.name, {"metadata": decision.reported_mark.metadata()})
-            answer = _answer(resource, decision, decision.plan, decision.reported_mark, decision.approval)
+            answer = _decision_outcome(resource, decision, decision.plan, decision.reported_mark, decision.approval)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             return with_health(answer, resource, decision.found.health)
         if decision.granted and (sets := await _ready_sets(context, resource)):
-            return _announced(resource, decision, sets)
+            return _announce_plan(resource, decision, sets)
         approved = decision.approval.given
         applied = await apply_plan(database, decision.plan, decision.mark, approved=approved)
         if decision.plan.is_drift:
@@ -86,7 +86,7 @@ class CollectionReconciler:
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {applied.observed.name!r}: {left}")
         digest = applied.plan.hash
         approval = await approvals.approval(context, resource, digest, database, applied.observed.name, used=approved)
-        answer = _answer(resource, decision, applied.plan, applied.mark, approval)
+        answer = _decision_outcome(resource, decision, applied.plan, applied.mark, approval)
         may_pass = not decision.steps
         answer = await self._replicas.judge(database, resource, spec, applied.observed, answer, may_pass=may_pass)
         return with_health(answer, resource, applied.observed.health)
@@ -101,7 +101,7 @@ class CollectionReconciler:
         return await finalize(context, resource, clean_up)
 
 
-def _inspected(decision: Inspection) -> Outcome:
+def _inspection_outcome(decision: Inspection) -> Outcome:
     """The answer for a collection that its user manages, and that is as declared."""
     message = f"collection {decision.wanted.name!r} is as declared"
     return Outcome(
@@ -124,7 +124,7 @@ async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
     return frozenset(one.ref for one in sets if one.ready and not one.deleting and not RawSpec(one).is_suspended)
 
 
-def _announced(resource: Resource, decision: Decision, sets: frozenset[Ref]) -> Outcome:
+def _announce_plan(resource: Resource, decision: Decision, sets: frozenset[Ref]) -> Outcome:
     """An approved plan takes something from the points: their sets say so first, and wake us."""
     waiting = ", ".join(sorted(ref.name for ref in sets))
     message = f"the approved plan is carried out as soon as its PointSets say that they are not ready: {waiting}"
@@ -142,14 +142,14 @@ async def _announce_correction(context: Context, resource: Resource, todo: Plan)
     await context.cluster.event(resource, "DriftCorrected", message, warning=False)
 
 
-def _answer(resource: Resource, decision: Decision, left: Plan, mark: Mark, approval: Approval) -> Outcome:
+def _decision_outcome(resource: Resource, decision: Decision, left: Plan, mark: Mark, approval: Approval) -> Outcome:
     """left: what is not done. mark: as it is now. approval: of what is left."""
     aliases, annotations = decision.aliases, resource.meta.annotations
     asked, handled = annotations.get(APPROVE_PLAN), resource.status.get("lastHandledApprovePlan")
     held_back = (*left.doable, *left.held_back) if decision.reports_drift else left.held_back
     shown = _plan_status(held_back, left, approval) if held_back else None
     drift = shown.steps if shown is not None and decision.reports_drift else []
-    told = _conditions(left, approval, aliases, drift)
+    told = _collection_conditions(left, approval, aliases, drift)
     if aliases.again is not None:
         told.append(told[0].model_copy(update={"type": "Reconciling", "status": "True"}))
     status = QdrantCollectionStatus(
@@ -168,7 +168,7 @@ def _plan_status(steps: Sequence[Step], todo: Plan, approval: Approval) -> PlanS
     return PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=lines, destructive=todo.is_destructive)
 
 
-def _conditions(left: Plan, approval: Approval, aliases: Aliases, drift: list[str]) -> list[Condition]:
+def _collection_conditions(left: Plan, approval: Approval, aliases: Aliases, drift: list[str]) -> list[Condition]:
     drifted = f"changed by others: {'; '.join(drift)}; {approval.how} to put it right" if drift else ""
     if left.held_back:
         first = left.held_back[0].described()[0]
@@ -209,7 +209,7 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     referring = await context.cluster.list(POINT_SET, refers_to=resource.ref)
     point_sets = [point_set for point_set in referring if not has_left(point_set)]
     if point_sets:
-        return _blocked(point_sets)
+        return _blocked_outcome(point_sets)
     access = await cleanup_access(context, connection_ref(resource))
     for name in Placement.of(resource).names:
         mark = await _our_mark(context, resource, access.database, name)
@@ -232,7 +232,7 @@ async def _our_mark(context: Context, resource: Resource, database: Database, na
     return mark if mark is not None and mark.belongs_to(context.installation, resource.ref) else None
 
 
-def _blocked(point_sets: list[Resource]) -> Outcome:
+def _blocked_outcome(point_sets: list[Resource]) -> Outcome:
     live = sorted(point_set.meta.name for point_set in point_sets if not point_set.deleting)
     if live:
         reason = Reason.DELETION_BLOCKED

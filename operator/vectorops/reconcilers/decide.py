@@ -118,11 +118,12 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
     the embedders and the database raise.
     """
     access = await require_access(context, resource)
-    found = await _observe(context, access, Placement.of(resource).filled, spec)
+    name = Placement.of(resource).filled
+    found = await _observe(context, access, name, spec)
     version = access.database.info.version
     # Nothing is ever kept in a collection of the user's.
     embedders = await resolved(context, resource, spec, None if spec.is_users else found.mark)
-    wanted = resolve_collection(spec, resource.meta.name, embedders)
+    wanted = resolve_collection(spec, name, embedders)
     require_known(wanted, version)
     if wanted.shard_keys and not found.distributed:
         raise Terminal(
@@ -139,7 +140,7 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
 
     losses = mismatches(wanted, found, version=version)
     mark = claim(
-        _new_mark(context, resource, spec, access, found.name),
+        _new_mark(context, resource, spec, access, name),
         found,
         await _circumstances(context, resource, spec, access, found, losses),
     )

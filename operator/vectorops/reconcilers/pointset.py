@@ -22,7 +22,7 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.interruption import while_unchanged
-from vectorops.reconcilers.situation import Removal, find_destination, find_removal, situation
+from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_some, parse_whole, remembered
 from vectorops.words import counted
@@ -48,7 +48,7 @@ class PointSetReconciler:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
         texts = known.texts if known is not None else vectors_of_texts(spec.points)
-        found = await situation(context, resource, spec, destination, texts)
+        found = await find_situation(context, resource, spec, destination, texts)
         await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
         verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)
         declaration = await verifier.declaration(known, spec)
@@ -61,7 +61,9 @@ class PointSetReconciler:
         synced = await sync(found.store, found.target, declaration, embed, found.given_up)
         if synced.replaced is not None:
             held_back = await found.approval(synced.replaced.digest)
-            return Outcome(_replaced(resource, where, declaration, synced.replaced, held_back), resource=resource)
+            return Outcome(
+                _replaced_status(resource, where, declaration, synced.replaced, held_back), resource=resource
+            )
         # Of a pass that changed nothing nobody wants to read each ten minutes.
         logger.log(
             logging.INFO if synced.written or synced.deleted else logging.DEBUG,
@@ -70,7 +72,7 @@ class PointSetReconciler:
         )
         # A sibling that gives a contested id up wakes us; anybody else may do so and cannot tell us.
         again = CONFLICT_SECONDS if synced.conflicts else None
-        status = _status(resource, where, declaration, synced)
+        status = _synced_status(resource, where, declaration, synced)
         if status.ready is not None and status.ready.status == "True":
             verifier.remember(declaration)
         return Outcome(status, requeue_after=again, resource=resource, gave_up=synced.gave_up)
@@ -79,7 +81,7 @@ class PointSetReconciler:
         async def clean_up() -> Outcome | None:
             removal = await find_removal(context, resource)
             if removal is not None:
-                await _remove(resource, removal)
+                await _carry_out_removal(resource, removal)
             return None
 
         return await finalize(context, resource, clean_up)
@@ -91,7 +93,7 @@ def _unchanged(resource: Resource) -> PointSetStatus:
     return PointSetStatus(conditions=same, last_handled_approve_plan=_handled(resource))
 
 
-async def _remove(resource: Resource, removal: Removal) -> None:
+async def _carry_out_removal(resource: Resource, removal: Removal) -> None:
     database, name = removal.access.database, removal.where.collection
     # What else there is under that name may say anything of anybody's points.
     await require_ledger_collection(database, removal.access.ledger_collection)
@@ -113,7 +115,7 @@ def _progressing(resource: Resource, where: PointSetTarget) -> Outcome:
     return Outcome(PointSetStatus(target=where, conditions=told), requeue_after=0.0, resource=resource)
 
 
-def _replaced(
+def _replaced_status(
     resource: Resource, where: PointSetTarget, declaration: Declaration, found: Replaced, held_back: Approval
 ) -> PointSetStatus:
     """The status while nobody has said that the collection is to be written into."""
@@ -136,7 +138,9 @@ def _handled(resource: Resource, *, now: bool = False) -> str | None:
     return asked if now or resource.status.get("lastHandledApprovePlan") == asked else None
 
 
-def _status(resource: Resource, where: PointSetTarget, declaration: Declaration, synced: Synced) -> PointSetStatus:
+def _synced_status(
+    resource: Resource, where: PointSetTarget, declaration: Declaration, synced: Synced
+) -> PointSetStatus:
     conflicts = [
         PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner))
         for id, owner in synced.conflicts.items()
@@ -156,11 +160,13 @@ def _status(resource: Resource, where: PointSetTarget, declaration: Declaration,
         plan=None,
         last_handled_approve_plan=_handled(resource, now=synced.bound),
         last_handled_verify_at=resource.meta.annotations.get(VERIFY) or resource.status.get("lastHandledVerifyAt"),
-        conditions=_conditions(counts, shown, declaration.complete, synced),
+        conditions=_points_conditions(counts, shown, declaration.complete, synced),
     )
 
 
-def _conditions(counts: PointCounts, shown: list[PointFailure], complete: bool, synced: Synced) -> list[Condition]:
+def _points_conditions(
+    counts: PointCounts, shown: list[PointFailure], complete: bool, synced: Synced
+) -> list[Condition]:
     rebuilt = synced.rebuilt
     if synced.withheld:
         return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)

@@ -117,7 +117,7 @@ class Replicas:
             return replace(outcome, status=status)
         if found.step is not None:
             await _carry_out(database, resource, observed.name, found.step)
-        if told := _told(observed.name, spec, found):
+        if told := _replica_conditions(observed.name, spec, found):
             drifted = [condition for condition in status.conditions if condition.type == "Drifted"]
             status = status.model_copy(update={"conditions": [*told, *drifted]})
         # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
@@ -214,7 +214,7 @@ async def _carry_out(database: Database, resource: Resource, name: str, step: Re
     logger.info("replicas changed", extra={"resource": str(resource.ref), "steps": [step.line]})
 
 
-def _told(name: str, spec: QdrantCollectionSpec, found: Findings) -> list[Condition]:
+def _replica_conditions(name: str, spec: QdrantCollectionSpec, found: Findings) -> list[Condition]:
     """The conditions; empty where there is nothing to add."""
     if found.counts.short:
         message = f"collection {name!r}: {shortage(spec, found)}"

@@ -6,7 +6,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Awaitable, Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -103,21 +103,18 @@ async def find_destination(
 class Situation:
     """What `points.sync` is to work with."""
 
-    context: Context
     resource: Resource
     destination: Destination
     embedding: Embedding
     store: LedgerStore
     target: Target
     given_up: GivenUp
-
-    async def approval(self, digest: str) -> Approval:
-        """Of what a digest stands for: to begin again in a collection that was replaced."""
-        access, name = self.destination.access, self.destination.observed.name
-        return await approvals.approval(self.context, self.resource, digest, access.database, name)
+    """Asks which of its points a sibling no longer declares."""
+    approval: Callable[[str], Awaitable[Approval]]
+    """Of what a digest stands for: to begin again in a collection that was replaced."""
 
 
-async def situation(
+async def find_situation(
     context: Context, resource: Resource, spec: PointSetSpec, destination: Destination, texts: Set[str]
 ) -> Situation:
     """texts: names of the vectors that some point gives as text; `spec` needs no points.
@@ -130,8 +127,11 @@ async def situation(
     store = ledger_store(context, access, resource, destination.remembered, observed)
     store = store.for_shard_key(spec.shard_key or "")
 
+    async def approval(digest: str) -> Approval:
+        return await approvals.approval(context, resource, digest, access.database, observed.name)
+
     async def approves(digest: str) -> bool:
-        return (await found.approval(digest)).given
+        return (await approval(digest)).given
 
     key = registration_key(store.key.installation, store.key.point_set)
     named = {} if store.ledger_collection == LEDGER_COLLECTION else {LEDGER_KEY: store.ledger_collection}
@@ -150,8 +150,8 @@ async def situation(
         hides=observed.hides_points,
         adopts=spec.effective_adoption_policy == "IfMatching",
     )
-    found = Situation(context, resource, destination, embedding, store, to, _given_up_by(context, resource))
-    return found
+    given_up = _given_up_by(context, resource)
+    return Situation(resource, destination, embedding, store, to, given_up, approval)
 
 
 def _check_shard_key(spec: PointSetSpec, collection: Resource, observed: Observed) -> None:

@@ -7,11 +7,6 @@ from vectorops.collections.resolve import schema_status
 from vectorops.errors import Terminal
 
 
-def test_a_collection_has_the_name_of_its_resource_unless_it_says_another():
-    assert declare("zoo").name == "zoo"
-    assert declare("zoo", collectionName="docs").name == "docs"
-
-
 def test_a_vector_gets_the_promised_defaults_and_nothing_else():
     assert declare(vectors=[TEXT]).vectors == {"text": {"size": 4, "distance": "Cosine", "datatype": "float32"}}
 
