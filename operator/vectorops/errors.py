@@ -8,6 +8,7 @@ each (`qdrant.errors` for Qdrant, `kube.calls` for Kubernetes).
     │   ├── OutcomeUnknown     the request may have been carried out: read before repeating it
     │   ├── RateLimited        try again, not before `retry_after`
     │   │   └── TooManyAtOnce      try again in smaller requests
+    │   ├── GaveWay            the work stopped at a safe point: go on with it after the others, without backoff
     │   ├── OutOfSpace         the server takes no more data: delete some, or add space
     │   └── Unauthorized       the credentials may have been rotated: read them again, then back off
     ├── Waiting            a named dependency must change first; it wakes us
@@ -69,6 +70,13 @@ class RateLimited(Transient):
 
 class TooManyAtOnce(RateLimited):
     """One request needs more than the server allows in a whole minute. Only its parts can succeed."""
+
+
+class GaveWay(Transient):
+    """Long work stopped at a safe point, and nothing is wrong: what was done is kept, and the next run goes on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.PROGRESSING, message)
 
 
 class OutOfSpace(Transient):

@@ -66,6 +66,8 @@ class Snapshot:
     oldest_seconds: dict[Lane, float]
     running: int
     longest_run_seconds: float
+    longest_silence_seconds: float
+    """Since one of the runs began, or last said that it got somewhere."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class _Run:
     lane: Lane
     endpoint: Hashable | None
     since: float
+    progressed: float
     again: Lane | None = None
 
 
@@ -159,18 +162,30 @@ class WorkQueue(Generic[Key]):
         """Forget how often the key failed: its next backoff is the shortest again. A run that succeeds does it too."""
         self._failures.pop(key, None)
 
-    def should_yield(self, key: Key) -> bool:
-        """Whether a long run of the key had better stop at the next good place, and return `requeue_after=0`.
+    @property
+    def is_draining(self) -> bool:
+        """Does nothing start any more?"""
+        return self._draining
 
-        True when its place is wanted by a key that waits for the same endpoint (or for any room at all), when it was
-        itself added again and so works from old facts, and when the queue drains.
+    def report_progress(self, key: Key) -> None:
+        """A run of the key got somewhere: see `Snapshot.longest_silence_seconds`."""
+        if run := self._running.get(key):
+            run.progressed = self._clock()
+
+    def should_yield(self, key: Key, *, patience_seconds: float = 0.0) -> bool:
+        """Should this run stop at its next safe point, and return `requeue_after=0`?
+
+        True when a key that waits for the same endpoint (or for any room at all) has waited for so long for its place,
+        when it was itself added again and so works from old facts, and when the queue drains.
         """
         run = self._running.get(key)
         if run is None or run.again is not None or self._draining:
             return True
         full = len(self._running) >= self._concurrency
         for lane in Lane:
-            for endpoint in self._firsts(lane):
+            for endpoint, (_, waiting) in self._firsts(lane).items():
+                if self._clock() - self._waiting[lane][waiting].since < patience_seconds:
+                    continue
                 has_room = self._has_room(endpoint)
                 # Room for it everywhere: it is about to start beside this one.
                 if (full and has_room) or (not has_room and endpoint == run.endpoint):
@@ -199,13 +214,14 @@ class WorkQueue(Generic[Key]):
     def snapshot(self) -> Snapshot:
         """The queue now. Safe from the metrics server's thread: it reads copies, which CPython makes in one step."""
         waiting = {lane: [key.since for key in list(self._waiting[lane].values())] for lane in Lane}
-        runs = [run.since for run in list(self._running.values())]
+        runs = list(self._running.values())
         now = self._clock()
         return Snapshot(
             depth={lane: len(since) for lane, since in waiting.items()},
             oldest_seconds={lane: now - since[0] if since else 0.0 for lane, since in waiting.items()},
             running=len(runs),
-            longest_run_seconds=now - min(runs, default=now),
+            longest_run_seconds=now - min((run.since for run in runs), default=now),
+            longest_silence_seconds=now - min((run.progressed for run in runs), default=now),
         )
 
     def _enqueue(self, key: Key, lane: Lane) -> None:
@@ -303,8 +319,9 @@ class WorkQueue(Generic[Key]):
         self._starts += 1
         self._starts_at[endpoint] += 1
         self._busy[endpoint] += 1
+        now = self._clock()
         task = asyncio.get_running_loop().create_task(self._run(key), name=f"run {key}")
-        self._running[key] = _Run(task, lane, endpoint, since=self._clock())
+        self._running[key] = _Run(task, lane, endpoint, since=now, progressed=now)
         # A callback, not a `finally` in the task: a task that is cancelled before its first step never gets to one.
         task.add_done_callback(lambda ended: self._finish(key, ended))
 

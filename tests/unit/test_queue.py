@@ -584,6 +584,20 @@ async def test_a_run_yields_when_all_places_are_taken_and_another_could_use_its_
 
 
 @in_virtual_time
+async def test_a_run_yields_to_who_has_waited_for_as_long_as_it_is_asked() -> None:
+    harness = Harness(concurrency=4, endpoint_limit=1)
+    harness.lasts = lambda _key: 1000.0
+    for key in ("a/1", "a/2"):
+        harness.queue.add(key, CHANGE)
+    await asyncio.sleep(9.0)
+    assert not harness.queue.should_yield("a/1", patience_seconds=10.0)
+
+    await asyncio.sleep(2.0)
+
+    assert harness.queue.should_yield("a/1", patience_seconds=10.0)
+
+
+@in_virtual_time
 async def test_a_run_yields_when_its_key_was_added_again() -> None:
     harness = Harness()
     harness.lasts = lambda _key: 1000.0
@@ -698,6 +712,21 @@ async def test_a_snapshot_tells_depth_and_age_by_lane_and_what_runs_how_long() -
     assert snapshot.oldest_seconds == {CHANGE: 5.0, RESYNC: 15.0}
     assert snapshot.running == 2
     assert snapshot.longest_run_seconds == 25.0
+    assert snapshot.longest_silence_seconds == 25.0
+
+
+@in_virtual_time
+async def test_a_run_that_gets_somewhere_is_not_silent_however_long_it_takes() -> None:
+    harness = Harness()
+    harness.lasts = lambda _key: 1000.0
+    harness.queue.add("x", CHANGE)
+    await asyncio.sleep(30.0)
+
+    harness.queue.report_progress("x")
+    await asyncio.sleep(5.0)
+
+    snapshot = harness.queue.snapshot()
+    assert (snapshot.longest_run_seconds, snapshot.longest_silence_seconds) == (35.0, 5.0)
 
 
 @in_virtual_time

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from vectorops import metrics
 from vectorops.api.kinds import CONNECTION_KINDS, rank
 from vectorops.api.meta import Ref, Resource
-from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.errors import GaveWay, Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.changes import SeenState, lane_for
 from vectorops.kube.tally import Tally
 from vectorops.queue import Lane, Result, Snapshot, WorkQueue
+from vectorops.reconcilers.base import Turn
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver, Verdict
 from vectorops.reconcilers.references import References
@@ -26,6 +28,8 @@ from vectorops.reconcilers.references import References
 logger = logging.getLogger(__name__)
 
 QDRANT_PORT: Final = 6333
+YIELD_SECONDS: Final = 10.0
+"""A long run gives way to a resource that has waited so long for its place."""
 CONTESTED_SECONDS: Final = 2.0
 """When a PointSet is reconciled again that has just found ids that other sets hold."""
 
@@ -106,7 +110,7 @@ class Controller:
         changed = self._changed_during[ref] = set()
         result = "error"
         try:
-            verdict = await self._driver.run(ref)
+            verdict = await self._driver.run(ref, self._turn(ref))
             result = result_of(verdict.error)
         except VectorOpsError as error:
             # The API server itself failed, so the error cannot be written to a status.
@@ -127,8 +131,15 @@ class Controller:
             self._queue.add(ref, Lane.CHANGE)
         return Result(verdict.requeue_after, verdict.backoff, verdict.longest_backoff)
 
+    def _turn(self, ref: Ref) -> Turn:
+        return Turn(
+            should_yield=partial(self._queue.should_yield, ref, patience_seconds=YIELD_SECONDS),
+            is_stopping=lambda: self._queue.is_draining,
+            report_progress=partial(self._queue.report_progress, ref),
+        )
+
     def _record(self, ref: Ref, verdict: Verdict) -> None:
-        if verdict.error is not None and not isinstance(verdict.error, Waiting):
+        if verdict.error is not None and not isinstance(verdict.error, Waiting | GaveWay):
             metrics.RECONCILE_ERRORS.labels(ref.kind, verdict.error.reason.value).inc()
         if verdict.status is None:
             self._forget(ref)

@@ -17,7 +17,8 @@ from vectorops import metrics
 from vectorops.queue import Snapshot
 
 STUCK_SECONDS: Final = 1800.0
-"""Longer than runs take: each request of one has its timeout. Only a set whose texts are embedded very slowly may."""
+"""Longer than a reconciliation takes from one safe point to the next: each request and each embedding has its timeout.
+"""
 STALE_LISTS: Final = 3
 STALE_SECONDS_LEAST: Final = 120.0
 
@@ -43,8 +44,8 @@ def complaints(vitals: Vitals, *, now: float) -> list[str]:
     longest_allowed = max(STALE_LISTS * vitals.interval_seconds, STALE_SECONDS_LEAST)
     if vitals.last_list and now - vitals.last_list > longest_allowed:
         found.append(f"no complete LIST of the resources for {now - vitals.last_list:.0f} s")
-    if vitals.queue.longest_run_seconds > STUCK_SECONDS:
-        found.append(f"one reconciliation has been running for {vitals.queue.longest_run_seconds:.0f} s")
+    if vitals.queue.longest_silence_seconds > STUCK_SECONDS:
+        found.append(f"one reconciliation has got nowhere for {vitals.queue.longest_silence_seconds:.0f} s")
     return found
 
 

@@ -26,6 +26,14 @@ that a kill wastes little.
 WINDOW_CHARACTERS: Final = 500_000
 """Of their texts together; a window holds one point at least. It bounds multi-vectors, which grow with the text."""
 
+AtSafePoint = Callable[[], Awaitable[None]]
+"""Called between two windows, when all that was written is in the ledger. Raises what ends the pass there."""
+
+
+async def go_on() -> None:
+    """Nothing is in the way of the next window."""
+
+
 Embed = Callable[[str, Sequence[str]], Awaitable[EmbeddedTexts]]
 """The vectors of texts, given the name of the vector. See `embedders.base.Embedder.embed`."""
 
@@ -41,19 +49,26 @@ class Window:
     failures: tuple[Failure, ...] = ()
 
 
-async def embedded(points: AsyncIterable[Write], embed: Embed, schema: PointSchema) -> AsyncGenerator[Window, None]:
+async def embedded(
+    points: AsyncIterable[Write], embed: Embed, schema: PointSchema, pace: AtSafePoint = go_on
+) -> AsyncGenerator[Window, None]:
     """The same points in the same order, in windows, with vectors in the place of their pending texts.
 
-    Raises what `embed` raises, after the windows before have been taken; and Terminal EmbedderMismatch. Close it
-    (`aclosing`): then nothing goes on being embedded.
+    pace: asked before each window but the first, so that every pass writes one.
+    Raises what `embed` and `pace` raise, after the windows before have been taken; and Terminal EmbedderMismatch.
+    Close it (`aclosing`): then nothing goes on being embedded.
     """
     gathered = _windows(points)
 
-    async def following() -> Window | None:
+    async def following(*, is_first: bool = False) -> Window | None:
         window = await anext(gathered, None)
-        return None if window is None else await _embedded(window, embed, schema)
+        if window is None:
+            return None
+        if not is_first:
+            await pace()
+        return await _embedded(window, embed, schema)
 
-    ahead = asyncio.create_task(following())
+    ahead = asyncio.create_task(following(is_first=True))
     try:
         while (window := await ahead) is not None:
             ahead = asyncio.create_task(following())

@@ -19,7 +19,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, Rejected, Terminal, Transient
 from vectorops.points.declared import Declaration, Failure
 from vectorops.points.diff import Diff, Stored, adoptable, diff, recover
-from vectorops.points.embedding import Embed, Write, embedded
+from vectorops.points.embedding import AtSafePoint, Embed, Write, embedded, go_on
 from vectorops.points.ledgers import aligned, ask_others, first, may_hold_any, require_shard_key, unknown
 from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import PointSchema
@@ -123,17 +123,25 @@ async def sync(
     declaration: Declaration,
     embed: Embed | None = None,
     given_up: GivenUp = nothing_given_up,
+    *,
+    pace: AtSafePoint = go_on,
 ) -> Synced:
     """One pass. Raises what `Database` and `embed` raise; then the pass is unfinished, and the next one goes on.
 
     embed: of the embedders that the points were declared with; None if there are none.
+    pace: called between two windows; what it raises ends the pass there.
     """
     with _collection_may_go():
-        return await _sync(store, target, declaration, embed, given_up)
+        return await _sync(store, target, declaration, embed, given_up, pace)
 
 
 async def _sync(
-    store: LedgerStore, target: Target, declaration: Declaration, embed: Embed | None, given_up: GivenUp
+    store: LedgerStore,
+    target: Target,
+    declaration: Declaration,
+    embed: Embed | None,
+    given_up: GivenUp,
+    pace: AtSafePoint,
 ) -> Synced:
     view = await look(store, target, declaration, given_up)
     if view.replaced is None and view.nothing_to_write:
@@ -145,7 +153,7 @@ async def _sync(
             view = await _make_ours(store, target, declaration, view, given_up)
         if view.replaced is not None and not view.bound:
             return Synced(failures=declaration.failures, replaced=view.replaced)
-        done = await _write(store, target, view.ours, view.diff, embed)
+        done = await _write(store, target, view.ours, view.diff, embed, pace)
     except OutOfSpace:
         # What leaves the set makes room.
         await _delete_unrecorded(store, target.collection, view.ledger, view.diff.delete)
@@ -497,7 +505,9 @@ async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
     return await store.settle(ledger, ours.entries, ours.through)
 
 
-async def _write(store: LedgerStore, target: Target, ledger: Ledger, found: Diff, embed: Embed | None) -> Written:
+async def _write(
+    store: LedgerStore, target: Target, ledger: Ledger, found: Diff, embed: Embed | None, pace: AtSafePoint
+) -> Written:
     """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up deletions only.
 
     The others come in windows of their own, each told to the ledger just before it is written, and settled after: what
@@ -509,7 +519,7 @@ async def _write(store: LedgerStore, target: Target, ledger: Ledger, found: Diff
     if not pending:
         return written
     assert embed is not None, "a text is declared only where there is an embedder"
-    async with aclosing(embedded(_each(pending), embed, target.schema)) as windows:
+    async with aclosing(embedded(_each(pending), embed, target.schema, pace)) as windows:
         async for window in windows:
             more = await write(store, target.schema, written.ledger, window.points, found.new)
             written = Written(

@@ -6,7 +6,8 @@ what it found out. It must bear to be killed at any point and started again with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from vectorops.api.meta import Ref, Resource, Status
 from vectorops.embedders.pool import Embedders
@@ -54,6 +55,18 @@ class Grants:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What the shell says to one run of a reconciler, and hears of it. The default: it may take as long as it likes."""
+
+    should_yield: Callable[[], bool] = lambda: False
+    """Do others wait for the place of this run, or is the resource to be looked at again anyway?"""
+    is_stopping: Callable[[], bool] = lambda: False
+    """Does the process end?"""
+    report_progress: Callable[[], None] = lambda: None
+    """Called when some of the work is done: the run is alive, however long it takes in all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a reconciler works with."""
 
@@ -73,4 +86,7 @@ class Context:
     verification: Verification | None = None
     """What is remembered of point sets between reconciliations; None at the command line, where each run compares
     everything.
+    """
+    turn: Turn = field(default_factory=Turn)
+    """Of this run.
     """

@@ -16,9 +16,9 @@ from typing import Final, Protocol
 from vectorops.api.kinds import CONNECTION_KINDS
 from vectorops.api.meta import QDRANT_COLLECTION, RECONCILE, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
+from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
 from vectorops.reconcilers import status
-from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.base import Context, Outcome, Turn
 from vectorops.reconcilers.dependencies import connection_of
 from vectorops.reconciliation import reconciling
 
@@ -92,22 +92,23 @@ class Driver:
         self._failing_since: dict[Ref, datetime] = {}
         self._untold: set[Ref] = set()
 
-    async def run(self, ref: Ref) -> Verdict:
+    async def run(self, ref: Ref, turn: Turn | None = None) -> Verdict:
         """Reconciles one resource. Never raises for what is wrong with a resource or a database.
 
+        turn: what the shell says of this run; None: it may take as long as it likes.
         Raises what `Cluster` raises while reading or writing the resource itself: the shell backs off.
         """
         with reconciling(str(ref)):
-            return await self._run(ref)
+            return await self._run(ref, replace(self._context, turn=turn or Turn()))
 
-    async def _run(self, ref: Ref) -> Verdict:
-        resource = await self._context.cluster.get(ref)
+    async def _run(self, ref: Ref, context: Context) -> Verdict:
+        resource = await context.cluster.get(ref)
         if resource is None:
             self._failing_since.pop(ref, None)
             self._untold.discard(ref)
             return Verdict(told=True)
         try:
-            outcome = await self._reconcile(self._context, resource)
+            outcome = await self._reconcile(context, resource)
         except VectorOpsError as error:
             return await self._failed(resource, error)
         except Exception as error:
@@ -205,6 +206,8 @@ class Driver:
 
 def _next_look(error: VectorOpsError) -> Verdict:
     """When to look again after an error; the rules of the error tree."""
+    if isinstance(error, GaveWay):
+        return Verdict(requeue_after=0.0, error=error)
     if isinstance(error, Transient):
         soon = 0.0 if isinstance(error, OutcomeUnknown) else None
         return Verdict(backoff=True, requeue_after=error.retry_after or soon, error=error)

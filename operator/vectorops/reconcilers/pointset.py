@@ -21,7 +21,7 @@ from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
-from vectorops.reconcilers.interruption import while_unchanged
+from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_some, parse_whole, remembered
@@ -55,10 +55,12 @@ class PointSetReconciler:
         if declaration is None:
             return Outcome(_unchanged(resource), resource=resource)
 
-        async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
-            return await while_unchanged(context.cluster, resource, found.embedding.embed(vector, texts))
+        pace = Pace(context.cluster, resource, context.turn)
 
-        synced = await sync(found.store, found.target, declaration, embed, found.given_up)
+        async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
+            return await pace.watch(found.embedding.embed(vector, texts))
+
+        synced = await sync(found.store, found.target, declaration, embed, found.given_up, pace=pace.point)
         if synced.replaced is not None:
             held_back = await found.approval(synced.replaced.digest)
             return Outcome(

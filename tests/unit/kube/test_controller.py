@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from unit.virtual_time import in_virtual_time
 from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.pointset import PointCounts, PointSetStatus
@@ -17,6 +18,7 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.status import conditions
 
 MAIN, ZOO, CATS, DOGS = (
@@ -25,6 +27,7 @@ MAIN, ZOO, CATS, DOGS = (
     Ref("PointSet", "team", "cats"),
     Ref("PointSet", "team", "dogs"),
 )
+BIRDS = Ref("PointSet", "team", "birds")
 SPECS: dict[str, JsonObject] = {
     "QdrantConnection": {"url": "http://qdrant:6333"},
     "QdrantCollection": {"connectionRef": {"name": "main"}},
@@ -37,6 +40,7 @@ class World:
 
     looks: how often each object was looked at. errors: what looking at one raises. rests_on: what its verdict rests on.
     hold: runs wait for it. held: runs of these wait for theirs.
+    windows: how many a set has yet to write, each of a second.
     conflicts: how many ids of a set others hold. gives_up: sets that give one up at their next look.
     """
 
@@ -47,6 +51,7 @@ class World:
         self.errors: dict[Ref, VectorOpsError] = {}
         self.rests_on: dict[Ref, Ref] = {}
         self.conflicts: dict[Ref, int] = {}
+        self.windows: dict[Ref, int] = {}
         self.unreachable = False
         self.at_work: set[Ref] = set()
         self.held: dict[Ref, asyncio.Event] = {}
@@ -59,7 +64,7 @@ class World:
         self.objects[ref] = {"kind": ref.kind, "metadata": meta, "spec": SPECS[ref.kind], "status": status}
         return Resource.from_object(self.objects[ref])
 
-    async def reconcile(self, _: Context, resource: Resource) -> Outcome:
+    async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         self.looks[resource.ref] += 1
         self.at_work.add(resource.ref)
         try:
@@ -68,6 +73,8 @@ class World:
                 await self.held[resource.ref].wait()
         finally:
             self.at_work.discard(resource.ref)
+        if resource.ref in self.windows:
+            await self._write_windows(context, resource)
         if resource.ref in self.errors:
             raise self.errors[resource.ref]
         points = PointCounts(desired=1, synced=1, failed=0, conflicts=self.conflicts.get(resource.ref, 0))
@@ -76,6 +83,15 @@ class World:
         on = frozenset({self.rests_on[resource.ref]} if resource.ref in self.rests_on else ())
         told = conditions(True, Reason.SUCCEEDED, "as declared")
         return Outcome(PointSetStatus(points=points, conditions=told), rests_on=on, gave_up=gave_up)
+
+    async def _write_windows(self, context: Context, resource: Resource) -> None:
+        pace = Pace(context.cluster, resource, context.turn)
+        while True:
+            await asyncio.sleep(1.0)
+            self.windows[resource.ref] -= 1
+            if self.windows[resource.ref] == 0:
+                return
+            await pace.point()
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         return await self.reconcile(context, resource)
@@ -123,6 +139,34 @@ async def controller(world):
     await made.stop(drain_seconds=5)
 
 
+@in_virtual_time
+async def test_long_sets_give_way_to_who_waits_keep_their_progress_and_are_done_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Ages in the queue are not of virtual time.
+    monkeypatch.setattr("vectorops.kube.controller.YIELD_SECONDS", 0.0)
+    world = World()
+    world.windows = {CATS: 60, DOGS: 60}
+    databases = Databases(lambda *_: pytest.fail("no database is needed"))
+    context = Context(cluster=world, databases=databases, embedders=NO_EMBEDDERS, installation="test", writer="w")
+    controller = Controller(Driver(context, dict.fromkeys(SPECS, world)), databases, workers=4, per_endpoint=2)
+    for ref in (MAIN, ZOO, CATS, DOGS):
+        controller.seen(world.put(ref))
+    await asyncio.sleep(5)
+
+    controller.seen(world.put(BIRDS))
+    await asyncio.sleep(3)
+
+    assert world.objects[BIRDS]["status"]["conditions"][0]["status"] == "True", "it did not wait for the long ones"
+    told = [world.objects[ref]["status"].get("conditions", [{"reason": "none yet"}])[0] for ref in (CATS, DOGS)]
+    assert Reason.PROGRESSING.value in [condition["reason"] for condition in told]
+    await asyncio.sleep(60)
+    assert world.windows == {CATS: 0, DOGS: 0}, "no window was written twice, and no backoff was waited for"
+    for ref in (CATS, DOGS):
+        assert world.objects[ref]["status"]["conditions"][0]["status"] == "True"
+    await controller.stop(drain_seconds=5)
+
+
 async def quiet(controller: Controller) -> None:
     """Until nothing runs and nothing waits for a worker."""
     for _ in range(10_000):
@@ -156,9 +200,6 @@ async def test_a_connection_that_becomes_ready_wakes_who_hangs_on_it(controller,
 
     assert world.looks[ZOO] == 2
     assert world.objects[ZOO]["status"]["conditions"][0]["status"] == "True"
-
-
-BIRDS = Ref("PointSet", "team", "birds")
 
 
 async def test_a_set_that_gives_up_ids_wakes_those_of_its_siblings_that_wait_for_some(controller, world):

@@ -11,7 +11,7 @@ import pytest
 
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts, Unusable
-from vectorops.errors import Terminal, Transient
+from vectorops.errors import GaveWay, Terminal, Transient
 from vectorops.points import embedding
 from vectorops.points.declared import Declared
 from vectorops.points.diff import Change
@@ -299,3 +299,29 @@ async def test_an_error_of_the_source_comes_through():
 
 async def test_nothing_is_nothing():
     assert await all_of([], Embedder()) == []
+
+
+async def test_it_gives_way_between_two_windows_when_all_that_was_embedded_is_written():
+    embedder, asked = Embedder(), []
+
+    async def pace() -> None:
+        asked.append(len(embedder.calls))
+        if len(asked) == 2:
+            raise GaveWay("others wait")
+
+    async def points():
+        for id in range(12):
+            yield texts(id, a=f"text {id}")
+
+    taken = []
+
+    async def take() -> None:
+        async for window in embedded(points(), embedder, SCHEMA, pace):
+            taken.append(ids(window))  # noqa: PERF401 - what was taken counts when it ends in an error
+
+    with pytest.raises(GaveWay):
+        await take()
+
+    assert taken == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert asked == [1, 2], "not before the first window: each pass gets somewhere"
+    assert len(embedder.calls) == 2, "nothing was embedded in vain"

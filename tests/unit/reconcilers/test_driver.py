@@ -12,7 +12,7 @@ import pytest
 from vectorops.api.collection import PhysicalCollection, QdrantCollectionStatus, SchemaStatus
 from vectorops.api.meta import RECONCILE, JsonObject, ObjectMeta, Ref, Resource, Status
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient, Waiting
+from vectorops.errors import GaveWay, Terminal, Transient, Waiting
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.status import conditions
@@ -263,3 +263,12 @@ async def test_a_resource_that_is_gone_wakes_those_that_waited_for_that(world: W
     verdict = await world.driver.run(REF)
     assert verdict.told
     assert verdict.status is None
+
+
+async def test_work_that_gave_way_goes_on_behind_the_others_without_backoff_and_says_progressing(world: World) -> None:
+    world.raises(GaveWay("others wait"))
+
+    verdict = await world.driver.run(REF)
+
+    assert (verdict.backoff, verdict.requeue_after) == (False, 0.0)
+    assert world.ready["reason"] == "Progressing"
