@@ -26,7 +26,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     # Of fewer, the resyncs are too soon done for a queue to be seen.
     "many_collections.py": ("--count=60 --rounds=1 --tries=1",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),
-    "pointset.py": ("--points=8 --size=4",),
+    "pointset.py": ("--points=8 --size=4 --rounds=1",),
     "schemas.py": ("--count=2 --model-folder={models}",),
     "siblings.py": ("--counts=1",),
     "texts.py": (

@@ -3,6 +3,9 @@
 The reconcilers run in this process, over a real Qdrant.
 """
 
+import asyncio
+import base64
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
@@ -14,6 +17,7 @@ import pytest
 from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.pointset import MAX_POINTS
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
 from vectorops.local.cluster import LocalCluster
@@ -39,7 +43,8 @@ def books(count: int) -> list[JsonObject]:
 class Library:
     """A large set, and the operators that look at it."""
 
-    def __init__(self, server: QdrantServer, database: Database, name: str) -> None:
+    def __init__(self, server: QdrantServer, database: Database, name: str, size: int = 2) -> None:
+        self._size = size
         self.database = database
         self.name = name
         self._spec: JsonObject = {"url": server.url, "grpcPort": server.grpc_port}
@@ -71,7 +76,7 @@ class Library:
             (
                 "QdrantCollection",
                 self.name,
-                {"connectionRef": {"name": "main"}, "vector": {"size": 2, "distance": "Dot"}},
+                {"connectionRef": {"name": "main"}, "vector": {"size": self._size, "distance": "Dot"}},
             ),
             ("PointSet", "books", {"collectionRef": {"name": self.name}, "points": points}),
         ):
@@ -181,3 +186,37 @@ async def test_a_look_that_finds_all_as_declared_changes_nothing_of_the_status(l
     before = await library.look()
 
     assert await library.look(looks=3) == before
+
+
+async def test_no_step_of_the_largest_set_holds_the_event_loop_for_long(qdrant: QdrantServer):
+    """Or the Lease is not renewed and probes are not answered. CPU-seconds, because others load the machine."""
+    spec = QdrantConnectionSpec(url=qdrant.url, grpc_port=qdrant.grpc_port)
+    database = connect(spec, Credentials())
+    await database.check()
+    library = Library(qdrant, database, f"books-{uuid4()}", size=384)
+    rows = np.random.default_rng(1).uniform(-1, 1, (MAX_POINTS, 384)).astype("<f4")
+    vectors = [{"packed": base64.b64encode(row.tobytes()).decode()} for row in rows]
+    points = [
+        {"id": f"book {number}", "vector": vector, "payload": {"number": number}}
+        for number, vector in enumerate(vectors)
+    ]
+    # Modules that are loaded at the first use are none of its steps: the operator loads them before it leads.
+    await library.declare(points[:1])
+    steps: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)
+            steps.append(time.thread_time() - before)
+
+    beating = asyncio.create_task(beat())
+    before = time.process_time()
+    await library.declare(points)
+    await library.look(verify="now")
+    worked = time.process_time() - before
+    beating.cancel()
+    await library.close()
+    await database.close()
+
+    assert max(steps) < worked / 5, sorted(steps)[-10:]

@@ -125,7 +125,7 @@ class Model(BaseModel):
 
     @model_validator(mode="after")
     def _keeps_the_rules(self) -> Self:
-        if found := broken(self.rules, self):
+        if self.rules and (found := broken(self.rules, self)):
             text = "; ".join(rule.message for rule in found)
             raise PydanticCustomError("rules", "{text}", {"text": text, "rules": found})
         return self
@@ -144,7 +144,7 @@ class OneOf(Model):
 
     @model_validator(mode="after")
     def _has_one(self) -> Self:
-        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+        if len([value for value in self.__dict__.values() if value is not None]) != 1:
             fields = ", ".join(field.alias or name for name, field in type(self).model_fields.items())
             raise PydanticCustomError("union", "must have exactly one of {fields}", {"fields": fields})
         return self

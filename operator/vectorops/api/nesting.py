@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def bounded(value: T) -> T:
     """The value of a field of free JSON, for its model. Raises PydanticCustomError if it is nested too deeply."""
-    if is_deeper(value, LEVELS):
+    if isinstance(value, dict | list) and is_deeper(value, LEVELS):
         raise PydanticCustomError("nesting", WORDS)
     return value
 

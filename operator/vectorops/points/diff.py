@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
+from vectorops.api.meta import JsonObject
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector, unpredicted
 from vectorops.points.schema import PointSchema, VectorSchema
@@ -167,7 +169,7 @@ def is_what_we_insert(found: StoredPoint, declared: Declared, schema: PointSchem
     """
     wanted = declared.data
     return (
-        _same_json(wanted.payload, found.payload, ROUGHLY)
+        _same_payload(wanted.payload, found.payload, ROUGHLY)
         and declared.vectors.keys() == found.vectors.keys()
         and all(
             _same(vector, found.vectors[name], schema[name])
@@ -190,7 +192,7 @@ def entry_read_back(
     numbers = {name: vector for name, vector in declared.data.vectors.items() if name not in declared.texts}
     odd = {name for name, vector in numbers.items() if not _same(vector, found.vectors[name], schema[name])}
     return Entry(
-        target.payload if _same_json(declared.data.payload, found.payload) else unpredicted(target.payload),
+        target.payload if _same_payload(declared.data.payload, found.payload) else unpredicted(target.payload),
         tuple(unpredicted(known) if name in odd else known for name, known in zip(names, target.vectors, strict=True)),
     )
 
@@ -274,8 +276,8 @@ def _checked_payload(known: int, declared: Declared, found: StoredPoint) -> int:
     if payload_fingerprint(found) == known:
         return known
     if declared.payload == known:
-        return known if _same_json(declared.data.payload, found.payload) else UNKNOWN
-    if known == unpredicted(declared.payload) and _same_json(declared.data.payload, found.payload, ROUGHLY):
+        return known if _same_payload(declared.data.payload, found.payload) else UNKNOWN
+    if known == unpredicted(declared.payload) and _same_payload(declared.data.payload, found.payload, ROUGHLY):
         return declared.payload
     return UNKNOWN
 
@@ -314,7 +316,7 @@ def _payload_as_written(known: int, declared: Declared | None, found: StoredPoin
         # That of a point without one is everybody's.
         return True if found.payload else None
     if declared is not None and known in (declared.payload, unpredicted(declared.payload)):
-        return _same_json(declared.data.payload, found.payload, ROUGHLY)
+        return _same_payload(declared.data.payload, found.payload, ROUGHLY)
     # Floats may come back a bit off, and then the fingerprint is another one.
     return None if _has_float(found.payload) else False
 
@@ -367,6 +369,18 @@ def _payload_change(declared: Declared, found: StoredPoint) -> PayloadChange:
     wanted, stored = declared.data.payload, found.payload
     put = {key: value for key, value in wanted.items() if key not in stored or not _same_json(value, stored[key])}
     return PayloadChange(declared.data.id, put, tuple(key for key in stored if key not in wanted))
+
+
+def _same_payload(declared: JsonObject, stored: JsonObject, tolerance: float = FLOAT_TOLERANCE) -> bool:
+    """See `_same_json`. Nearly all payloads are the same to the letter."""
+    try:
+        written = orjson.dumps(declared, option=orjson.OPT_SORT_KEYS)
+        if written == orjson.dumps(stored, option=orjson.OPT_SORT_KEYS):
+            return True
+    except TypeError:
+        # Others can store what we refuse to write.
+        pass
+    return _same_json(declared, stored, tolerance)
 
 
 def _same_json(declared: Any, stored: Any, tolerance: float = FLOAT_TOLERANCE) -> bool:

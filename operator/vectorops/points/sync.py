@@ -8,6 +8,7 @@ it does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -377,14 +378,19 @@ async def _compared(
     given_up: GivenUp,
 ) -> View:
     names = tuple(sorted(target.schema))
-    ids = {*declaration.points, *known.entries, *(known.pending.entries if known.pending else ())}
-    stored = await store.database.points(target.collection, sorted(ids, key=str), payload=True, vectors=True)
+    ours_perhaps = {*known.entries, *(known.pending.entries if known.pending else ())}
+    ids = {*declaration.points, *ours_perhaps}
+    # Of points that were never ours, most are not there.
+    there = await store.database.points(target.collection, sorted(ids - ours_perhaps, key=str))
+    wanted = sorted({*ours_perhaps, *there}, key=str)
+    stored = await store.database.points(target.collection, wanted, payload=True, vectors=True)
     hidden = await _hidden(store, target.collection, ids - stored.keys()) if target.hides else frozenset()
     if hidden and known.pending is not None:
         raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
     ours = recover(aligned(known, names), declaration, stored, target.schema)
     ours = replace(ours, deletion_policy=store.deletion_policy)
-    found = diff(declaration, ours, stored, target.schema)
+    # Work of the processor's: beside the event loop, or leases and probes wait for it.
+    found = await asyncio.to_thread(diff, declaration, ours, stored, target.schema)
     # Before any change: our ledger may be older than what it speaks of, and two sets that both take a point for theirs
     # would overwrite each other for ever.
     changed = {change.declared.data.id for change in found.change}

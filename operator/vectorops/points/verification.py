@@ -10,6 +10,7 @@ What is remembered of a set is a few hundred bytes, in memory only: the specs an
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -134,7 +135,8 @@ async def is_as_written(store: LedgerStore, target: Target, ledger: Ledger, comp
             return False
     stored = await store.database.points(target.collection, ids, payload=True, vectors=True)
     entries = {id: ledger.entries[id] for id in ids if id in ledger.entries}
-    found = diff(compared, replace(ledger, entries=entries), stored, target.schema)
+    to_compare = replace(ledger, entries=entries)
+    found = await asyncio.to_thread(diff, compared, to_compare, stored, target.schema)
     if found.unchanged < len(ids):
         return False
     metrics.POINT_OUTCOMES.labels("unchanged").inc(len(ledger.entries))

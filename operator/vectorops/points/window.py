@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -131,9 +132,14 @@ async def _read_back(
     """
     wanted = {point.data.id: point for point in written}
     stored = await database.points(collection, list(wanted), payload=True, vectors=True)
-    stolen = [id for id, found in stored.items() if id in new and not is_what_we_insert(found, wanted[id], schema)]
-    known = {
-        id: entry_read_back(entry_of(wanted[id], names), wanted[id], found, names, schema)
-        for id, found in stored.items()
-    }
-    return stolen, known
+
+    def compare() -> tuple[list[PointId], Entries]:
+        stolen = [id for id, found in stored.items() if id in new and not is_what_we_insert(found, wanted[id], schema)]
+        known = {
+            id: entry_read_back(entry_of(wanted[id], names), wanted[id], found, names, schema)
+            for id, found in stored.items()
+        }
+        return stolen, known
+
+    # Work of the processor's: beside the event loop, or leases and probes wait for it.
+    return await asyncio.to_thread(compare)

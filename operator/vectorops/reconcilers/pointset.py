@@ -13,7 +13,7 @@ from vectorops.api.meta import APPROVE_PLAN, VERIFY, Condition, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
-from vectorops.points.declared import Declaration, vectors_of_texts
+from vectorops.points.declared import Declaration
 from vectorops.points.replaced import Replaced
 from vectorops.points.sync import Synced, remove_points, sync
 from vectorops.qdrant.ledger import require_ledger_collection
@@ -24,7 +24,7 @@ from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
-from vectorops.reconcilers.verifying import Verifier, parse_some, parse_whole, remembered
+from vectorops.reconcilers.verifying import Verifier, parse_for_this_look, parse_some
 from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ class PointSetReconciler:
     """See `driver.Reconciler`."""
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
-        known = remembered(context, resource)
-        spec = await parse_whole(resource) if known is None else parse_some(resource, [])
+        spec = parse_some(resource, [])
         if spec.suspend:
             return Outcome(suspended(resource))
         destination = await find_destination(context, resource, spec)
@@ -47,7 +46,7 @@ class PointSetReconciler:
         if resource.status.get("target") != where.dump():
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
-        texts = known.texts if known is not None else vectors_of_texts(spec.points)
+        known, spec, texts = await parse_for_this_look(context, resource)
         found = await find_situation(context, resource, spec, destination, texts)
         await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
         verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from vectorops.api.meta import VERIFY, JsonObject, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.points import verification
-from vectorops.points.declared import Declaration, declare
+from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.schema import PointSchema
 from vectorops.points.sync import Target
 from vectorops.points.verification import Remembered, Verification
@@ -22,11 +22,18 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.spec import parse
 
 
-def remembered(context: Context, resource: Resource) -> Remembered | None:
-    """What an earlier look of this process found, if nothing else is asked of this one than whether it still is so."""
-    if context.verification is None or not _may_be_unchanged(resource):
-        return None
-    return context.verification.known(resource.ref, resource.meta.uid, resource.meta.generation)
+async def parse_for_this_look(
+    context: Context, resource: Resource
+) -> tuple[Remembered | None, PointSetSpec, frozenset[str]]:
+    """What an earlier look found, if all that is asked of this one is whether it still is so; the spec, then without
+    its points; and the names of the vectors that some point gives as text. Raises as `parse` does.
+    """
+    if context.verification is not None and _may_be_unchanged(resource):
+        known = context.verification.known(resource.ref, resource.meta.uid, resource.meta.generation)
+        if known is not None:
+            return known, parse_some(resource, []), known.texts
+    spec = await _parse_whole(resource)
+    return None, spec, vectors_of_texts(spec.points)
 
 
 def _may_be_unchanged(resource: Resource) -> bool:
@@ -40,7 +47,7 @@ def parse_some(resource: Resource, points: list[JsonObject]) -> PointSetSpec:
     return parse(PointSetSpec, replace(resource, spec={**resource.spec, "points": points}))
 
 
-async def parse_whole(resource: Resource) -> PointSetSpec:
+async def _parse_whole(resource: Resource) -> PointSetSpec:
     """The spec, parsed beside the event loop: it may have thousands of points. Raises as `parse` does."""
     return await asyncio.to_thread(parse, PointSetSpec, resource)
 
@@ -61,12 +68,12 @@ class Verifier:
     async def declaration(self, known: Remembered | None, spec: PointSetSpec) -> Declaration | None:
         """What is to be compared with all that is stored. None: the set is as its status says, and that is all.
 
-        known: see `remembered`; then `spec` needs no points. Raises as `parse` does.
+        known: see `parse_for_this_look`; then `spec` needs no points. Raises as `parse` does.
         """
         if known is not None:
             if await self._is_as_remembered(known):
                 return None
-            spec = await parse_whole(self.resource)
+            spec = await _parse_whole(self.resource)
         declaration = await self._declare(spec)
         if known is None and await self._is_as_status_says(declaration):
             return None
