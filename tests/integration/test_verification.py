@@ -5,6 +5,7 @@ The reconcilers run in this process, over a real Qdrant.
 
 import asyncio
 import base64
+import gc
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -202,6 +203,9 @@ async def test_no_step_of_the_largest_set_holds_the_event_loop_for_long(qdrant: 
     ]
     # Modules that are loaded at the first use are none of its steps: the operator loads them before it leads.
     await library.declare(points[:1])
+    # Nor are the objects of other tests, over which garbage collection would go.
+    gc.collect()
+    gc.freeze()
     steps: list[float] = []
 
     async def beat() -> None:
@@ -216,6 +220,7 @@ async def test_no_step_of_the_largest_set_holds_the_event_loop_for_long(qdrant: 
     await library.look(verify="now")
     worked = time.process_time() - before
     beating.cancel()
+    gc.unfreeze()
     await library.close()
     await database.close()
 
