@@ -269,6 +269,75 @@ app.command(name="schema")(command_of(SchemaFlags, _schema))
 
 
 @app.command()
+def export(
+    qdrant: Annotated[
+        str,
+        typer.Option("--qdrant", metavar="URL", help="The server to read. Its key: VECTOROPS_QDRANT_API_KEY."),
+    ],
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collection",
+            metavar="NAME",
+            help="A collection, by its name in Qdrant; repeat it for more. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Also the points of collections that are small enough for one PointSet.")
+    ] = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace", "-n", metavar="NAME", help="Namespace of the manifests. Default: none.", show_default=False
+        ),
+    ] = None,
+    connection: Annotated[
+        str, typer.Option("--connection", metavar="NAME", help="Name of the QdrantConnection.")
+    ] = "qdrant",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write the manifests; - for standard output.")
+    ] = "-",
+) -> None:
+    """Print the manifests that declare what a Qdrant holds. Applying them changes no collection and no point.
+
+    Only reads. What VectorOps manages already is left out. What is left out or refused is told on standard error.
+
+    Exit code: 0 all is declared, 1 something is not, 2 wrong usage.
+    """
+    from vectorops.local import export as exporting
+    from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
+
+    try:
+        target = Override.parse(qdrant, os.environ.get(API_KEY_VARIABLE) or None)
+    except WrongTarget as error:
+        raise typer.BadParameter(f"--qdrant: {error}") from None
+    if target.url is None:
+        raise typer.BadParameter("--qdrant: a URL as http://localhost:6333 is expected; a folder cannot be exported")
+    options = exporting.ExportOptions(
+        url=target.url,
+        api_key=target.api_key,
+        collections=collection or (),
+        points=points,
+        namespace=namespace,
+        connection=connection,
+    )
+    exported = _run(exporting.export(options))
+    for line in (*exported.notices, *exported.refused):
+        typer.echo(line, err=True)
+    text = exported.yaml()
+    if output == "-":
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    else:
+        try:
+            Path(output).write_text(text, encoding="utf-8")
+        except OSError as error:
+            _fail(f"{output}: {error.strerror}", WRONG_USAGE)
+    raise typer.Exit(NOT_READY if exported.refused else READY)
+
+
+@app.command()
 def crds(
     output_dir: Annotated[
         Path | None,

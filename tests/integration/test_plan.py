@@ -167,7 +167,7 @@ def test_a_collection_of_another_owner_and_one_that_was_there_first(scene):
 
     assert answer.code == ERROR
     assert "OwnedByAnother" in answer.by_name()["theirs"]["problem"]
-    adopted = [{"action": "update", "description": "adopt collection nobodys"}]
+    adopted = [{"action": "adopt", "description": "collection nobodys"}]
     assert answer.by_name()["nobodys"]["changes"] == adopted
 
 

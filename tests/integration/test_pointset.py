@@ -363,6 +363,25 @@ async def test_a_foreign_point_keeps_its_content_when_a_set_claims_its_id(team: 
     assert await stored.points(name) == {7: foreign}
 
 
+async def test_a_foreign_point_becomes_the_sets_own_once_the_set_adopts_and_it_matches(
+    team: Team, stored: Stored
+) -> None:
+    name = unique("adopting")
+    await team.collection(name)
+    foreign = await put(stored, name, 7, 8)
+    same, other = point(7, 1, 0, 0, payload={"by": "hand"}), point(8, 0, 0, 1)
+
+    assert reason(await team.points(name, name, [same, other])) == "PointConflicts"
+    told = await team.points(name, name, [same, other], adoptionPolicy="IfMatching")
+    assert set(reasons(told)) == {"8"}
+    told = await team.points(name, name, [same], adoptionPolicy="Never")
+    assert reason(told) == "Succeeded"
+    assert await stored.points(name) == foreign
+
+    await team.delete("PointSet", name)
+    assert await stored.points(name) == {8: foreign[8]}
+
+
 async def test_cocoindex_16_two_sets_that_claim_one_point_leave_it_to_the_first_until_that_one_goes(
     team: Team, stored: Stored
 ) -> None:

@@ -239,7 +239,7 @@ def _of_the_mark(decision: Decision) -> list[Change]:
     if not decision.found.exists:
         return []
     if before is None or before.released:
-        return [Change("update", f"adopt collection {mark.collection}")]
+        return [Change("adopt", f"collection {mark.collection}")]
     if (before.installation, before.namespace, before.name) != (mark.installation, mark.namespace, mark.name):
         return [Change("update", f"take collection {mark.collection} over from {before.owner}")]
     if before.deletion_policy != mark.deletion_policy:

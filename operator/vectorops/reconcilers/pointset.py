@@ -188,6 +188,9 @@ def _points_conditions(
 
 def _held_by(owner: str) -> str:
     if not owner:
-        return "another writer made this point; it is left alone. Delete it, or declare another id"
+        return (
+            "another writer made this point; it is left alone. Delete it, declare another id, or set adoptionPolicy: "
+            "IfMatching if it equals what is declared"
+        )
     installation, namespace, name = owner.rsplit("/", 2)
     return f"PointSet {namespace}/{name} of installation {installation!r} holds this id; declare it in one set only"

@@ -1,8 +1,10 @@
 """Points that are there already become a set's without being written, if `adoptionPolicy` says so and they match."""
 
+import contextlib
+
 import pytest
 
-from integration.points.scene import WRITES, Watched, point, text_point
+from integration.points.scene import WRITES, Killed, Watched, killed_after, killed_before, point, text_point
 from vectorops.errors import Transient
 from vectorops.qdrant.database import PointData
 
@@ -96,6 +98,28 @@ async def test_of_two_sets_that_adopt_the_same_points_at_once_one_gets_them(scen
     synced = await scene.sync(*SAME, owner="first", adopts=True)
     assert synced.conflicts == dict.fromkeys([1, 2], "here/default/second")
     assert sorted((await scene.ledger("second")).entries) == [1, 2]
+
+
+@pytest.mark.parametrize("database", ["rest"], indirect=True)
+@pytest.mark.parametrize("killed", [killed_before, killed_after])
+async def test_killed_at_any_write_the_next_pass_adopts_what_is_left_and_writes_no_point(scene, killed):
+    await write_by_another(scene, SAME)
+    before = await scene.stored()
+    calls = Watched(scene.database)
+    await scene.sync(*SAME, adopts=True, database=calls)
+    assert calls.calls
+
+    for at in range(1, len(calls.calls) + 1):
+        await scene.clear()
+        await write_by_another(scene, SAME)
+        with contextlib.suppress(Killed):
+            await scene.sync(*SAME, adopts=True, database=Watched(scene.database, at=at, instead=killed))
+
+        synced = await scene.sync(*SAME, adopts=True)
+
+        assert (synced.written, synced.unchanged, synced.conflicts) == (0, 2, {})
+        assert await scene.stored() == before
+        assert sorted((await scene.ledger()).entries) == [1, 2]
 
 
 async def write_by_another(scene, points):
