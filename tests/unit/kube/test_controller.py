@@ -14,8 +14,8 @@ from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.kube.controller import Controller, endpoint
+from vectorops.local.cluster import LocalCluster
 from vectorops.reconcilers.base import Context, Outcome
-from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.pace import Pace
@@ -35,8 +35,8 @@ SPECS: dict[str, JsonObject] = {
 }
 
 
-class World:
-    """A cluster in memory, and reconcilers that find what the test says.
+class World(LocalCluster):
+    """A cluster in memory that may not answer, and reconcilers that find what the test says.
 
     looks: how often each object was looked at. errors: what looking at one raises. rests_on: what its verdict rests on.
     hold: runs wait for it. held: runs of these wait for theirs.
@@ -45,6 +45,7 @@ class World:
     """
 
     def __init__(self) -> None:
+        super().__init__([], {})
         self.objects: dict[Ref, JsonObject] = {}
         self.gives_up: set[Ref] = set()
         self.looks: Counter[Ref] = Counter()
@@ -102,23 +103,8 @@ class World:
         found = self.objects.get(ref)
         return Resource.from_object(found) if found is not None else None
 
-    async def list(self, kind: str, *, refers_to: Ref) -> list[Resource]:
-        raise AssertionError((kind, refers_to))
-
-    async def secret(self, namespace: str, name: str) -> Secret | None:
-        raise AssertionError((namespace, name))
-
-    async def namespace(self, name: str) -> Namespace | None:
-        raise AssertionError(name)
-
-    async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
-        raise AssertionError((resource, present))
-
     async def write_status(self, resource: Resource, status: JsonObject) -> None:
         self.objects[resource.ref]["status"] = status
-
-    async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
-        """Nobody reads events here."""
 
 
 @pytest.fixture
