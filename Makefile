@@ -51,6 +51,13 @@ test-unit: $(DEV)/.installed ## Run the tests that need no server
 test-integration: $(DEV)/.installed servers ## Run the tests against a real API server and a real Qdrant
 	$(PYTEST) tests/integration -n $(SERVER_JOBS) --dist worksteal
 
+# The table of fastembed's models is that of the newest version.
+LOWEST := .venv-lowest
+.PHONY: test-lowest
+test-lowest: $(LOWEST)/.installed servers ## Run the unit tests, and some others, with the oldest versions that pyproject.toml allows
+	$(LOWEST)/bin/pytest tests/unit -n $(JOBS) --deselect tests/unit/embedders/test_fast_embed.py::test_the_table_is_what_the_installed_library_lists
+	$(LOWEST)/bin/pytest tests/integration/test_apply.py tests/integration/test_connection.py -n $(SERVER_JOBS)
+
 .PHONY: test-failed
 test-failed: $(DEV)/.installed servers ## Run the integration tests that failed last time once more, one at a time
 	$(PYTEST) tests/integration --last-failed --last-failed-no-failures none
@@ -145,19 +152,22 @@ statuses: $(DEV)/.installed servers ## Record anew what the operator writes in e
 servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, promtool, Argo CD's and Flux's judgment)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
-# requirements/lock.txt holds every version with its hashes, whatever is installed of it; build.txt holds what pip installs first.
+# requirements/lock.txt holds every version with its hashes, whatever is installed of it; build.txt holds what pip installs first;
+# lowest.txt the oldest versions that pyproject.toml allows.
 # Not uv.lock and not pylock.toml: both say where each file was downloaded from, and no option leaves that out.
-LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
 lock: $(DEV)/bin/uv ## Resolve requirements/*.txt again (UPGRADE=1: to the newest versions)
-	$(LOCK) pyproject.toml --all-extras --group dev --group build --output-file requirements/lock.txt
-	$(LOCK) --group build --constraint requirements/lock.txt --output-file requirements/build.txt
+	$(LOCK) --generate-hashes pyproject.toml --all-extras --group dev --group build --output-file requirements/lock.txt
+	$(LOCK) --generate-hashes --group build --constraint requirements/lock.txt --output-file requirements/build.txt
+	$(LOCK) --no-annotate --resolution lowest-direct pyproject.toml --all-extras --group dev --group build \
+		--output-file requirements/lowest.txt
 
 .PHONY: clean
 clean: ## Remove what the chores made here (not the cache of server programs)
-	rm -rf $(DEV) $(RUN) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(DEV) $(RUN) $(LOWEST) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # ---- environments ----
 
@@ -167,6 +177,12 @@ $(DEV)/.installed: private WHAT := --all-extras --group dev
 %/.installed: %/bin/uv pyproject.toml requirements/lock.txt
 	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --require-hashes --constraint requirements/lock.txt -r pyproject.toml $(WHAT)
 	VIRTUAL_ENV=$* $*/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(LOWEST)/.installed: $(DEV)/bin/uv requirements/lowest.txt
+	$(PYTHON) -m venv --clear --without-pip $(LOWEST)
+	VIRTUAL_ENV=$(LOWEST) $(DEV)/bin/uv pip install --quiet -r requirements/lowest.txt
+	VIRTUAL_ENV=$(LOWEST) $(DEV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 .PRECIOUS: %/bin/uv
