@@ -3,10 +3,15 @@
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from servers.process import Process
 
 SHOWN_LINES = 80
+
+# No test asserts a time. Hypothesis would, of each example: the first one may import what the others find.
+settings.register_profile("vectorops", deadline=None)
+settings.load_profile("vectorops")
 
 
 @pytest.hookimpl(wrapper=True)
