@@ -1,52 +1,24 @@
-"""Qdrant 1.16.3 as far as collections go, in memory: echoes what it knows, fills in and merges as the real one does.
+"""A Qdrant in memory, as far as collections go: it answers by the rules of `qdrant.echo`.
 
-For tests of what cannot be made to happen on a real server: being killed at every call, another version, lost answers.
-`tests/integration/collections` holds the real one to the same rules.
+For tests of what a real server cannot be made to do: a process that is killed at every request, another version, lost
+answers. `tests/integration/collections` holds real servers to the same rules.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Conflict, OutcomeUnknown, Rejected
+from vectorops.qdrant import echo
 from vectorops.qdrant.database import ServerInfo, ShardsOfKey
 
-FILLED: dict[str, dict[str, Any]] = {
-    "hnsw_config": {
-        "m": 16,
-        "ef_construct": 100,
-        "full_scan_threshold": 10000,
-        "max_indexing_threads": 0,
-        "on_disk": False,
-    },
-    "optimizers_config": {
-        "deleted_threshold": 0.2,
-        "vacuum_min_vector_number": 1000,
-        "default_segment_number": 0,
-        "max_segment_size": None,
-        "memmap_threshold": None,
-        "indexing_threshold": 10000,
-        "flush_interval_sec": 5,
-        "max_optimization_threads": None,
-    },
-    "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
-}
-PARAMS = {"shard_number": 1, "replication_factor": 1, "write_consistency_factor": 1, "on_disk_payload": True}
-FILLED_INDEX: dict[str, dict[str, Any]] = {
-    "integer": {"lookup": None, "range": None, "is_principal": None},
-    "float": {"is_principal": None},
-    "datetime": {"is_principal": None},
-    "text": {"tokenizer": "word"},
-}
-FROZEN = {"size", "distance", "datatype", "multivector_config"}
-FROZEN_PARAMS = {"shard_number", "sharding_method"}
 UNKNOWN = "unknown_option"
-"""An option that this Qdrant does not know: dropped wherever it stands."""
+"""An option that no Qdrant knows: it is dropped wherever it stands."""
 
 
 class Killed(BaseException):
@@ -54,11 +26,7 @@ class Killed(BaseException):
 
 
 class EchoingQdrant:
-    """See the module.
-
-    kill_at: number of the write at which the process dies; after: once it was carried out. answers_lost: of all writes.
-    optimizing: a deleted index is still shown. It is one node of a distributed Qdrant.
-    """
+    """One node of a distributed Qdrant."""
 
     endpoint = "memory"
 
@@ -67,9 +35,13 @@ class EchoingQdrant:
         self.alias_map: dict[str, str] = {}
         self.writes: list[tuple[str, Any]] = []
         self.kill_at: int | None = None
+        """Number of the write at which the process is killed."""
         self.after = False
+        """Is it killed after that write was carried out?"""
         self.answers_lost = False
+        """Are the answers of all writes lost?"""
         self.optimizing = False
+        """Does it still show deleted indexes?"""
         self.info = ServerInfo(version="1.16.3", distributed=True)
 
     # ---- reading
@@ -93,7 +65,7 @@ class EchoingQdrant:
         self._write(("create_collection", name, body), lambda: self._create(name, body))
 
     async def update_collection(self, name: str, body: dict[str, Any]) -> None:
-        self._write(("update_collection", name, body), lambda: self._patch(self.collections[name]["config"], body))
+        self._write(("update_collection", name, body), lambda: self._patch(name, body))
 
     async def delete_collection(self, name: str) -> None:
         self._write(("delete_collection", name), lambda: self._delete(name))
@@ -137,7 +109,7 @@ class EchoingQdrant:
 
     # ---- how it does it
 
-    def _write(self, call: tuple[Any, ...], carry_out: Any) -> None:
+    def _write(self, call: tuple[Any, ...], carry_out: Callable[[], object]) -> None:
         number = len(self.writes)
         self.writes.append((call[0], call[1:]))
         if self.kill_at == number and not self.after:
@@ -151,56 +123,19 @@ class EchoingQdrant:
     def _create(self, name: str, body: dict[str, Any]) -> None:
         if name in self.collections:
             raise Conflict(Reason.REQUEST_REJECTED, f"Collection `{name}` already exists!", status=409)
-        params = {key: body[key] for key in (*PARAMS, "sharding_method") if key in body}
-        config: dict[str, Any] = {
-            "params": {**PARAMS, **params, "vectors": _known(body.get("vectors", {}))},
-            "optimizer_config": {**FILLED["optimizers_config"], **_known(body.get("optimizers_config") or {})},
-            "quantization_config": _known(body.get("quantization_config")),
-            **{
-                block: {
-                    **FILLED[block],
-                    **{k: v for k, v in (body.get(block) or {}).items() if k in FILLED[block] or k == "payload_m"},
-                }
-                for block in ("hnsw_config", "wal_config")
-            },
-        }
-        if body.get("sparse_vectors"):
-            config["params"]["sparse_vectors"] = _known(body["sparse_vectors"])
-        if body.get("strict_mode_config"):
-            config["strict_mode_config"] = _known(body["strict_mode_config"])
-        if config["optimizer_config"]["max_optimization_threads"] == "auto":
-            config["optimizer_config"]["max_optimization_threads"] = None
-        config["metadata"] = copy.deepcopy(body.get("metadata", {}))
         self.collections[name] = {
             "status": "green",
             "points_count": 0,
-            "config": config,
+            "config": _rounded(echo.created(body)) | {"metadata": copy.deepcopy(body.get("metadata", {}))},
             "payload_schema": {},
             "shard_keys": {},
         }
 
-    def _patch(self, config: dict[str, Any], body: dict[str, Any]) -> None:
-        body = _known(body)
-        threads = body.get("optimizers_config", {})
-        if threads.get("max_optimization_threads") == "auto":
-            config["optimizer_config"]["max_optimization_threads"] = None
-            threads = {key: value for key, value in threads.items() if key != "max_optimization_threads"}
-        _merge(config["optimizer_config"], threads)
-        _merge(config["params"], {k: v for k, v in body.get("params", {}).items() if k not in FROZEN_PARAMS})
-        _merge(config["hnsw_config"], body.get("hnsw_config", {}))
-        vectors = config["params"]["vectors"]
-        for name, change in body.get("vectors", {}).items():
-            params = vectors if name == "" and "size" in vectors else vectors[name]
-            _quantize(params, change)
-            _merge(params, {k: v for k, v in change.items() if k not in FROZEN and k != "quantization_config"})
-        _quantize(config, body)
-        for name, change in body.get("sparse_vectors", {}).items():
-            _merge(config["params"]["sparse_vectors"][name], change)
-        strict = body.get("strict_mode_config", {})
-        if strict:
-            config.setdefault("strict_mode_config", {}).update(strict)
+    def _patch(self, name: str, body: dict[str, Any]) -> None:
+        config = self.collections[name]["config"]
         merged = config["metadata"] | copy.deepcopy(body.get("metadata", {}))
-        config["metadata"] = {key: value for key, value in merged.items() if value is not None}
+        metadata = {key: value for key, value in merged.items() if value is not None}
+        self.collections[name]["config"] = _rounded(echo.patched(config, body)) | {"metadata": metadata}
 
     def _shard_key(self, name: str, key: str | int, body: dict[str, Any]) -> None:
         params, there = self.collections[name]["config"]["params"], self.collections[name]["shard_keys"]
@@ -210,20 +145,15 @@ class EchoingQdrant:
         there[key] = ShardsOfKey(shards, body.get("replication_factor", params["replication_factor"]), points=0)
 
     def _index(self, name: str, path: str, schema: dict[str, Any]) -> None:
-        is_custom = self.collections[name]["config"]["params"].get("sharding_method") == "custom"
-        if is_custom and not self.collections[name]["shard_keys"]:
-            raise Rejected(Reason.REQUEST_REJECTED, "Wrong input: Shard key not specified", status=400)
         found = self.collections[name]
+        if found["config"]["params"].get("sharding_method") == "custom" and not found["shard_keys"]:
+            raise Rejected(Reason.REQUEST_REJECTED, "Wrong input: Shard key not specified", status=400)
         strict = found["config"].get("strict_mode_config", {})
         limit = strict.get("max_payload_index_count") if strict.get("enabled") else None
         if limit is not None and len(found["payload_schema"]) >= limit:
             message = f"Collection already has the maximum number of payload indices ({limit})"
             raise Rejected(Reason.REQUEST_REJECTED, message, status=400)
-        known = _known(schema)
-        params = {**FILLED_INDEX.get(known["type"], {}), **known}
-        if isinstance(words := params.get("stopwords"), dict):
-            params["stopwords"] = {key: sorted(set(value)) for key, value in words.items()}
-        found["payload_schema"][path] = {"data_type": known["type"], "params": params, "points": 0}
+        found["payload_schema"][path] = echo.indexed(schema) | {"points": 0}
 
     def _alias(self, alias: str, collection: str) -> None:
         if alias in self.collections:
@@ -235,27 +165,11 @@ class EchoingQdrant:
         self.alias_map = {alias: at for alias, at in self.alias_map.items() if at != name}
 
 
-def _known(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        known = {key: _known(inner) for key, inner in value.items() if key != UNKNOWN}
-        if "quantile" in known:
-            # Kept as a float32, shown in the fewest digits.
-            known["quantile"] = float(str(np.float32(known["quantile"])))
-        return known
-    return copy.deepcopy(value)
-
-
-def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> None:
-    for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        elif value is not None:
-            base[key] = value
-
-
-def _quantize(config: dict[str, Any], change: Mapping[str, Any]) -> None:
-    quantization = change.get("quantization_config")
-    if quantization == "Disabled":
-        config.pop("quantization_config", None)
-    elif quantization:
-        config["quantization_config"] = quantization
+def _rounded(value: Any) -> Any:
+    """Qdrant keeps a quantile as a float32, and shows it in the fewest digits. A folder keeps it as it was given."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: float(str(np.float32(inner))) if key == "quantile" and inner is not None else _rounded(inner)
+        for key, inner in value.items()
+    }
