@@ -23,8 +23,8 @@ import typer
 import yaml
 
 from vectorops.embedders.base import EmbedderSettings
-from vectorops.local.manifests import Manifests, read
-from vectorops.local.schemas import schemas
+from vectorops.local.manifests import Manifests, read_manifests
+from vectorops.local.schemas import resolve_schemas
 from vectorops.local.session import Options
 
 HEAVY: Final = ("torch", "transformers", "sentence_transformers", "fastembed")
@@ -68,14 +68,14 @@ def manifests(folder: Path, models: Sequence[str]) -> Manifests:
     ]
     file = folder / "collections.yaml"
     file.write_text(yaml.safe_dump_all(collections))
-    return read([str(file)])
+    return read_manifests([str(file)])
 
 
 def resolve(what: str, declared: Manifests, model_folder: Path, sizes: Sequence[int] | None) -> None:
     """Prints how long it took. sizes: what must come out, None: whatever the model has."""
     options = Options(embedders=EmbedderSettings(model_folder=model_folder, offline=True))
     started, worked = time.perf_counter(), time.process_time()
-    found = asyncio.run(schemas(declared, options))
+    found = asyncio.run(resolve_schemas(declared, options))
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
     problems = [problem.words for schema in found for problem in schema.problems]
     if problems:

@@ -40,9 +40,9 @@ from vectorops.api.pointset import Point
 from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings
 from vectorops.embedders.pool import Embedders
 from vectorops.local.cluster import LocalCluster
-from vectorops.local.manifests import read
+from vectorops.local.manifests import read_manifests
 from vectorops.local.runner import Runner
-from vectorops.local.session import Options, Session, session
+from vectorops.local.session import Options, Session, open_session
 from vectorops.metrics import REGISTRY
 from vectorops.points.declared import Declared, declare
 from vectorops.points.embedding import WINDOW_POINTS
@@ -138,7 +138,7 @@ class Stage:
         """Objects as a file would hold them."""
         file = self.folder / "objects.yaml"
         file.write_text(yaml.dump_all(objects, Dumper=yaml.CSafeDumper))
-        for resource in read([str(file)]).resources.values():
+        for resource in read_manifests([str(file)]).resources.values():
             self.cluster.add(resource)
 
 
@@ -180,7 +180,9 @@ async def staged(settings: EmbedderSettings) -> AsyncIterator[Stage]:
             file = folder / "connection.yaml"
             connection = resource("QdrantConnection", "main", url=server.url, grpcPort=server.grpc_port)
             file.write_text(json.dumps(connection))
-            async with session(read([str(file)]), Options(embedders=settings), read_only=False) as opened:
+            async with open_session(
+                read_manifests([str(file)]), Options(embedders=settings), read_only=False
+            ) as opened:
                 yield Stage(folder, opened, opened.cluster)
         finally:
             server.kill()

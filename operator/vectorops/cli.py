@@ -258,7 +258,7 @@ def _schema(flags: SchemaFlags) -> None:
 
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
     with show.progress():
-        found = _run(schemas.schemas(manifests, Options(embedders=flags.embedders)))
+        found = _run(schemas.resolve_schemas(manifests, Options(embedders=flags.embedders)))
     show.schemas(found, as_json=flags.as_json)
     raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)
 
@@ -409,10 +409,10 @@ def main() -> NoReturn:
 
 def _read(paths: list[str], namespace: str | None, invalid: int) -> "Manifests":
     from vectorops.errors import InvalidManifest
-    from vectorops.local.manifests import read
+    from vectorops.local.manifests import read_manifests
 
     try:
-        manifests = read(paths, namespace=namespace)
+        manifests = read_manifests(paths, namespace=namespace)
     except InvalidManifest as error:
         _fail("\n".join([*error.problems, "nothing was applied"]), invalid)
     for notice in manifests.notices:

@@ -1,4 +1,4 @@
-"""What a vector is in memory, for those who make them (`embedders`) and those who write them (`qdrant`)."""
+"""Vectors in memory, between `embedders`, which makes them, and `qdrant`, which writes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ VectorKind = Literal["dense", "multivector", "sparse"]
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """A sparse vector. indices: shape (n,), uint32, ascending, each once; values: shape (n,), float32."""
+    """A sparse vector of n elements."""
 
     indices: NDArray[np.uint32]
+    """Shape (n,), ascending, without repetition."""
     values: NDArray[np.float32]
+    """Shape (n,)."""
 
 
 VectorData = NDArray[np.float32] | Sparse

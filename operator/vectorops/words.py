@@ -1,4 +1,4 @@
-"""Words for people that every layer needs."""
+"""Counts in sentences."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, is_ready
 from servers.proxy import Call, Proxy
 from servers.qdrant import QdrantServer, cluster_settings
-from vectorops.local.documents import Document, documents
+from vectorops.local.documents import Document
 
 LEDGER = "vectorops-ledger"
 PAGE = "docs/export.md"
@@ -139,7 +139,7 @@ async def test_through_an_api_server_and_an_operator_nothing_changes_either(
     proxy, before = start_proxy(holding.url), content(holding)
     # The proxy stands for the address that the operator reaches.
     text = exported(shell, holding, "--points", "-n", namespace).replace(holding.url, proxy.url)
-    sent = list(map(value_of, documents(text)))
+    sent = list(map(value_of, parse_documents(text)))
     async with httpx.AsyncClient(
         base_url=kube.url, headers={"authorization": f"Bearer {kube.token}"}, verify=kube.tls
     ) as client:
@@ -206,7 +206,7 @@ def test_the_key_is_used_and_never_printed(shell: Shell, start_qdrant: StartQdra
     assert (answer.code, answer.err) == (0, "")
     assert "a-secret-key" not in answer.out
     assert "kubectl create secret generic main-api-key --namespace search --from-literal=api-key=..." in answer.out
-    (connection,) = map(value_of, documents(answer.out))
+    (connection,) = map(value_of, parse_documents(answer.out))
     assert connection["spec"] == {
         "url": server.url,
         "preferGrpc": False,
@@ -224,7 +224,7 @@ def test_chosen_collections_are_exported_and_the_same_text_comes_twice(shell: Sh
 
     assert (answer.code, answer.out) == (0, "")
     assert (shell.folder / "some.yaml").read_text() == first
-    names = [(one["kind"], one["metadata"]["name"]) for one in map(value_of, documents(first))]
+    names = [(one["kind"], one["metadata"]["name"]) for one in map(value_of, parse_documents(first))]
     assert names[:2] == [("QdrantConnection", "qdrant"), ("QdrantCollection", "indexed")]
     # The name is the same as if all were exported: `my-notes` is another collection.
     assert names[2:] == [("QdrantCollection", "my-notes-c23dc85a"), ("PointSet", "my-notes-c23dc85a")]
@@ -253,7 +253,7 @@ def test_what_cannot_be_declared_is_refused_without_its_content_and_the_rest_is_
         "collection 'none': no manifest declares it: spec: at least one of vector, vectors, sparseVectors is required",
     ]
     assert str(2**64 - 1) not in answer.err
-    kinds = [one["kind"] for one in map(value_of, documents(answer.out))]
+    kinds = [one["kind"] for one in map(value_of, parse_documents(answer.out))]
     assert (kinds.count("QdrantCollection"), kinds.count("PointSet")) == (4, 1)
     assert asked.code == 1
     assert asked.err.splitlines() == ["collection 'gone': there is none", "collection 'live': it is an alias of 'fine'"]

@@ -1,3 +1,1 @@
-"""The second shell: no Kubernetes. Manifests from files stand in for the cluster, and the very same reconcilers run
-over them.
-"""
+"""The command line without Kubernetes: the same reconcilers run on manifests from files."""

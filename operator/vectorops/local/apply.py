@@ -14,7 +14,7 @@ from vectorops.local.cluster import LocalCluster, Tell
 from vectorops.local.manifests import Manifests
 from vectorops.local.prune import LeftOver, Places, beside, left_over
 from vectorops.local.runner import Runner
-from vectorops.local.session import Options, session
+from vectorops.local.session import Options, open_session
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.driver import Driver, Reconciler
 from vectorops.reconcilers.kinds import RECONCILERS
@@ -66,7 +66,7 @@ async def apply(
 
     tell: told of events. settled: told of each resource that cannot get further.
     """
-    async with session(manifests, options, read_only=False, tell=tell) as opened:
+    async with open_session(manifests, options, read_only=False, tell=tell) as opened:
         cluster = opened.cluster
         reconcilers = RECONCILERS if options.prune else _in_their_places(Places(opened))
         driver = Driver(opened.context, reconcilers)

@@ -31,7 +31,7 @@ from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.local.preview_points import PointsPreview, describe_points, describe_removal, preview_points
 from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
-from vectorops.local.session import Options, Session, session
+from vectorops.local.session import Options, Session, open_session
 from vectorops.points.declared import vectors_of_texts
 from vectorops.reconcilers.collection import NO_SHARD_KEY
 from vectorops.reconcilers.decide import Decision, Inspection, decide
@@ -65,7 +65,7 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
     """What `apply` would do with the same manifests and options. Writes nothing, neither into Qdrant nor beside it."""
     until = asyncio.get_running_loop().time() + options.timeout_seconds
     with _without_traces(options) as careful:
-        async with session(manifests, careful, read_only=True) as opened:
+        async with open_session(manifests, careful, read_only=True) as opened:
             await Runner(opened.cluster, Driver(opened.context, RECONCILERS)).run(until, kinds=CONNECTION_KINDS)
             previewed = _Preview(opened, None if options.prune else Places(opened))
             refs = opened.cluster.in_order()

@@ -1,7 +1,7 @@
-"""`vectorops schema`: what the vectors of collections look like, resolved from the manifests alone.
+"""`vectorops schema`: the vectors of collections, resolved from the manifests alone.
 
-Each vector is resolved by itself, by the functions that the reconciler uses for all: one unknown model must not hide
-what is known of the others. No database is opened, so no lock is known either.
+Each vector is resolved separately, with the reconciler's functions, so that an unknown model does not hide the other
+vectors. No database is opened, so no lock is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vectorops.api.meta import QDRANT_COLLECTION, Resource
 from vectorops.collections.resolve import resolve_collection, schema_status
 from vectorops.errors import VectorOpsError
 from vectorops.local.manifests import Manifests
-from vectorops.local.session import Options, session
+from vectorops.local.session import Options, open_session
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.embedding import resolved
@@ -24,57 +24,62 @@ from vectorops.reconcilers.spec import parse
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why one vector could not be resolved. vector: its name. words: reason and message."""
+class UnresolvedVector:
+    """A vector that could not be resolved."""
 
     vector: str
+    """Its name."""
     words: str
+    """Reason and message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """The vectors of one collection. found: one for each, in the order of the manifest."""
+class CollectionSchema:
+    """The vectors of one collection."""
 
     namespace: str
     name: str
-    found: tuple[VectorStatus | Problem, ...]
+    found: tuple[VectorStatus | UnresolvedVector, ...]
+    """One for each vector, in the order of the manifest."""
 
     @property
     def vectors(self) -> list[VectorStatus]:
         return [one for one in self.found if isinstance(one, VectorStatus)]
 
     @property
-    def problems(self) -> list[Problem]:
-        return [one for one in self.found if isinstance(one, Problem)]
+    def problems(self) -> list[UnresolvedVector]:
+        return [one for one in self.found if isinstance(one, UnresolvedVector)]
 
 
-async def schemas(manifests: Manifests, options: Options) -> list[Schema]:
-    """What each QdrantCollection of the files resolves to."""
-    async with session(manifests, options, read_only=True) as opened:
+async def resolve_schemas(manifests: Manifests, options: Options) -> list[CollectionSchema]:
+    """The schema of each QdrantCollection in the files."""
+    async with open_session(manifests, options, read_only=True) as opened:
         collections = [one for ref, one in manifests.resources.items() if ref.kind == QDRANT_COLLECTION]
-        return await asyncio.gather(*(_schema(opened.context, collection) for collection in collections))
+        return await asyncio.gather(*(_resolve_schema(opened.context, collection) for collection in collections))
 
 
-async def _schema(context: Context, collection: Resource) -> Schema:
+async def _resolve_schema(context: Context, collection: Resource) -> CollectionSchema:
     spec = parse(QdrantCollectionSpec, collection)
-    found = await asyncio.gather(*(_vector(context, collection, name, part) for name, part in _parts(spec)))
-    return Schema(collection.meta.namespace, collection.meta.name, tuple(found))
+    found = await asyncio.gather(
+        *(_resolve_vector(context, collection, name, part) for name, part in _specs_of_vectors(spec))
+    )
+    return CollectionSchema(collection.meta.namespace, collection.meta.name, tuple(found))
 
 
-async def _vector(
+async def _resolve_vector(
     context: Context, collection: Resource, name: str, part: QdrantCollectionSpec
-) -> VectorStatus | Problem:
+) -> VectorStatus | UnresolvedVector:
     try:
         embedders = await resolved(context, collection, part, None)
         schema = schema_status(resolve_collection(part, Placement.of(collection).filled, embedders))
     except VectorOpsError as error:
-        return Problem(name, f"{error.reason.value}: {error.message}")
+        return UnresolvedVector(name, f"{error.reason.value}: {error.message}")
     return next(vector for vector in schema.vectors if vector.name == name)
 
 
-def _parts(spec: QdrantCollectionSpec) -> Iterator[tuple[str, QdrantCollectionSpec]]:
-    """One spec for each vector, with the vector's name. The others keep their places, for messages to name the right
-    one, and nothing that could be wrong with them.
+def _specs_of_vectors(spec: QdrantCollectionSpec) -> Iterator[tuple[str, QdrantCollectionSpec]]:
+    """One spec for each vector, with the vector's name. The other vectors keep their positions, so that messages name
+    the right one, but lose everything that could be invalid.
     """
     dense, sparse = spec.vectors or [], spec.sparse_vectors or []
     unnamed = [UNNAMED] if spec.vector is not None else []

@@ -1,6 +1,4 @@
-"""What `apply` and `plan` both begin with: the cluster that the files make, and a context to work in. Closed when
-they end.
-"""
+"""The cluster from the files and the context that `apply`, `plan` and `schema` work in."""
 
 from __future__ import annotations
 
@@ -24,12 +22,12 @@ from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Connect, Databases
 
 DEFAULT_OWNER: Final = "cli"
-"""The installation of a command that names none. One name for all, so that a second apply from another laptop finds
-its own.
+"""The installation of a command that names none. It is the same on all machines, so that a second apply from another
+laptop finds what it owns.
 """
 
 EMBEDDER_KEY_VARIABLE: Final = "VECTOROPS_EMBEDDER_API_KEY"
-"""The key of hosted embedders, where the files do not hold the Secret that a collection names."""
+"""The API key for hosted embedders whose Secret is not in the files."""
 
 READS: Final = frozenset(
     {
@@ -49,37 +47,39 @@ READS: Final = frozenset(
         "with_shard_key",
     }
 )
-"""Methods of a Database that change nothing."""
+"""Methods of a Database that write nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """override: `--qdrant`. owner: the installation. prune: remove what the owner no longer declares.
-
-    embedders: where models come from. grants: what is allowed in this one run.
-    """
+    """Options of the commands."""
 
     override: Override | None = None
+    """`--qdrant`."""
     owner: str = DEFAULT_OWNER
+    """The installation."""
     prune: bool = False
+    """Delete what the owner no longer declares?"""
     timeout_seconds: float = 300.0
     embedders: EmbedderSettings = field(default_factory=EmbedderSettings)
     grants: Grants = field(default_factory=Grants)
+    """What this one run may do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """cluster: the same as in `context`, with what only a local one can do."""
+    """An open session."""
 
     cluster: LocalCluster
+    """The cluster of `context`, with the methods of a local one."""
     context: Context
 
 
 @asynccontextmanager
-async def session(
+async def open_session(
     manifests: Manifests, options: Options, *, read_only: bool, tell: Tell = lambda *_: None
 ) -> AsyncIterator[Session]:
-    """Opens what `apply` (or, read_only, `plan`) works with."""
+    """Opens a session, and closes it at the end. read_only: every write raises AssertionError."""
     cluster = LocalCluster(manifests.resources.values(), manifests.secrets, tell)
     opener: Connect = connect
     if options.override is not None:
@@ -99,7 +99,7 @@ def _read_only(opener: Connect) -> Connect:
     guarded: dict[Database, Database] = {}
 
     def open_read_only(spec: QdrantConnectionSpec, credentials: Credentials) -> Database:
-        # One for each: a folder that several connections share can be opened once only.
+        # One for each database: several connections may share a folder, which can be opened only once.
         database = opener(spec, credentials)
         return guarded.setdefault(database, read_only(database))
 
@@ -107,20 +107,20 @@ def _read_only(opener: Connect) -> Connect:
 
 
 def read_only(database: Database) -> Database:
-    """The same database without its writing: `plan` changes nothing because it has nothing to change it with.
+    """The same database without its writes, so that `plan` cannot change anything.
 
-    Whatever is not known to read is refused, so that a method which is added later cannot slip through. It stays an
-    object of its own class, since what a database can do is asked by its class.
+    All methods but READS are refused, including methods that are added later. The result is an instance of the same
+    class, because callers check the class.
     """
     guarded = copy(database)
     for name in dir(database):
         if not name.startswith("_") and name not in READS and callable(getattr(database, name)):
-            setattr(guarded, name, _refuse(name))
+            setattr(guarded, name, _refusal_of(name))
     return guarded
 
 
-def _refuse(name: str) -> Callable[..., NoReturn]:
+def _refusal_of(name: str) -> Callable[..., NoReturn]:
     def refuse(*_: object, **__: object) -> NoReturn:
-        raise AssertionError(f"plan must not write, and called {name}")
+        raise AssertionError(f"plan must not write, but called {name}")
 
     return refuse

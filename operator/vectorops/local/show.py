@@ -19,7 +19,7 @@ from vectorops.api.collection import VectorStatus
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.local.apply import Report
 from vectorops.local.plans import ResourcePlan
-from vectorops.local.schemas import Problem, Schema
+from vectorops.local.schemas import CollectionSchema, UnresolvedVector
 from vectorops.words import counted
 
 WIDE = 100_000
@@ -103,7 +103,7 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
     )
 
 
-def schemas(schemas: Sequence[Schema], *, as_json: bool) -> None:
+def schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None:
     """What `schema` found out."""
     if as_json:
         _print_json([_schema_json(schema) for schema in schemas])
@@ -113,7 +113,7 @@ def schemas(schemas: Sequence[Schema], *, as_json: bool) -> None:
     for schema in schemas:
         where = f"{schema.namespace}/{schema.name}" if several else schema.name
         for one in schema.found:
-            if isinstance(one, Problem):
+            if isinstance(one, UnresolvedVector):
                 rows.append(Row([where, one.vector, *[""] * 6, one.words], "red"))
             else:
                 rows.append(Row([where, *_vector_cells(one)]))
@@ -121,7 +121,7 @@ def schemas(schemas: Sequence[Schema], *, as_json: bool) -> None:
     _print_rows(titles, rows)
 
 
-def _schema_json(schema: Schema) -> JsonObject:
+def _schema_json(schema: CollectionSchema) -> JsonObject:
     return {
         "namespace": schema.namespace,
         "name": schema.name,

@@ -1,7 +1,7 @@
-"""How a declared id becomes one of Qdrant's two kinds of id. Called for every point.
+"""Maps a declared id to one of Qdrant's two kinds of id.
 
-IDs are for ever: this mapping is a published specification (docs/point-ids.md) with test vectors
-(tests/unit/points/test_identity.py). It must never change for an id that it once accepted.
+This mapping is a published specification (docs/point-ids.md) with test vectors (tests/unit/points/test_identity.py). It
+must never change for an id that it once accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMESPACE: Final = UUID("6d9ab8e0-6f1c-5c0b-9a3e-2f1d7a5c4b10")
 
 MAX_INTEGER: Final = 2**64 - 1
 EXACT_FLOAT: Final = 2**53
-"""Up to here every integer is a float exactly. The API server turns integers from 2^63 on into floats."""
+"""Up to here a float represents every integer exactly. The API server turns integers from 2^63 on into floats."""
 
 _HEX: Final = r"[0-9a-fA-F]"
 _UUID: Final = re.compile(
@@ -28,17 +28,17 @@ _UUID: Final = re.compile(
     r"(?(brace)\})",
     re.IGNORECASE,
 )
-"""The spellings that Qdrant itself takes for one UUID: hyphenated, 32 digits, in braces, as a URN, in either case."""
+"""The spellings of a UUID that Qdrant accepts: hyphenated, 32 digits, in braces, as a URN, in either case."""
 
 IdFormat = Literal["Auto", "Integer"]
 
 
 class UnusableId(ValueError):
-    """The declared id cannot be an id. The text says why, for a person."""
+    """The declared id cannot be an id. The message says why."""
 
 
 def point_id(declared: Any, id_format: IdFormat = "Auto") -> PointId:
-    """The id in Qdrant for an id as it stands in JSON.
+    """The id in Qdrant for an id in JSON.
 
     Auto: an integer from 0 to 2^64-1 is itself; a string that is a UUID, in any spelling, is that UUID; every other
     string is the UUIDv5 of its UTF-8 bytes under `NAMESPACE`; any other JSON value but null is first turned into
@@ -52,34 +52,34 @@ def point_id(declared: Any, id_format: IdFormat = "Auto") -> PointId:
             )
         declared = int(declared)
     if isinstance(declared, int) and not isinstance(declared, bool):
-        return _in_range(declared)
+        return _check_range(declared)
     if id_format == "Integer":
-        return _decimal(declared)
+        return _parse_decimal(declared)
     if declared is None:
         raise UnusableId("the id is null")
-    return _uuid(declared if isinstance(declared, str) else _canonical(declared))
+    return _to_uuid(declared if isinstance(declared, str) else _to_canonical_json(declared))
 
 
-def _in_range(number: int) -> int:
+def _check_range(number: int) -> int:
     if not 0 <= number <= MAX_INTEGER:
         raise UnusableId(f"the integer {number} is not in the range 0 to 2^64-1")
     return number
 
 
-def _decimal(declared: Any) -> int:
+def _parse_decimal(declared: Any) -> int:
     if not isinstance(declared, str) or not re.fullmatch(r"0|[1-9][0-9]{0,19}", declared):
         raise UnusableId("idFormat is Integer: the id must be an integer, or a string of its decimal digits")
-    return _in_range(int(declared))
+    return _check_range(int(declared))
 
 
-def _canonical(declared: Any) -> str:
+def _to_canonical_json(declared: Any) -> str:
     try:
         return canonical_json(declared).decode()
     except NotCanonical as error:
         raise UnusableId(f"the id has no canonical form: {error}") from None
 
 
-def _uuid(text: str) -> UUID:
+def _to_uuid(text: str) -> UUID:
     if spelled := _UUID.fullmatch(text):
         return UUID(spelled["digits"])
     try:

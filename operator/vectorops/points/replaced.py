@@ -1,9 +1,9 @@
-"""Is a collection that nobody marked still the one that a set wrote its points into? Decided without talking to anyone.
+"""Is a collection without a mark still the one that a set wrote its points into? Decided without talking to anyone.
 
-A collection that its user manages carries no mark of ours: dropped, and made again under its name, it looks the same,
-and other points may stand in it under the ids of the set. From Qdrant 1.20 on the time of its creation tells. Before,
-only the points can: single ones are changed by hand, and put right; when many are gone or changed at once, whatever
-happened, they are not the set's any more before a person has said so.
+A collection that its user manages has no mark of ours. If the user deletes it and creates another one of the same name,
+that may hold other points under the ids of the set. From Qdrant 1.20 on, the time of creation shows this. Before, only
+the points can: single changes are corrected, but if many points are missing or changed at once, they are no longer the
+set's until a person approves.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from vectorops.qdrant.ledger import Entries, Ledger
 from vectorops.words import counted
 
 FEW: Final = 10
-"""Of fewer points, any two that are gone or changed at once are too many; of as many or more, more than half."""
+"""If a set has fewer points, two that are missing or changed at once are too many; otherwise more than half."""
 
 SHOWN_IDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What speaks against the collection being the same. written: how many points the set wrote into it.
-
-    gone: of those, the ones that are not there. other: the ones under whose id something else stands.
-    unclear: those of which nothing is certainly as it was written, and nothing certainly otherwise.
-    through: the sequence of the ledger's last window, so that no later plan is the same.
-    """
+    """Evidence that the collection is another one."""
 
     collection: str
     written: int
+    """How many points the set wrote into it."""
     gone: tuple[PointId, ...]
+    """Of those, the points that are missing."""
     other: tuple[PointId, ...]
+    """The points whose id now has other content."""
     through: int
+    """The sequence of the ledger's last window, so that each finding has another digest."""
     unclear: tuple[PointId, ...] = ()
+    """Points of which no part is certainly unchanged, and no part certainly changed."""
 
     @property
     def digest(self) -> str:
-        """What tells this finding from any other, for an approval."""
+        """Identifies this finding, for an approval."""
         content = [self.collection, self.through, *([str(id) for id in ids] for ids in (self.gone, self.other))]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
@@ -56,7 +56,7 @@ class Replaced:
         return f"of {counted(self.written, 'point')} that the set wrote into collection {self.collection!r}, {changed}"
 
     def steps(self, declaration: Declaration) -> list[str]:
-        """What is done when it is approved, for people."""
+        """What an approval does, for people."""
         steps = [f"take collection {self.collection!r} as it is now for the one that the set writes into"]
         if gone := [id for id in self.gone if id in declaration.points]:
             steps.append(f"write {counted(len(gone), 'point')} again, where nothing stands under the id")
@@ -67,7 +67,7 @@ class Replaced:
         return steps
 
     def kept(self, entries: Entries) -> Entries:
-        """What the set still owns: what stands there as it was written, and what is being deleted."""
+        """What the set still owns: unchanged points, and points that are being deleted."""
         lost = {*self.gone, *self.other, *self.unclear}
         return {id: entry for id, entry in entries.items() if id not in lost}
 
@@ -75,10 +75,11 @@ class Replaced:
 def replacement(
     collection: str, created: str, ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema
 ) -> Replaced | None:
-    """What speaks against the collection being the one that the ledger is about, if that is enough.
+    """The evidence that the collection is not the one of the ledger; None if it does not suffice.
 
-    created: see `Observed.created_at`. ledger: without an open window, and without what is known to be another set's.
-    stored: payload and vectors of all points that the ledger remembers.
+    created: see `Observed.created_at`. ledger: without an open window, and without points of
+    other sets.
+    stored: payload and vectors of all points in the ledger.
     """
     if ledger.created_at and created and _is_same_time(ledger.created_at, created):
         return None
@@ -97,7 +98,7 @@ def replacement(
     if ledger.created_at and created:
         return found
     if len(owned) == 1:
-        # A point that was changed by hand keeps something. One that is gone is written where nothing stands.
+        # A point that was changed by hand keeps some part. A missing point is written again, if its id is free.
         return found if other and True not in parts[other[0]] else None
     count = len(gone) + len(other)
     return found if count >= 2 and (len(owned) < FEW or 2 * count > len(owned)) else None

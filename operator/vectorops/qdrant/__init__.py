@@ -1,1 +1,1 @@
-"""Talking to Qdrant. Nothing outside this package imports `qdrant_client`, `grpc` or knows an URL path of Qdrant."""
+"""Requests to Qdrant. Only this package imports `qdrant_client` and `grpc`, and knows URL paths of Qdrant."""

@@ -1,4 +1,4 @@
-"""The narrow door to one Qdrant: everything that the operator ever asks of it.
+"""The interface to one Qdrant: all requests that the operator makes.
 
 Two implementations: `server.Server` (REST, and gRPC for writing points) and `local.LocalQdrant` (qdrant-client's
 local mode, for `vectorops apply --qdrant FOLDER`). Collections are exchanged as Qdrant's own JSON, because the
@@ -31,16 +31,17 @@ UNNAMED = ""
 
 @dataclass(frozen=True, slots=True)
 class PointData:
-    """One point to write. vectors: by name, `UNNAMED` for the unnamed one; a name left out means no such vector."""
+    """One point to write."""
 
     id: PointId
     vectors: Mapping[str, VectorData] = field(default_factory=dict)
+    """By name, `UNNAMED` for the unnamed one. The point gets no vector of a name that is missing here."""
     payload: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadChange:
-    """What to change in the payload of one existing point, by top-level key. Other keys stay."""
+    """Changes of the payload of one existing point, by top-level key. Other keys stay."""
 
     id: PointId
     put: JsonObject = field(default_factory=dict)
@@ -49,7 +50,7 @@ class PayloadChange:
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """One point as read back. payload and vectors are empty when they were not asked for."""
+    """One point as read back. Payload and vectors are empty if they were not requested."""
 
     id: PointId
     payload: JsonObject
@@ -58,34 +59,36 @@ class StoredPoint:
 
 @dataclass(frozen=True, slots=True)
 class ShardsOfKey:
-    """What one shard key has. shards: how many; replicas: of that of its shards that has the fewest.
-
-    points: how many, about; None if not all of its shards have a replica on the node that was asked.
-    """
+    """The shards of one shard key."""
 
     shards: int
+    """Number of shards."""
     replicas: int
+    """Number of replicas of the shard that has the fewest."""
     points: int | None
+    """About how many points it has; None if the answering node lacks a replica of one of its shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """version: as Qdrant reports it, '1.16.3'; distributed: is it a cluster of its own."""
+    """What a server says about itself."""
 
     version: str
+    """As Qdrant reports it: '1.16.3'."""
     distributed: bool
+    """Does it run in distributed mode?"""
 
 
 class Database(Protocol):
     """One Qdrant, reached with one set of credentials."""
 
     endpoint: str
-    """What identifies the server for limits and logs: scheme, host and port, or the folder. No credentials."""
+    """Identifies the server for limits and logs: scheme, host and port, or the folder. No credentials."""
     info: ServerInfo
-    """As of the last `check`."""
+    """From the last `check`."""
 
     async def check(self) -> ServerInfo:
-        """Is it there, is it Qdrant, may we in (REST, and gRPC where it is used)? Refreshes `info`.
+        """Checks that a Qdrant answers and accepts the key (REST, and gRPC where it is used). Refreshes `info`.
 
         Raises Transient (Unreachable, CertificateInvalid, NotQdrant, ServerError), Unauthorized.
         """
@@ -93,11 +96,11 @@ class Database(Protocol):
     async def close(self) -> None: ...
 
     async def seconds_up(self) -> float | None:
-        """For how long the server has been up; None if it does not tell, or needs no start."""
+        """How long the server has been up; None if it does not say, and for a folder."""
 
     # Collections, verbatim JSON. A missing collection is `Rejected` with status 404, except where None is the answer.
     async def collection(self, name: str) -> JsonObject | None:
-        """`result` of GET /collections/{name}, or None. Goes through an alias like Qdrant does."""
+        """`result` of GET /collections/{name}, or None. Resolves an alias, as Qdrant does."""
 
     async def collection_names(self) -> list[str]: ...
 
@@ -126,9 +129,9 @@ class Database(Protocol):
         """Deletes the key with all its points. Rejected with status 400 if there is none."""
 
     def with_shard_key(self, name: str, key: str) -> Database:
-        """This database, all of whose requests about points of the collection `name` speak of one shard key only.
+        """This database, limited to one shard key in all requests about points of the collection `name`.
 
-        If there is no such key, they are Rejected with status 400. Shares its connections; only the original is closed.
+        Without such a key, these are Rejected with status 400. It shares the connections; close only the original.
         """
 
     async def create_index(self, name: str, path: str, schema: JsonObject) -> None:
@@ -142,7 +145,7 @@ class Database(Protocol):
     async def create_alias(self, alias: str, collection: str) -> None: ...
 
     async def move_alias(self, alias: str, collection: str) -> None:
-        """Has an alias lead to another collection, in one request: whoever asks meanwhile finds one of the two."""
+        """Moves an alias to another collection in one request: readers always find one of the two."""
 
     async def delete_alias(self, alias: str) -> None: ...
 
@@ -154,12 +157,14 @@ class Database(Protocol):
         """`result` of GET /collections/{name}/cluster: where its replicas are, as this node sees them."""
 
     async def all_replicas_answer(self, name: str) -> bool:
-        """Does every replica answer a read? Not one that Qdrant knows to be dead, nor one of a node that died just now,
-        which Qdrant calls active until somebody writes.
+        """Does every replica answer a read? A dead replica does not, nor one on a node that has just died, which Qdrant
+        calls active until somebody writes.
         """
 
     async def change_replicas(self, name: str, operation: JsonObject) -> None:
-        """One operation of POST /collections/{name}/cluster. Returns when it is agreed on, not when it is done."""
+        """One operation of POST /collections/{name}/cluster. Returns when consensus has accepted it, not when it is
+        done.
+        """
 
     # Points. Lists may be of any length, also empty: implementations split them by points and by bytes, and send more
     # than one part at a time, so an id should stand in a list once. Parts may fail differently: OutcomeUnknown is then
@@ -174,9 +179,8 @@ class Database(Protocol):
     ) -> None:
         """Writes whole points.
 
-        insert_only: existing points are left as they are (not an error). where: a Qdrant filter; existing points that
-        do not match it are left as they are. Raises Rejected if Qdrant refuses the content: some points may have been
-        written.
+        insert_only: existing points are not changed (not an error). where: a Qdrant filter; existing points that do not
+        match it are not changed. Raises Rejected if Qdrant refuses the content: some points may have been written.
         """
 
     async def update_vectors(self, name: str, points: Sequence[PointData]) -> None:
@@ -205,14 +209,14 @@ class Database(Protocol):
         payload: bool | Sequence[str] = False,
         limit: int | None = None,
     ) -> list[StoredPoint]:
-        """All points that match a filter, or the first `limit` of them, vectors left out. For small results.
+        """All points that match a filter, or the first `limit` of them, without vectors. For small results.
 
-        payload: whole, not at all, or these top-level keys of it.
+        payload: all of it, none, or these top-level keys.
         """
 
     async def count(self, name: str) -> int:
-        """How many points there are, exactly: a collection's own `points_count` may count one twice while Qdrant
-        optimizes. Takes the longer the more there are.
+        """The exact number of points: a collection's own `points_count` may count a point twice while Qdrant optimizes.
+        The time grows with the number.
         """
 
     async def delete_matching(self, name: str, where: JsonObject) -> None:

@@ -1,12 +1,11 @@
-"""What a server would give back for a collection that was created and changed like this.
+"""The configuration that a server returns after a collection was created and changed.
 
-qdrant-client's local mode keeps vectors and metadata, and forgets all other options. `local` remembers them with
-these functions, in the form of `result.config` and `result.payload_schema` of a server's GET, so that a plan made
-against a folder is the plan made against a server. The rules are Qdrant 1.16's: unknown options are dropped
-silently, nulls are as if absent, blocks merge field by field, a quantization replaces the other, and what cannot be
-changed stays without an error.
+qdrant-client's local mode keeps only vectors and metadata. `local` keeps the other options with these functions, in the
+form of `result.config` and `result.payload_schema` of a server's GET, so that a plan for a folder equals the plan for a
+server. The rules are Qdrant 1.16's: unknown options are dropped silently, null means absent, blocks are merged field by
+field, a quantization replaces the former one, and frozen options stay without an error.
 
-The types of options are checked with the client's own models; that a number is in Qdrant's range is not.
+The types of options are checked with the client's models; the ranges of numbers are not.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ PARAMS: Final[JsonObject] = {
     "on_disk_payload": True,
 }
 CREATE_PARAMS: Final = (*PARAMS, "sharding_method", "payload", "id_tracker")
-"""At the top level of a create, in `params` of a GET."""
+"""Options at the top level of a create that are in `params` of a GET."""
 
 INDEX_MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "keyword": models.KeywordIndexParams,
@@ -66,15 +65,19 @@ INDEX_FILLED: Final[Mapping[str, JsonObject]] = {
     "datetime": {"is_principal": None},
     "text": {"tokenizer": "word"},
 }
-"""What a GET fills in when an index was made with parameters."""
+"""What a GET adds for an index that was made with parameters."""
 
 DISABLED: Final = "Disabled"
 
 
-def created(body: JsonObject) -> JsonObject:
+def config_after_create(body: JsonObject) -> JsonObject:
     """`config` after a create. Raises Rejected, or pydantic's ValidationError, for what Qdrant would refuse."""
-    params = PARAMS | _given(body, CREATE_PARAMS)
-    params["vectors"] = _vectors(body.get("vectors") or {})
+    params = PARAMS | {key: body[key] for key in CREATE_PARAMS if body.get(key) is not None}
+    vectors = body.get("vectors") or {}
+    if is_flat(vectors):
+        params["vectors"] = _known(models.VectorParams, vectors)
+    else:
+        params["vectors"] = {name: _known(models.VectorParams, one) for name, one in vectors.items()}
     if sparse := body.get("sparse_vectors"):
         params["sparse_vectors"] = {name: _known(models.SparseVectorParams, one or {}) for name, one in sparse.items()}
     config: JsonObject = {
@@ -89,7 +92,7 @@ def created(body: JsonObject) -> JsonObject:
     return config
 
 
-def patched(config: JsonObject, body: JsonObject) -> JsonObject:
+def config_after_patch(config: JsonObject, body: JsonObject) -> JsonObject:
     """`config` after a PATCH."""
     config = deepcopy(config)
     params = config["params"]
@@ -97,11 +100,11 @@ def patched(config: JsonObject, body: JsonObject) -> JsonObject:
     params |= _known(models.CollectionParamsDiff, body.get("params"))
     config["hnsw_config"] |= _known(models.HnswConfigDiff, body.get("hnsw_config"))
     for name, change in (body.get("vectors") or {}).items():
-        _patch_vector(_vector_of(params["vectors"], name), change or {})
+        _patch_vector(_find_vector(params["vectors"], name), change or {})
     if (quantization := _quantization(body.get("quantization_config"), models.QuantizationConfigDiff)) is not None:
         config["quantization_config"] = None if quantization == DISABLED else quantization
     for name, change in (body.get("sparse_vectors") or {}).items():
-        _merge(_vector_of(params.get("sparse_vectors", {}), name), _known(models.SparseVectorParams, change or {}))
+        _merge(_find_vector(params.get("sparse_vectors", {}), name), _known(models.SparseVectorParams, change or {}))
     if body.get("strict_mode_config") is not None:
         strict = _known(models.StrictModeConfig, body["strict_mode_config"])
         config["strict_mode_config"] = config.get("strict_mode_config", {}) | strict
@@ -109,12 +112,12 @@ def patched(config: JsonObject, body: JsonObject) -> JsonObject:
 
 
 def with_vectors_of(kept: JsonObject, config: JsonObject) -> JsonObject:
-    """`config` with the named vectors that `kept` has: local mode adds and removes them by itself."""
+    """`config` with the named vectors of `kept`: local mode itself adds and removes them."""
     params, actual = dict(config["params"]), kept["params"]
     for kind in ("vectors", "sparse_vectors"):
         names, options = actual.get(kind) or {}, params.get(kind) or {}
         if is_flat(options) and not is_flat(names):
-            # One was added beside the unnamed vector: that now stands among the others, under the empty name.
+            # A named vector was added, so the unnamed vector is now among the named ones, with an empty name.
             options = {"": options}
         if not is_flat(options):
             params[kind] = {name: options.get(name, added or {}) for name, added in names.items()}
@@ -123,8 +126,8 @@ def with_vectors_of(kept: JsonObject, config: JsonObject) -> JsonObject:
     return {**config, "params": params}
 
 
-def indexed(schema: JsonObject | str) -> JsonObject:
-    """One entry of `payload_schema`; Qdrant adds the number of points in it."""
+def index_after_put(schema: JsonObject | str) -> JsonObject:
+    """One entry of `payload_schema`, without its number of points."""
     if isinstance(schema, str):
         return {"data_type": TypeAdapter(models.PayloadSchemaType).validate_python(schema).value}
     kind = str(schema.get("type"))
@@ -138,13 +141,7 @@ def indexed(schema: JsonObject | str) -> JsonObject:
     return {"data_type": kind, "params": {"type": kind} | INDEX_FILLED.get(kind, {}) | given}
 
 
-def _vectors(vectors: JsonObject) -> JsonObject:
-    if is_flat(vectors):
-        return _known(models.VectorParams, vectors)
-    return {name: _known(models.VectorParams, one) for name, one in vectors.items()}
-
-
-def _vector_of(vectors: JsonObject, name: str) -> JsonObject:
+def _find_vector(vectors: JsonObject, name: str) -> JsonObject:
     if name == "" and is_flat(vectors):
         return vectors
     if name not in vectors:
@@ -186,19 +183,15 @@ def _quantization(given: Any, allowed: Any) -> Any:
     return given
 
 
-def _given(body: JsonObject, keys: tuple[str, ...]) -> JsonObject:
-    return {key: body[key] for key in keys if body.get(key) is not None}
-
-
 def _known(model: type[BaseModel], block: JsonObject | None) -> JsonObject:
-    """Those options of a block that Qdrant knows, as they were given, and not null. Raises ValidationError."""
+    """The options of a block that Qdrant knows and that are not null. Raises ValidationError."""
     known: JsonObject = {}
     for name, field in model.model_fields.items():
         value = (block or {}).get(name)
         if value is None:
             continue
         kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        # One of several kinds (a quantization) is checked, and kept as it is.
+        # A union (a quantization) is checked, and kept unchanged.
         known[name] = _known(kinds[0], value) if len(kinds) == 1 and isinstance(value, dict) else deepcopy(value)
     model.model_validate(known)
     return known

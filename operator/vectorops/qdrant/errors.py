@@ -1,9 +1,8 @@
-"""The one boundary where the errors of httpx, grpc, Qdrant's answers and qdrant-client's local mode become ours.
+"""The boundary where errors of httpx, grpc, Qdrant's answers and qdrant-client's local mode become ours.
 
-Called by `rest`, `grpc_points` and `embedded`. What each foreign error means is a row of a table; a test fails when
-one of their public classes or codes has none. Messages name what, where and what to do. They carry nothing that
-changes from try to try, and no key, payload or vector: Qdrant quotes values that it cannot parse, so these
-quotations are cut out.
+Each foreign error is a row of a table; a test fails if one of their public classes or codes has no row. Messages say
+what, where and what to do. They hold nothing that differs between tries, and no key, payload or vector: Qdrant quotes
+values that it cannot parse, so these quotations are removed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MESSAGE_LENGTH: Final = 300
 
 
 class Means(Enum):
-    """What a foreign error says about the request."""
+    """What a foreign error means for the request."""
 
     UNSENT = auto()
     LOST = auto()
@@ -57,7 +56,7 @@ class Means(Enum):
 STATUS_OF: Final = {Means.BAD_CONTENT: 400, Means.MISSING: 404, Means.EXISTS: 409}
 
 HTTPX: Final[tuple[tuple[type[Exception], Means], ...]] = (
-    # The first row that fits counts: special before general.
+    # The first row that matches applies: special before general.
     (httpx.ConnectError, Means.UNSENT),
     (httpx.ConnectTimeout, Means.UNSENT),
     (httpx.PoolTimeout, Means.UNSENT),
@@ -68,11 +67,11 @@ HTTPX: Final[tuple[tuple[type[Exception], Means], ...]] = (
     (httpx.DecodingError, Means.NOT_QDRANT),
     (httpx.TooManyRedirects, Means.NOT_QDRANT),
     (httpx.HTTPStatusError, Means.NOT_QDRANT),
-    # Reading, writing and closing, in time or not, and an answer that is no HTTP.
+    # Errors and timeouts of reading, writing and closing, and an answer that is not HTTP.
     (httpx.HTTPError, Means.LOST),
     (httpx.StreamError, Means.OUR_MISTAKE),
     (httpx.CookieConflict, Means.OUR_MISTAKE),
-    # A TLS alert in place of an answer comes through httpx as it is.
+    # httpx does not map a TLS alert that comes instead of an answer.
     (OSError, Means.LOST),
 )
 HTTPX_ERRORS: Final = tuple(kind for kind, _ in HTTPX)
@@ -94,14 +93,14 @@ GRPC: Final[Mapping[grpc.StatusCode, Means]] = {
     grpc.StatusCode.OUT_OF_RANGE: Means.BAD_CONTENT,
     grpc.StatusCode.UNIMPLEMENTED: Means.NOT_QDRANT,
     grpc.StatusCode.INTERNAL: Means.SERVER_FAILED,
-    # A connection that broke, unless the details say that there was none.
+    # A connection that broke, unless the details say that none was made.
     grpc.StatusCode.UNAVAILABLE: Means.LOST,
     grpc.StatusCode.DATA_LOSS: Means.SERVER_FAILED,
 }
 
 LOCAL: Final[tuple[tuple[type[Exception], Means], ...]] = (
     (pydantic.ValidationError, Means.BAD_CONTENT),
-    # The id of a point that is not there.
+    # The id of a missing point.
     (KeyError, Means.MISSING),
     (ValueError, Means.BAD_CONTENT),
     (TypeError, Means.BAD_CONTENT),
@@ -114,16 +113,16 @@ LOCAL: Final[tuple[tuple[type[Exception], Means], ...]] = (
 LOCAL_ERRORS: Final = tuple(kind for kind, _ in LOCAL)
 
 LOCAL_STATUS: Final = (("not found", 404), ("already exists", 409))
-"""Words in the ValueErrors of local mode for which a server has a status of its own."""
+"""Words in ValueErrors of local mode, to the status with which a server answers."""
 
 NO_SPACE: Final = ("No space left on device", "database or disk is full")
-"""Words of a full disk, which Qdrant 1.16 answers with 500 and INTERNAL. The second are those of a folder."""
+"""Words of a full disk: of Qdrant 1.16, which answers with 500 and INTERNAL, and of a folder."""
 
 STORAGE_FULL: Final = "qdrant-insufficient-storage"
-"""Metadata by which Qdrant from 1.19 on tells a used up quota from a rate limit over gRPC; over REST it says 507."""
+"""gRPC metadata of Qdrant from 1.19 on for a used-up quota, as opposed to a rate limit; over REST the status is 507."""
 
 LARGER_THAN_LIMIT: Final = "larger than rate limiter capacity"
-"""Words of strict mode about a request that asks for more than its read or write rate limit gives a minute."""
+"""Words of strict mode about a request that needs more than its read or write rate limit for one minute."""
 
 _QUOTED: Final = re.compile(
     r"(?P<kind>invalid (?:type|value): (?:string|integer|floating point|boolean|character)) "
@@ -133,20 +132,20 @@ _QUOTED: Final = re.compile(
 
 
 def from_httpx(error: Exception, endpoint: str, *, writes: bool) -> VectorOpsError:
-    """error: of a class in HTTPX. writes: is the request one that changes something?"""
+    """Maps an error of a class in HTTPX. writes: does the request change something?"""
     if (tls := tls_failure(error, endpoint)) is not None:
         return tls
     means = _meaning(HTTPX, error)
     if isinstance(error, httpx.RemoteProtocolError) and "illegal" in str(error):
-        # What a TLS server says to plain text is no HTTP.
+        # The answer of a TLS server to plain text is not HTTP.
         means = Means.NOT_QDRANT
     match means:
         case Means.UNSENT:
             return Transient(Reason.UNREACHABLE, f"{endpoint}: {network_words(error)}")
         case Means.BAD_URL:
-            return Terminal(Reason.INVALID_URL, f"{endpoint} is no http or https URL")
+            return Terminal(Reason.INVALID_URL, f"{endpoint} is not an http or https URL")
         case Means.NOT_QDRANT:
-            return _not_qdrant(endpoint, "the answer is no HTTP; if the port speaks TLS, use https:// in spec.url")
+            return _not_qdrant(endpoint, "the answer is not HTTP; if the port speaks TLS, use https:// in spec.url")
         case Means.OUR_MISTAKE:
             what = f"the request could not be made ({type(error).__name__})"
             return Transient(Reason.INTERNAL_ERROR, f"{endpoint}: {what}")
@@ -156,10 +155,10 @@ def from_httpx(error: Exception, endpoint: str, *, writes: bool) -> VectorOpsErr
 def from_answer(
     status: int, headers: Mapping[str, str], body: bytes, endpoint: str, *, writes: bool, secret: str = ""
 ) -> VectorOpsError:
-    """For any HTTP status but 2xx. secret: the API key that was sent; it is in no message, should it be sent back."""
+    """Maps an answer with a status other than 2xx. secret: the API key, which is removed if the answer quotes it."""
     said = server_message(body, secret)
     if status in (401, 403):
-        return _refused_key(endpoint, str(status), said or _plain_words(headers, body, secret))
+        return _refused_key(endpoint, str(status), said or _plain_text(headers, body, secret))
     if status == 429:
         return _too_many(endpoint, said, headers.get("retry-after", ""))
     if status in (408, 425) or status >= 500:
@@ -173,10 +172,10 @@ def from_answer(
 
 
 def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) -> Transient:
-    """For an answer that cannot be Qdrant's."""
+    """The error for an answer that cannot be Qdrant's."""
     kind = shorten(headers.get("content-type", "").partition(";")[0]) or "no content type"
     if 300 <= status < 400:
-        return _not_qdrant(endpoint, "the answer leads to another address; give that one in spec.url")
+        return _not_qdrant(endpoint, "the answer is a redirect to another address; use that one in spec.url")
     if status == 400:
         return _not_qdrant(endpoint, "the answer is not Qdrant's; if the port speaks TLS, use https:// in spec.url")
     return _not_qdrant(
@@ -184,7 +183,7 @@ def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) ->
     )
 
 
-def from_grpc(
+def from_grpc(  # noqa: PLR0911 - one for each meaning
     code: grpc.StatusCode,
     details: str | None,
     endpoint: str,
@@ -192,9 +191,9 @@ def from_grpc(
     trailers: Mapping[str, str] = MappingProxyType({}),
     secret: str = "",
 ) -> VectorOpsError:
-    """For a failed write, or the check of the gRPC port.
+    """Maps the failure of a write, or of the check of the gRPC port.
 
-    trailers: the metadata behind the answer, names in lower case. secret: see `from_answer`.
+    trailers: the metadata after the answer, names in lower case. secret: see `from_answer`.
     """
     if code is grpc.StatusCode.UNAVAILABLE and (unsent := unsent_over_grpc(details or "", endpoint)) is not None:
         return unsent
@@ -208,16 +207,20 @@ def from_grpc(
         return _not_qdrant(endpoint, "the gRPC service there is not Qdrant's; see spec.grpcPort")
     if means is Means.TOO_MANY and STORAGE_FULL not in trailers:
         return _too_many(endpoint, said, trailers.get("retry-after", ""))
-    return (
-        _full(endpoint, said)
-        if means is Means.TOO_MANY or _is_full(said)
-        else _open_outcome(means, code, said, endpoint)
+    if means is Means.TOO_MANY or _is_full(said):
+        return _full(endpoint, said)
+    # The details of a lost answer name sockets, which differ between tries.
+    reason, words = (
+        (Reason.UNREACHABLE, f"{endpoint}: no answer ({code.name})")
+        if means is Means.LOST
+        else (Reason.SERVER_ERROR, _saying(endpoint, code.name, said))
     )
+    return OutcomeUnknown(reason, words)
 
 
 def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError:
-    """error: of a class in LOCAL."""
-    said = _local_words(error)
+    """Maps an error of a class in LOCAL."""
+    said = _local_message(error)
     match _meaning(LOCAL, error):
         case Means.UNSENT:
             state = "in use by another process" if "already accessed" in said else "closed"
@@ -233,12 +236,12 @@ def from_local(error: Exception, folder: str, *, writes: bool) -> VectorOpsError
 
 
 def incomplete(status: object, endpoint: str) -> OutcomeUnknown:
-    """For a write that Qdrant answered with anything but `completed`."""
+    """The error for a write whose status is not `completed`."""
     return OutcomeUnknown(Reason.SERVER_ERROR, f"{endpoint}: a write is {status}, not completed")
 
 
 def server_message(body: bytes, secret: str = "") -> str | None:
-    """What Qdrant says is wrong; None if the body is not Qdrant's. secret: see `from_answer`."""
+    """Qdrant's error message; None if the body is not Qdrant's. secret: see `from_answer`."""
     try:
         said = orjson.loads(body)["status"]["error"]
     except (ValueError, TypeError, KeyError):
@@ -247,17 +250,17 @@ def server_message(body: bytes, secret: str = "") -> str | None:
 
 
 def shorten(message: str, secret: str = "") -> str:
-    """Without quoted values, the secret and what no line of text may hold; at most MESSAGE_LENGTH characters."""
+    """Removes quoted values, the secret and control characters, and cuts at MESSAGE_LENGTH characters."""
     if secret:
         message = message.replace(secret, "***")
     message = _QUOTED.sub(r"\g<kind>", message)
-    # Control characters would steer the terminal of whoever reads the status, and some turn the text around.
+    # Control characters could change the reader's terminal, and some reverse the direction of the text.
     message = " ".join("".join(char if char.isprintable() else " " for char in message).split())
     return message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
 
 
-def _plain_words(headers: Mapping[str, str], body: bytes, secret: str) -> str:
-    """What a refused key is told in plain text; "" for a page, which what stands in front of Qdrant answers.
+def _plain_text(headers: Mapping[str, str], body: bytes, secret: str) -> str:
+    """The plain text of an answer to a refused key; "" for an HTML page, which a proxy before Qdrant answers.
 
     Qdrant 1.16.3 sends `Invalid API key or JWT`, `ExpiredSignature` and the like without a content type.
     """
@@ -271,7 +274,7 @@ def _meaning(table: tuple[tuple[type[Exception], Means], ...], error: Exception)
     return next((means for kind, means in table if isinstance(error, kind)), Means.LOST)
 
 
-def _local_words(error: Exception) -> str:
+def _local_message(error: Exception) -> str:
     if isinstance(error, pydantic.ValidationError):
         # Its own text would quote the input.
         first = error.errors(include_input=False, include_url=False)[0]
@@ -282,7 +285,7 @@ def _local_words(error: Exception) -> str:
 def _failed(status: int, said: str | None, endpoint: str, *, writes: bool) -> Transient:
     if status == 507 or _is_full(said):
         return _full(endpoint, said)
-    # Among them 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
+    # One of them is 500 "Waiting for consensus operation commit failed": a cluster may carry it out later.
     return _unknown(Reason.SERVER_ERROR, _saying(endpoint, f"status {status}", said), writes=writes)
 
 
@@ -298,7 +301,7 @@ def _too_many(endpoint: str, said: str | None, retry_after: str) -> RateLimited:
     if said is not None and LARGER_THAN_LIMIT in said:
         limits = "raise read_rate_limit and write_rate_limit in strict_mode_config of the collection"
         return TooManyAtOnce(Reason.RATE_LIMITED, f"{_saying(endpoint, 'too many requests', said)}; {limits}")
-    # A date, the header's other form, leaves it to the backoff.
+    # If the header is a date, the backoff applies.
     seconds = float(retry_after) if retry_after.isdecimal() else None
     return RateLimited(Reason.RATE_LIMITED, _saying(endpoint, "too many requests", said), retry_after=seconds)
 
@@ -308,8 +311,8 @@ def _is_full(said: str | None) -> bool:
 
 
 def _full(endpoint: str, said: str | None) -> OutOfSpace:
-    words = _saying(endpoint, "the server has no room for more data", said)
-    return OutOfSpace(Reason.OUT_OF_SPACE, f"{words}; delete something, or give it more space")
+    words = _saying(endpoint, "the server has no space for more data", said)
+    return OutOfSpace(Reason.OUT_OF_SPACE, f"{words}; delete data, or add space")
 
 
 def _not_qdrant(endpoint: str, hint: str) -> Transient:
@@ -318,10 +321,3 @@ def _not_qdrant(endpoint: str, hint: str) -> Transient:
 
 def _saying(endpoint: str, what: str, said: str | None) -> str:
     return f"{endpoint}: {what}: {said}" if said else f"{endpoint}: {what}"
-
-
-def _open_outcome(means: Means, code: grpc.StatusCode, said: str, endpoint: str) -> OutcomeUnknown:
-    if means is Means.LOST:
-        # The details name sockets: other ones each time.
-        return OutcomeUnknown(Reason.UNREACHABLE, f"{endpoint}: no answer ({code.name})")
-    return OutcomeUnknown(Reason.SERVER_ERROR, _saying(endpoint, code.name, said))

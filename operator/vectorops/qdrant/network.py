@@ -1,6 +1,4 @@
-"""Why no connection came about, in words that help: name resolution, refusals, TLS. Part of the boundary in
-`errors`.
-"""
+"""Messages for failed connections: name resolution, refusals, TLS. Part of the boundary in `errors`."""
 
 from __future__ import annotations
 
@@ -20,15 +18,15 @@ NETWORK_WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConnectionResetError, "the connection was reset"),
     (httpx.PoolTimeout, "too many requests are waiting"),
     (httpx.ConnectTimeout, "no connection in time"),
-    (httpx.TimeoutException, "no answer in time; spec.timeoutSeconds gives it more"),
+    (httpx.TimeoutException, "no answer in time; spec.timeoutSeconds allows more"),
     (TimeoutError, "no answer in time"),
     (OSError, "no connection"),
 )
 
 _EXPIRED: Final = "has expired"
 _EARLY: Final = "is not valid yet"
-_AUTHORITY: Final = "is signed by an unknown authority; name the right one in spec.tls.caSecretRef"
-_NAME: Final = "is for another name; give the name that is in it as spec.tls.serverName"
+_AUTHORITY: Final = "is signed by an unknown authority; set spec.tls.caSecretRef to the right one"
+_NAME: Final = "is for another name; set spec.tls.serverName to the name in it"
 
 CERTIFICATE_CODES: Final[Mapping[int, str]] = {
     9: _EARLY,
@@ -40,7 +38,7 @@ CERTIFICATE_CODES: Final[Mapping[int, str]] = {
     62: _NAME,
     64: _NAME,
 }
-"""OpenSSL's X509_V_ERR_*. Others are told in OpenSSL's words."""
+"""OpenSSL's X509_V_ERR_*. For others, OpenSSL's message is shown."""
 
 CERTIFICATE_PHRASES: Final[Mapping[str, str]] = {
     "certificate has expired": _EXPIRED,
@@ -51,24 +49,28 @@ CERTIFICATE_PHRASES: Final[Mapping[str, str]] = {
     "is not in peer certificate": _NAME,
     "Hostname Verification": _NAME,
 }
-"""The same as gRPC tells it."""
+"""The same in gRPC's messages."""
 
 HANDSHAKE_PHRASES: Final[tuple[tuple[str, Reason, str], ...]] = (
     (
         "certificate required",
         Reason.CERTIFICATE_INVALID,
-        "the server demands a client certificate; name it in spec.tls.clientCertificateSecretRef",
+        "the server demands a client certificate; set spec.tls.clientCertificateSecretRef",
     ),
     ("unknown ca", Reason.CERTIFICATE_INVALID, "the server does not know the authority of the client certificate"),
-    ("alert", Reason.CERTIFICATE_INVALID, "the server refuses the TLS handshake, perhaps for its client certificate"),
+    (
+        "alert",
+        Reason.CERTIFICATE_INVALID,
+        "the server refuses the TLS handshake, perhaps because of the client certificate",
+    ),
     ("wrong version number", Reason.NOT_QDRANT, "the port does not speak TLS; use http:// in spec.url"),
     ("record layer failure", Reason.NOT_QDRANT, "the port does not speak TLS; use http:// in spec.url"),
 )
-"""In OpenSSL's reasons, lower case, spaces for underscores. The first that fits counts."""
+"""Phrases in OpenSSL's reasons, in lower case, with spaces instead of underscores. The first match applies."""
 
 
 def tls_failure(error: BaseException, endpoint: str) -> Transient | None:
-    """A failure of the handshake, if it was one: the request then did not get through."""
+    """The error of a failed TLS handshake, so that the request was not sent; None for any other error."""
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             other = f"is not accepted: {cause.verify_message}"
@@ -82,7 +84,7 @@ def tls_failure(error: BaseException, endpoint: str) -> Transient | None:
 
 
 def unsent_over_grpc(details: str, endpoint: str) -> Transient | None:
-    """What UNAVAILABLE means if the request certainly did not get through, else None."""
+    """The error for UNAVAILABLE if the request was certainly not sent, else None."""
     if "CERTIFICATE_VERIFY_FAILED" in details or "is not in peer certificate" in details:
         words = (words for phrase, words in CERTIFICATE_PHRASES.items() if phrase in details)
         return _certificate(endpoint, next(words, "is not accepted"))
@@ -97,7 +99,7 @@ def unsent_over_grpc(details: str, endpoint: str) -> Transient | None:
 
 
 def network_words(error: BaseException) -> str:
-    """What went wrong, without anything that changes from one try to the next."""
+    """What went wrong, without anything that differs between tries."""
     chain = list(causes(error))
     return next(
         (words for kind, words in NETWORK_WORDS if any(isinstance(cause, kind) for cause in chain)),
@@ -106,7 +108,7 @@ def network_words(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it."""
+    """The error and all its causes."""
     yield error
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:

@@ -1,6 +1,6 @@
-"""What all requests to one server have in common, over REST or gRPC: they are timed, and closing waits for them.
+"""All requests to one server, over REST and gRPC: they are timed, and closing waits for them.
 
-Another reconciler may be in the middle of a write when a key is rotated and this door to the server is replaced.
+When a key is rotated, the client of the server is replaced while another reconciler may be writing through it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Transient
 
 Admit = Callable[[], None]
-"""Asked before each request; raises Transient if this process may not send any more."""
+"""Called before each request; raises Transient if this process may send no more."""
 
 
 class Observer(Protocol):
-    """Who counts requests by server: `metrics.QDRANT`. server: host:port, for gRPC too that of the REST API."""
+    """Counts requests by server, as `metrics.QDRANT` does. server: host:port of the REST API, for gRPC as well."""
 
     def opened(self, server: str) -> None: ...
 
@@ -30,14 +30,14 @@ class Observer(Protocol):
 
 
 class Request:
-    """One request under way. code: set by whoever carries it out."""
+    """One request in progress. The sender sets `code`."""
 
     def __init__(self) -> None:
         self.code = "cancelled"
 
 
 class Traffic:
-    """Those of one server."""
+    """The requests of one client to one server."""
 
     def __init__(self, server: str, observer: Observer | None = None, admit: Admit | None = None) -> None:
         self._server = server
@@ -45,36 +45,36 @@ class Traffic:
         self._observer = observer
         self._used = False
         self._closing = False
-        self._under_way = 0
+        self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @asynccontextmanager
     async def one(self, operation: str) -> AsyncIterator[Request]:
-        """Around each request. Raises Transient once the door is being closed, or if `admit` does."""
+        """Wraps each request. Raises Transient if the client is being closed, and what `admit` raises."""
         if self._admit is not None:
             self._admit()
         if self._closing:
-            raise Transient(Reason.UNREACHABLE, "the connection was opened anew meanwhile")
+            raise Transient(Reason.UNREACHABLE, "the connection was replaced meanwhile")
         if self._observer is not None and not self._used:
-            # At the first request: a door that could not be made whole is closed by nobody.
+            # At the first request: nobody closes a client whose construction failed.
             self._used = True
             self._observer.opened(self._server)
         request = Request()
-        self._under_way += 1
+        self._in_flight += 1
         self._idle.clear()
         started = time.perf_counter()
         try:
             yield request
         finally:
-            self._under_way -= 1
-            if not self._under_way:
+            self._in_flight -= 1
+            if not self._in_flight:
                 self._idle.set()
             if self._observer is not None:
                 self._observer.ended(self._server, operation, request.code, time.perf_counter() - started)
 
     async def close(self) -> None:
-        """Lets no more in, and returns when the last one has ended: each has a time limit of its own."""
+        """Refuses new requests, and returns when the last one has ended; each has its own timeout."""
         self._closing = True
         await self._idle.wait()
         if self._observer is not None and self._used:

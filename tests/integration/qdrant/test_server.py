@@ -162,7 +162,7 @@ class TestReaching:
             (404, b"<html>Not found</html>", "check host, port and path of spec.url"),
             (404, b"", "check host, port and path of spec.url"),
             (200, b'{"name": "es01", "version": {"number": "8.1"}}', "check host, port and path of spec.url"),
-            (301, b"", "leads to another address"),
+            (301, b"", "redirect to another address"),
             (400, b"<html>The plain HTTP request was sent to HTTPS port</html>", "use https://"),
         ],
     )
@@ -257,7 +257,7 @@ class TestAnswers:
 
         closing = asyncio.create_task(database.close())
         await asyncio.sleep(0)
-        with pytest.raises(Transient, match="opened anew"):
+        with pytest.raises(Transient, match="was replaced"):
             await database.collection_names()
         released.set()
 

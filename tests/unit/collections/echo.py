@@ -126,7 +126,7 @@ class EchoingQdrant:
         self.collections[name] = {
             "status": "green",
             "points_count": 0,
-            "config": _rounded(echo.created(body)) | {"metadata": copy.deepcopy(body.get("metadata", {}))},
+            "config": _rounded(echo.config_after_create(body)) | {"metadata": copy.deepcopy(body.get("metadata", {}))},
             "payload_schema": {},
             "shard_keys": {},
         }
@@ -135,7 +135,7 @@ class EchoingQdrant:
         config = self.collections[name]["config"]
         merged = config["metadata"] | copy.deepcopy(body.get("metadata", {}))
         metadata = {key: value for key, value in merged.items() if value is not None}
-        self.collections[name]["config"] = _rounded(echo.patched(config, body)) | {"metadata": metadata}
+        self.collections[name]["config"] = _rounded(echo.config_after_patch(config, body)) | {"metadata": metadata}
 
     def _shard_key(self, name: str, key: str | int, body: dict[str, Any]) -> None:
         params, there = self.collections[name]["config"]["params"], self.collections[name]["shard_keys"]
@@ -153,7 +153,7 @@ class EchoingQdrant:
         if limit is not None and len(found["payload_schema"]) >= limit:
             message = f"Collection already has the maximum number of payload indices ({limit})"
             raise Rejected(Reason.REQUEST_REJECTED, message, status=400)
-        found["payload_schema"][path] = echo.indexed(schema) | {"points": 0}
+        found["payload_schema"][path] = echo.index_after_put(schema) | {"points": 0}
 
     def _alias(self, alias: str, collection: str) -> None:
         if alias in self.collections:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from vectorops.local.documents import Unreadable, documents
+from vectorops.local.documents import Unreadable, parse_documents
 
 
 def value(text: str) -> Any:
-    (only,) = documents(text)
+    (only,) = parse_documents(text)
     return only.value
 
 
@@ -79,7 +79,7 @@ def test_a_merge_key_brings_in_what_the_mapping_lacks():
 def test_empty_documents_are_left_out_and_lines_are_counted_through_the_file():
     text = "# only a comment\n---\n---\na: 1\n...\n---\nb: 2\n"
 
-    assert [(document.value, document.line) for document in documents(text)] == [({"a": 1}, 4), ({"b": 2}, 7)]
+    assert [(document.value, document.line) for document in parse_documents(text)] == [({"a": 1}, 4), ({"b": 2}, 7)]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_empty_documents_are_left_out_and_lines_are_counted_through_the_file():
         ("~: 1", 1, "key"),
         ("a: !secret b", 1, "tag '!secret'"),
         ("a: !!python/object:os.system {}", 1, "tag"),
-        ("a: *nowhere", 1, "'nowhere' is not known"),
+        ("a: *nowhere", 1, "'nowhere' is unknown"),
         ("a: \x01", 1, "not YAML"),
         ('{"a": 1,\n "b": ]', 2, "not JSON"),
         ('{"a": 1}\n---\nb: [', 3, "not YAML"),
@@ -109,7 +109,7 @@ def test_empty_documents_are_left_out_and_lines_are_counted_through_the_file():
 def test_what_is_wrong_is_told_with_its_line(text, line, words):
     """A tag and a key given twice are refused, stricter than kubectl."""
     with pytest.raises(Unreadable) as raised:
-        list(documents(text))
+        list(parse_documents(text))
 
     assert raised.value.line == line
     assert words in raised.value.words
@@ -119,20 +119,20 @@ def test_aliases_that_multiply_are_refused_and_not_unfolded():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
 
-    with pytest.raises(Unreadable, match="aliases repeat too much"):
-        list(documents("\n".join(lines)))
+    with pytest.raises(Unreadable, match="aliases repeat too many values"):
+        list(parse_documents("\n".join(lines)))
 
 
 def test_nesting_without_end_is_told():
     for text in ("[" * 100_000, '{"a":' * 100_000):
         with pytest.raises(Unreadable):
-            list(documents(text))
+            list(parse_documents(text))
 
 
 def test_a_file_that_begins_with_a_brace_is_json_with_any_number_of_documents():
     text = '{"a": "\\ud83d\\ude00", "t": 1.0}\n\n{"b": 18446744073709551615}'
 
-    assert [document.value for document in documents(text)] == [{"a": "😀", "t": 1}, {"b": 2**64 - 1}]
+    assert [document.value for document in parse_documents(text)] == [{"a": "😀", "t": 1}, {"b": 2**64 - 1}]
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_a_file_that_begins_with_a_brace_is_json_with_any_number_of_documents():
 )
 def test_a_stream_that_begins_like_json_goes_on_as_yaml(text):
     """kubectl before 1.33 reads none of these."""
-    found = [document.value for document in documents(text)]
+    found = [document.value for document in parse_documents(text)]
 
     assert found == [{"a": 1}, {"b": 2}]
 
 
 def test_lines_are_counted_through_a_stream_of_both():
-    assert [document.line for document in documents('\n{"a":\n 1}\n---\nb: 2')] == [2, 5]
+    assert [document.line for document in parse_documents('\n{"a":\n 1}\n---\nb: 2')] == [2, 5]
 
 
 def test_vectors_come_through_bit_by_bit():

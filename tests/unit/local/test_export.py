@@ -14,7 +14,7 @@ from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.pointset import PointSetSpec
 from vectorops.collections.plan import differences
 from vectorops.collections.resolve import resolve_collection
-from vectorops.local.documents import documents
+from vectorops.local.documents import parse_documents
 from vectorops.local.export_manifests import (
     MAX_BYTES,
     Refused,
@@ -54,7 +54,7 @@ def set_of(*points, schema=FLAT, **options):
 
 def read_back(manifest) -> Any:
     """As a file that was written with it is read."""
-    (read,) = documents(to_yaml([((), manifest)]))
+    (read,) = parse_documents(to_yaml([((), manifest)]))
     return read.value
 
 
@@ -303,7 +303,7 @@ CARRIED = st.recursive(
 
 @given(CARRIED)
 def test_what_is_written_is_what_is_read(value):
-    (read,) = documents(to_yaml([(("a comment",), {"kind": "x", "value": value})]))
+    (read,) = parse_documents(to_yaml([(("a comment",), {"kind": "x", "value": value})]))
 
     assert read.value == {"kind": "x", "value": value}
 

@@ -7,7 +7,7 @@ import pytest
 
 from vectorops.api.meta import Ref
 from vectorops.errors import InvalidManifest
-from vectorops.local.manifests import Manifests, read
+from vectorops.local.manifests import Manifests, read_manifests
 
 CONNECTION = """
 apiVersion: vectorops.dev/v1alpha1
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def problems(*paths: str, namespace: str | None = None) -> list[str]:
     with pytest.raises(InvalidManifest) as raised:
-        read(paths, namespace=namespace)
+        read_manifests(paths, namespace=namespace)
     return raised.value.problems
 
 
@@ -55,7 +55,7 @@ def test_a_folder_gives_its_own_manifests_in_order_and_nothing_else(folder):
     (folder / "data").mkdir()
     (folder / "data" / "c.yaml").write_text("- no manifest either")
 
-    assert names(read(["."])) == ["QdrantConnection default/main", "QdrantCollection default/zoo"]
+    assert names(read_manifests(["."])) == ["QdrantConnection default/main", "QdrantCollection default/zoo"]
 
 
 def test_documents_lists_and_json_are_all_the_same(folder):
@@ -65,7 +65,7 @@ def test_documents_lists_and_json_are_all_the_same(folder):
         ' "kind": "QdrantConnection", "metadata": {"name": "other"}, "spec": {"url": "http://localhost"}}]}'
     )
 
-    assert names(read(["all.yaml", "list.json"])) == [
+    assert names(read_manifests(["all.yaml", "list.json"])) == [
         "QdrantConnection default/main",
         "QdrantCollection default/zoo",
         "QdrantConnection default/other",
@@ -75,24 +75,24 @@ def test_documents_lists_and_json_are_all_the_same(folder):
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(CONNECTION.encode())))
 
-    assert names(read(["-"])) == ["QdrantConnection default/main"]
+    assert names(read_manifests(["-"])) == ["QdrantConnection default/main"]
 
 
 def test_a_resource_is_as_on_its_first_day(folder):
     (folder / "a.yaml").write_text(f"{COLLECTION}status: {{observedGeneration: 7}}")
 
-    (resource,) = read(["a.yaml"]).resources.values()
+    (resource,) = read_manifests(["a.yaml"]).resources.values()
 
     assert (resource.meta.generation, resource.status, resource.meta.finalizers) == (1, {}, [])
     assert resource.meta.labels == {"team": "search"}
     assert resource.meta.annotations == {"vectorops.dev/reconcile": "1"}
-    assert resource.meta.uid == read(["a.yaml"]).resources[resource.ref].meta.uid
+    assert resource.meta.uid == read_manifests(["a.yaml"]).resources[resource.ref].meta.uid
 
 
 def test_secrets_are_decoded_and_shown_nowhere(folder):
     (folder / "a.yaml").write_text(f"{SECRET}---{CONNECTION}")
 
-    manifests = read(["a.yaml"])
+    manifests = read_manifests(["a.yaml"])
 
     assert manifests.secrets == {("default", "keys"): {"api-key": b"s3cr3t", "other": b"plain"}}
     assert "s3cr3t" not in repr(manifests)
@@ -102,12 +102,15 @@ def test_a_namespace_is_given_by_the_file_else_by_the_flag_else_it_is_default(fo
     (folder / "own.yaml").write_text(CONNECTION.replace("name: main", "name: main, namespace: own"))
     (folder / "none.yaml").write_text(CONNECTION)
 
-    assert names(read(["own.yaml", "none.yaml"])) == ["QdrantConnection own/main", "QdrantConnection default/main"]
-    assert names(read(["none.yaml"], namespace="search")) == ["QdrantConnection search/main"]
+    assert names(read_manifests(["own.yaml", "none.yaml"])) == [
+        "QdrantConnection own/main",
+        "QdrantConnection default/main",
+    ]
+    assert names(read_manifests(["none.yaml"], namespace="search")) == ["QdrantConnection search/main"]
     assert problems("own.yaml", namespace="search") == [
         (
             "own.yaml (document 1, QdrantConnection own/main): "
-            "metadata.namespace: own is not the namespace that was asked for, search"
+            "metadata.namespace: own is not the requested namespace search"
         )
     ]
 
@@ -115,11 +118,11 @@ def test_a_namespace_is_given_by_the_file_else_by_the_flag_else_it_is_default(fo
 def test_other_kinds_are_left_out_with_a_notice(folder):
     (folder / "a.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: search}}\n---{CONNECTION}")
 
-    manifests = read(["a.yaml"])
+    manifests = read_manifests(["a.yaml"])
 
     assert names(manifests) == ["QdrantConnection default/main"]
     assert manifests.notices == [
-        "a.yaml (document 1, Namespace search): left out; without a cluster only our kinds and Secrets are read"
+        "a.yaml (document 1, Namespace search): skipped; without a cluster only our kinds and Secrets are read"
     ]
 
 
@@ -144,7 +147,7 @@ def test_everything_that_is_wrong_in_any_file_is_told_at_once(folder):
         "6.yaml (document 1, Secret default/a): data.a: must be base64; plain text goes under stringData",
         "7.yaml:2: not UTF-8 text",
         "missing.yaml: No such file or directory",
-        "empty: this folder holds no *.json, *.yaml, *.yml",
+        "empty: this folder has no *.json, *.yaml, *.yml",
     ]
 
 
@@ -160,7 +163,7 @@ def test_the_same_object_twice_is_wrong(folder):
 
     assert problems("a.yaml", "a.yaml") == [
         (
-            "a.yaml (document 1, QdrantConnection default/main): given twice, "
+            "a.yaml (document 1, QdrantConnection default/main): declared twice, "
             "first in a.yaml (document 1, QdrantConnection default/main)"
         )
     ]
@@ -171,15 +174,15 @@ def test_names_are_unique_by_kind_and_namespace_only(folder):
     (folder / "b.yaml").write_text(CONNECTION.replace("name: main", "name: main, namespace: other"))
     (folder / "c.yaml").write_text(COLLECTION.replace("name: zoo", "name: main"))
 
-    assert Ref("QdrantCollection", "default", "main") in read(["."]).resources
-    assert len(read(["."]).resources) == 3
+    assert Ref("QdrantCollection", "default", "main") in read_manifests(["."]).resources
+    assert len(read_manifests(["."]).resources) == 3
 
 
 @pytest.mark.parametrize("text", ["# nothing", "", SECRET])
 def test_files_without_a_resource_are_a_mistake_and_no_wish_to_have_nothing(folder, text):
     (folder / "a.yaml").write_text(text)
 
-    assert problems("a.yaml") == ["a.yaml: no resource of vectorops.dev is in there"]
+    assert problems("a.yaml") == ["a.yaml: no resource of vectorops.dev found"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from vectorops.api.embedder import EmbedderStatus
 from vectorops.api.meta import Ref
 from vectorops.local import show
 from vectorops.local.apply import Report, Result
-from vectorops.local.schemas import Problem, Schema
+from vectorops.local.schemas import CollectionSchema, UnresolvedVector
 from vectorops.words import counted
 
 MINILM = EmbedderStatus(
@@ -31,12 +31,12 @@ TEXT = VectorStatus(
     sources={"kind": "modules.json", "size": "1_Pooling/config.json", "distance": "declared", "datatype": "declared"},
 )
 TERMS = VectorStatus(name="terms", kind="sparse", sources={"kind": "declared"})
-LOST = Problem("image", "ModelNotFound: the model [a/b] is nowhere")
+LOST = UnresolvedVector("image", "ModelNotFound: the model [a/b] is nowhere")
 
 
 @pytest.fixture
 def printed(capfdbinary):
-    def lines(*schemas: Schema, as_json: bool = False) -> list[str]:
+    def lines(*schemas: CollectionSchema, as_json: bool = False) -> list[str]:
         show.schemas(schemas, as_json=as_json)
         out: bytes = capfdbinary.readouterr().out
         return out.decode().splitlines()
@@ -45,32 +45,32 @@ def printed(capfdbinary):
 
 
 def test_vectors_and_problems_stand_in_the_order_of_the_manifest(printed):
-    lines = printed(Schema("default", "zoo", (TEXT, LOST, TERMS)))
+    lines = printed(CollectionSchema("default", "zoo", (TEXT, LOST, TERMS)))
 
     assert [line.split()[:2] for line in lines[1:]] == [["zoo", "text"], ["zoo", "image"], ["zoo", "terms"]]
     assert lines[2].rstrip().endswith(LOST.words)
 
 
 def test_each_source_is_named_once_with_what_it_tells(printed):
-    (_, line) = printed(Schema("default", "zoo", (TEXT,)))
+    (_, line) = printed(CollectionSchema("default", "zoo", (TEXT,)))
 
     assert line.rstrip().endswith("kind: modules.json; size: 1_Pooling/config.json; distance, datatype: declared")
 
 
 def test_a_revision_is_shortened_to_what_can_be_told_apart(printed):
-    (_, line) = printed(Schema("default", "zoo", (TEXT,)))
+    (_, line) = printed(CollectionSchema("default", "zoo", (TEXT,)))
 
     assert line.split()[6:8] == ["sentence-transformers/all-MiniLM-L6-v2", "0123456789ab"]
 
 
 def test_the_namespace_is_shown_where_there_are_several(printed):
-    lines = printed(Schema("default", "zoo", (TERMS,)), Schema("park", "zoo", (TERMS,)))
+    lines = printed(CollectionSchema("default", "zoo", (TERMS,)), CollectionSchema("park", "zoo", (TERMS,)))
 
     assert [line.split()[0] for line in lines[1:]] == ["default/zoo", "park/zoo"]
 
 
 def test_programs_get_everything_in_full(printed):
-    (found,) = json.loads("".join(printed(Schema("default", "zoo", (TEXT, LOST)), as_json=True)))
+    (found,) = json.loads("".join(printed(CollectionSchema("default", "zoo", (TEXT, LOST)), as_json=True)))
 
     assert found == {"namespace": "default", "name": "zoo", "vectors": [TEXT.dump()], "problem": LOST.words}
 
