@@ -20,7 +20,7 @@ from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, is_ready
 from servers.proxy import Call, Proxy
 from servers.qdrant import QdrantServer, cluster_settings
-from vectorops.local.documents import Document
+from vectorops.local.documents import Document, parse_documents
 
 LEDGER = "vectorops-ledger"
 PAGE = "docs/export.md"

@@ -265,12 +265,12 @@ def _last_applied_after(before: Plan, after: Plan) -> LastApplied:
         # somebody else's.
         return after.intended()
     known = after.remembered()
-    settled = known.settled | {left.path for left in after.differences if _is_settled(left, before)}
+    settled = known.settled | {left.path for left in after.differences if _was_refused(left, before)}
     return replace(known, settled=settled, server=before.version if settled else "")
 
 
-def _is_settled(left: Difference, before: Plan) -> bool:
-    """Did the server not store what we sent? Otherwise somebody changed it meanwhile: drift, for the next plan."""
+def _was_refused(left: Difference, before: Plan) -> bool:
+    """Did the server store another value than we sent? If not, others changed it: drift, for the next plan."""
     if left.want is None:
         return True
     had = {difference.path: difference.have for difference in before.differences}

@@ -10,7 +10,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import MEMORY, ChangeRule, How, rule_for
-from vectorops.collections.words import VECTORS, describe_path, shorten
+from vectorops.collections.words import VECTORS, describe_path, shorten_value
 from vectorops.qdrant.observe import Observed, Path, leaves, same, shown
 from vectorops.same_json import is_same_json, within
 
@@ -41,7 +41,7 @@ class Difference:
     def line(self) -> str:
         """`vector "text": size 384 -> 768`, `hnsw_config.m: 16 -> 32`."""
         if self.path[0] == METADATA:
-            return f"metadata.{self.path[1]}: {shorten(self.have)} -> {shorten(self.want)}"
+            return f"metadata.{self.path[1]}: {shorten_value(self.have)} -> {shorten_value(self.want)}"
         place = describe_path(self.path) + ("" if self.path[0] in VECTORS else ":")
         line = f"{place} {shown(self.have)} -> {shown(self.want)}"
         return f"{line}, {self.rule.note}" if self.rule.note else line

@@ -47,11 +47,11 @@ def describe_model_change(before: Resolved, after: Resolved) -> str:
     fields = {
         "provider": (before.provider, after.provider),
         "document prompt": (before.document_prompt, after.document_prompt),
-        "extraBody.documents": (_print_json(before.document_extra_body), _print_json(after.document_extra_body)),
+        "extraBody.documents": (_sorted_json(before.document_extra_body), _sorted_json(after.document_extra_body)),
     }
     changes += [f"{what} {was or 'none'!r} -> {is_ or 'none'!r}" for what, (was, is_) in fields.items() if was != is_]
     return ", ".join(changes)
 
 
-def _print_json(fields: JsonObject) -> str:
+def _sorted_json(fields: JsonObject) -> str:
     return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else ""

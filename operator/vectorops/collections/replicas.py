@@ -21,7 +21,7 @@ from typing import Any, Final
 from vectorops.api.meta import JsonObject
 from vectorops.qdrant.database import ShardKeyName
 
-Place = tuple[int, int]
+ReplicaPlace = tuple[int, int]
 """Id of a shard, id of a node (a `peer_id`)."""
 
 SHOWN_SHARDS: Final = 3
@@ -65,7 +65,7 @@ class Replica:
     """None where Qdrant shards by itself."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ReplicaPlace:
         return self.shard, self.peer
 
     @property
@@ -94,7 +94,7 @@ class ReplicaPlacement:
         by_place = sorted(found, key=lambda replica: replica.place)
         return cls(tuple(by_place), len(answer.get("shard_transfers") or ()), answer["peer_id"])
 
-    def inactive(self) -> frozenset[Place]:
+    def inactive(self) -> frozenset[ReplicaPlace]:
         """The places of replicas that are dead or being made."""
         return frozenset(replica.place for replica in self.replicas if replica.health is not ReplicaHealth.ACTIVE)
 
@@ -177,7 +177,7 @@ def count_replicas(placement: ReplicaPlacement, factors: Factors) -> ReplicaCoun
 
 
 def next_operation(
-    placement: ReplicaPlacement, cluster: Mapping[str, Any], factors: Factors, *, lost: Collection[Place] = ()
+    placement: ReplicaPlacement, cluster: Mapping[str, Any], factors: Factors, *, lost: Collection[ReplicaPlace] = ()
 ) -> ReplicaOperation | None:
     """The next operation; None if there is nothing to do, or nothing can be done now.
 
@@ -213,7 +213,7 @@ def _copy(
     placement: ReplicaPlacement,
     cluster: Mapping[str, Any],
     factors: Factors,
-    lost: Collection[Place],
+    lost: Collection[ReplicaPlace],
     load: Mapping[int, int],
 ) -> ReplicaOperation | None:
     """Copies a shard that has too few replicas. Inactive replicas that may come back are counted."""
@@ -235,7 +235,7 @@ def _copy(
     return ReplicaOperation({"replicate_shard": body}, line)
 
 
-def _drop_lost(replicas: list[Replica], factors: Factors, lost: Collection[Place]) -> ReplicaOperation | None:
+def _drop_lost(replicas: list[Replica], factors: Factors, lost: Collection[ReplicaPlace]) -> ReplicaOperation | None:
     """Drops a lost replica that was replaced elsewhere."""
     enough = sum(replica.state == ACTIVE for replica in replicas) >= max(factors.of(replicas) or 0, 1)
     gone = [replica for replica in replicas if replica.place in lost and replica.health is not ReplicaHealth.ACTIVE]

@@ -12,7 +12,7 @@ from vectorops.collections.compare import METADATA, Difference, value_at
 from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import How, rule_for
-from vectorops.collections.words import describe_params, name_vector, shorten
+from vectorops.collections.words import describe_params, name_vector, shorten_value
 from vectorops.qdrant.database import UNNAMED, ShardKeyName
 from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX
 from vectorops.qdrant.observe import DATATYPE, Observed, Path, is_sharded_by_key, same
@@ -109,7 +109,7 @@ def create_collection(desired: Desired) -> Step:
     details = [f"  {name_vector(name)}: {describe_params(params)}" for name, params in sorted(desired.vectors.items())]
     details += [f"  {name_vector(name)}: sparse" for name in sorted(desired.sparse_vectors)]
     metadata = {key: desired.metadata[key] for key in sorted(desired.metadata_keys)}
-    details += [f"  metadata.{key}: {shorten(value)}" for key, value in metadata.items()]
+    details += [f"  metadata.{key}: {shorten_value(value)}" for key, value in metadata.items()]
     lines = (f"create collection {desired.name}", *details)
     body = create_body(desired.tree()) | ({METADATA: metadata} if metadata else {})
     return Step(Action.CREATE_COLLECTION, desired.name, lines, body)

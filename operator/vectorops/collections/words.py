@@ -46,7 +46,7 @@ def describe_path(path: Path) -> str:
     return ".".join(path)
 
 
-def shorten(value: Any) -> str:
+def shorten_value(value: Any) -> str:
     """A value of the metadata, cut if it is long."""
     text = shown(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

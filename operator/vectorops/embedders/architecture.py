@@ -12,14 +12,13 @@ import posixpath
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from vectorops.api.collection import Distance
 from vectorops.api.embedder import MAX_PROMPT
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.vectors import VectorKind
-
-Distance = Literal["Cosine", "Dot", "Euclid", "Manhattan"]
 
 MODULES: Final = "modules.json"
 SETTINGS: Final = "config_sentence_transformers.json"

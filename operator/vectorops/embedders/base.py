@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from vectorops.api.collection import Distance
 from vectorops.api.meta import JsonObject
 from vectorops.vectors import VectorData, VectorKind
 
@@ -38,7 +39,7 @@ class Resolved:
     """Components; None for a sparse vector."""
     revision: str = ""
     """A commit; `sha256:...` of the files of a plain folder; "" for a hosted model."""
-    distance: Literal["Cosine", "Dot", "Euclid", "Manhattan"] | None = None
+    distance: Distance | None = None
     """None if the model states none."""
     normalized: bool = False
     """Does the model itself scale its vectors to length 1? Then Cosine and Dot are the same."""

@@ -124,7 +124,7 @@ class ModelFiles:
             if there is None:
                 raise self._not_found(model, revision)
             return there
-        if there is not None and revision is not None and await _is_whole(there):
+        if there is not None and revision is not None and await _is_complete(there):
             return there
         try:
             commit, names = await self._ask(self._hub.look_up, model, revision)
@@ -155,7 +155,7 @@ class ModelFiles:
         try:
             return await self._in_thread(partial(self._hub.download, model, revision, patterns, offline=False))
         except Transient:
-            if cached is not None and await _is_whole(await asyncio.to_thread(_snapshot_of_cache, model, cached)):
+            if cached is not None and await _is_complete(await asyncio.to_thread(_snapshot_of_cache, model, cached)):
                 return await self._in_thread(partial(self._hub.download, model, revision, patterns, offline=True))
             raise
 
@@ -272,7 +272,7 @@ def _snapshot_of_cache(model: str, cached: CachedModel) -> ModelSnapshot:
     return ModelSnapshot(model, cached.commit, "the hub's cache", names, _Folder(model, cached.folder))
 
 
-async def _is_whole(cached: ModelSnapshot) -> bool:
+async def _is_complete(cached: ModelSnapshot) -> bool:
     """Does the cache hold a model that can be run, so that the hub is not needed?
 
     The cache does not record that: it holds whatever single files were ever downloaded.

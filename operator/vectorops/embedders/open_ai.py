@@ -465,7 +465,7 @@ def vectors_in(answer: bytes, count: int) -> list[VectorData | Unusable]:
         index = item.get("index", place)
         if not isinstance(index, int) or not 0 <= index < count or index in found:
             raise NonsenseError("an `index` in `data` is missing or repeated")
-        found[index] = _parse_vector(item["embedding"])
+        found[index] = _parse_embedding(item["embedding"])
     return [found[index] for index in range(count)]
 
 
@@ -483,7 +483,7 @@ def _parse_answer(answer: bytes) -> Any:
         raise NonsenseError("it is an HTML page" if answer.lstrip()[:1] == b"<" else "it is no JSON") from None
 
 
-def _parse_vector(embedding: Any) -> VectorData | Unusable:
+def _parse_embedding(embedding: Any) -> VectorData | Unusable:
     """A vector, given as numbers or as base64 of float32 (little-endian)."""
     if isinstance(embedding, str):
         try:

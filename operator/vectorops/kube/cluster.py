@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import orjson
@@ -152,7 +153,8 @@ class KubeCluster:
             try:
                 resource: Resource | None = outline(kind, columns, row)
             except (KeyError, TypeError, ValueError) as error:
-                _skip(kind, _name_of(row), error)
+                metadata = (row.get("object") or {}).get("metadata") or {}
+                _skip(kind, f"{metadata.get('namespace')}/{metadata.get('name')}", error)
                 continue
             if resource is not None and not gone and not is_complete(kind, columns):
                 resource = await self.get(resource.ref)
@@ -245,7 +247,7 @@ class KubeCluster:
             "type": "Warning" if warning else "Normal",
             "reason": reason,
             "action": "Reconcile",
-            "note": cut(message, NOTE_BYTES),
+            "note": cut_note(message, NOTE_BYTES),
             "reportingController": REPORTING_CONTROLLER,
             "reportingInstance": self._instance[:128],
             "regarding": {
@@ -286,13 +288,15 @@ class KubeCluster:
 def merge_patch(old: JsonObject, new: JsonObject) -> JsonObject:
     """The JSON merge-patch (RFC 7396) that turns `old` into `new`; {} if they are equal."""
     patch: JsonObject = {key: None for key in old if key not in new}
+    # Values are compared as JSON, because 1 and True are equal in Python.
+    dump = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
     for key, value in new.items():
         before = old.get(key)
         if isinstance(value, dict) and isinstance(before, dict):
             inner = merge_patch(before, value)
             if inner:
                 patch[key] = inner
-        elif key not in old or not _is_equal_json(before, value):
+        elif key not in old or dump(before) != dump(value):
             patch[key] = value
     return patch
 
@@ -305,20 +309,10 @@ def _skip(kind: str, what: str, error: Exception) -> None:
     )
 
 
-def _name_of(row: JsonObject) -> str:
-    metadata = (row.get("object") or {}).get("metadata") or {}
-    return f"{metadata.get('namespace')}/{metadata.get('name')}"
-
-
-def cut(text: str, size_bytes: int) -> str:
+def cut_note(text: str, size_bytes: int) -> str:
     """The text, or its beginning and an ellipsis, in at most so many bytes of UTF-8."""
     encoded = text.encode()
     if len(encoded) <= size_bytes:
         return text
     ellipsis = "…"
     return encoded[: size_bytes - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
-
-
-def _is_equal_json(one: object, other: object) -> bool:
-    # As JSON, because 1 and True are equal in Python.
-    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)

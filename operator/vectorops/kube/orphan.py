@@ -22,15 +22,15 @@ from vectorops.words import counted
 AT_A_TIME: Final = 8
 """Resources that are deleted at the same time; three requests each, one after the other."""
 
-Tell = Callable[[str], None]
-"""Takes one line for a person."""
+PrintLine = Callable[[str], None]
+"""Prints one line for a person."""
 
 
 class NotOrphaned(Exception):
     """Some resources are still there; the message says which and why."""
 
 
-def run_orphan(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = False) -> int:
+def run_orphan(namespaces: Sequence[str], tell: PrintLine, *, delete_crds: bool = False) -> int:
     """Runs the command; returns the exit code of the process. namespaces: empty means all."""
     try:
         asyncio.run(_orphan_and_delete_crds(namespaces, tell, delete_crds=delete_crds))
@@ -43,7 +43,7 @@ def run_orphan(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool = Fal
     return 0
 
 
-async def _orphan_and_delete_crds(namespaces: Sequence[str], tell: Tell, *, delete_crds: bool) -> None:
+async def _orphan_and_delete_crds(namespaces: Sequence[str], tell: PrintLine, *, delete_crds: bool) -> None:
     client = access.make_client(await access.configuration())
     try:
         await orphan_resources(Calls(client), namespaces, tell)
@@ -53,7 +53,7 @@ async def _orphan_and_delete_crds(namespaces: Sequence[str], tell: Tell, *, dele
         await client.close()  # type: ignore[no-untyped-call]
 
 
-async def orphan_resources(calls: Calls, namespaces: Sequence[str], tell: Tell) -> None:
+async def orphan_resources(calls: Calls, namespaces: Sequence[str], tell: PrintLine) -> None:
     """Deletes the resources. Raises NotOrphaned if some remain, and Transient if the API server fails."""
     cluster = KubeCluster(calls, instance="orphan")
     limit = asyncio.Semaphore(AT_A_TIME)
@@ -75,7 +75,7 @@ async def orphan_resources(calls: Calls, namespaces: Sequence[str], tell: Tell) 
     tell("nothing is left in the cluster")
 
 
-async def _delete_crds(calls: Calls, tell: Tell) -> None:
+async def _delete_crds(calls: Calls, tell: PrintLine) -> None:
     for info in reversed(KINDS):
         try:
             await calls.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{info.plural}.{GROUP}")

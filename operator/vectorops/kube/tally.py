@@ -53,8 +53,24 @@ class Tally:
     def put(self, ref: Ref, status: JsonObject, *, success: bool) -> None:
         """Records the status after a reconciliation."""
         now, before = self._now(), self._states.get(ref)
-        self._states[ref] = _make_state(
-            status, reconciled=now, succeeded=now if success else before.succeeded if before else self._started
+        conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+        ready, reason = ready_reason(status)
+        counts, health = status.get("points", {}), status.get("health") or {}
+        problems = {
+            "red": health.get("color") == "red",
+            "grey": health.get("color") == "grey",
+            "optimizer": bool(health.get("optimizer")),
+            "warning": bool(health.get("warnings")),
+        }
+        self._states[ref] = ResourceState(
+            ready=str(ready),
+            reason=str(reason),
+            stalled="Stalled" in conditions,
+            since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
+            points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
+            problems=tuple(problem for problem in PROBLEMS if problems[problem]),
+            reconciled=now,
+            succeeded=now if success else before.succeeded if before else self._started,
         )
 
     def remove(self, ref: Ref) -> bool:
@@ -88,30 +104,3 @@ class Tally:
             points.update(dict(state.points))
         for label, number in points.items():
             metrics.POINTS.labels(label).set(number)
-
-
-def _make_state(status: JsonObject, *, reconciled: float, succeeded: float) -> ResourceState:
-    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
-    ready, reason = ready_reason(status)
-    counts = status.get("points", {})
-    return ResourceState(
-        ready=str(ready),
-        reason=str(reason),
-        stalled="Stalled" in conditions,
-        since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
-        points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
-        problems=_find_problems(status.get("health") or {}),
-        reconciled=reconciled,
-        succeeded=succeeded,
-    )
-
-
-def _find_problems(health: JsonObject) -> tuple[str, ...]:
-    """health: `status.health` of a QdrantCollection, empty if it has no problem."""
-    found = {
-        "red": health.get("color") == "red",
-        "grey": health.get("color") == "grey",
-        "optimizer": bool(health.get("optimizer")),
-        "warning": bool(health.get("warnings")),
-    }
-    return tuple(problem for problem in PROBLEMS if found[problem])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NoReturn
 
 from vectorops.api.connection import QdrantConnectionSpec
@@ -115,12 +116,9 @@ def read_only(database: Database) -> Database:
     guarded = copy(database)
     for name in dir(database):
         if not name.startswith("_") and name not in READS and callable(getattr(database, name)):
-            setattr(guarded, name, _refusal_of(name))
+            setattr(guarded, name, partial(_refuse_write, name))
     return guarded
 
 
-def _refusal_of(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise AssertionError(f"plan must not write, but called {name}")
-
-    return refuse
+def _refuse_write(name: str, *_: object, **__: object) -> NoReturn:
+    raise AssertionError(f"plan must not write, but called {name}")

@@ -54,7 +54,9 @@ def point_id(declared: Any, id_format: IdFormat = "Auto") -> PointId:
     if isinstance(declared, int) and not isinstance(declared, bool):
         return _check_range(declared)
     if id_format == "Integer":
-        return _parse_decimal(declared)
+        if not isinstance(declared, str) or not re.fullmatch(r"0|[1-9][0-9]{0,19}", declared):
+            raise UnusableId("idFormat is Integer: the id must be an integer, or a string of its decimal digits")
+        return _check_range(int(declared))
     if declared is None:
         raise UnusableId("the id is null")
     return _to_uuid(declared if isinstance(declared, str) else _to_canonical_json(declared))
@@ -64,12 +66,6 @@ def _check_range(number: int) -> int:
     if not 0 <= number <= MAX_INTEGER:
         raise UnusableId(f"the integer {number} is not in the range 0 to 2^64-1")
     return number
-
-
-def _parse_decimal(declared: Any) -> int:
-    if not isinstance(declared, str) or not re.fullmatch(r"0|[1-9][0-9]{0,19}", declared):
-        raise UnusableId("idFormat is Integer: the id must be an integer, or a string of its decimal digits")
-    return _check_range(int(declared))
 
 
 def _to_canonical_json(declared: Any) -> str:

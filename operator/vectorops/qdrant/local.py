@@ -200,7 +200,7 @@ class LocalQdrant:
         with self._translated_errors(writes=True):
             structs = [
                 models.PointStruct(
-                    id=wire.id_json(point.id), vector=_vectors_json(point), payload=_through_json(point.payload)
+                    id=wire.id_json(point.id), vector=_client_vectors(point), payload=_through_json(point.payload)
                 )
                 for point in points
             ]
@@ -210,7 +210,9 @@ class LocalQdrant:
         if not points:
             return
         with self._translated_errors(writes=True):
-            changed = [models.PointVectors(id=wire.id_json(point.id), vector=_vectors_json(point)) for point in points]
+            changed = [
+                models.PointVectors(id=wire.id_json(point.id), vector=_client_vectors(point)) for point in points
+            ]
             await self._client().update_vectors(name, changed)
 
     async def delete_vectors(self, name: str, ids: Sequence[PointId], vectors: Sequence[str]) -> None:
@@ -352,11 +354,11 @@ def _filter(where: JsonObject | None) -> models.Filter | None:
     return None if where is None else models.Filter.model_validate(where)
 
 
-def _vectors_json(point: PointData) -> dict[str, Any]:
-    return {name: _vector_json(vector) for name, vector in point.vectors.items()}
+def _client_vectors(point: PointData) -> dict[str, Any]:
+    return {name: _client_vector(vector) for name, vector in point.vectors.items()}
 
 
-def _vector_json(vector: VectorData) -> Any:
+def _client_vector(vector: VectorData) -> Any:
     if isinstance(vector, Sparse):
         return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
     return vector.tolist()

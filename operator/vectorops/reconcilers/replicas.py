@@ -19,9 +19,9 @@ from vectorops.api.meta import Condition, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.replicas import (
     Factors,
-    Place,
     ReplicaCounts,
     ReplicaOperation,
+    ReplicaPlace,
     ReplicaPlacement,
     count_replicas,
     is_behind,
@@ -89,7 +89,7 @@ class Replicas:
     ) -> None:
         self._patience_seconds = patience_seconds
         self._clock = clock
-        self._inactive_since: dict[str, dict[Place, float]] = {}
+        self._inactive_since: dict[str, dict[ReplicaPlace, float]] = {}
 
     async def judge(
         self,
@@ -125,7 +125,7 @@ class Replicas:
         again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)
         return replace(outcome, status=status, requeue_after=again, passing=passing)
 
-    def _lost(self, uid: str, placement: ReplicaPlacement) -> set[Place]:
+    def _lost(self, uid: str, placement: ReplicaPlacement) -> set[ReplicaPlace]:
         """Those that are not waited for any longer."""
         now, before = self._clock(), self._inactive_since.pop(uid, {})
         since = {place: before.get(place, now) for place in placement.inactive()}
@@ -148,7 +148,7 @@ async def findings(
     spec: QdrantCollectionSpec,
     placement: ReplicaPlacement,
     *,
-    lost: Collection[Place] = (),
+    lost: Collection[ReplicaPlace] = (),
     may_act: bool = True,
 ) -> Findings:
     """What is so, and, if it may be done, what comes next. Raises Transient if the node that answers does not know the

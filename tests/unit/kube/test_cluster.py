@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vectorops.api.meta import FINALIZER, JsonObject, Ref, Resource
 from vectorops.errors import Transient
 from vectorops.kube.calls import Refused
-from vectorops.kube.cluster import NOTE_BYTES, KubeCluster, cut, merge_patch
+from vectorops.kube.cluster import NOTE_BYTES, KubeCluster, cut_note, merge_patch
 
 json_values = st.recursive(
     st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
@@ -194,7 +194,7 @@ async def test_a_finalizer_is_not_set_on_what_changed_since_it_was_read(cluster,
 
 @given(st.text(alphabet="aé漢😀", max_size=600))
 def test_a_cut_text_fits_into_an_event_and_says_that_it_was_cut(text):
-    short = cut(text, NOTE_BYTES)
+    short = cut_note(text, NOTE_BYTES)
 
     assert len(short.encode()) <= NOTE_BYTES
     assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
