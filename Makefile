@@ -114,6 +114,7 @@ PAGES = $(shell git ls-files --cached --others --exclude-standard '*.md')
 lint: $(DEV)/.installed check-generated ## Check style, names, types, layers, dependencies and generated files
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/python tools/format_markdown.py --check $(PAGES)
 	$(DEV)/bin/python tools/names.py --quiet --max-twice $(MAX_TWICE) --max-once $(MAX_ONCE) operator/vectorops
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports

@@ -142,9 +142,9 @@ def test_the_page_shows_the_verdict_of_each_reason() -> None:
     for file, verdict in verdicts().items():
         told.setdefault((verdict["argo"]["status"], verdict["kstatus"]["Status"]), []).append(_shown(file))
     rows = [f"| {argo} | {flux} | {', '.join(sorted(set(names)))} |" for (argo, flux), names in sorted(told.items())]
-    table = "\n".join(["| Argo CD | kstatus | in these situations |", "|---|---|---|", *rows])
+    table = "\n".join(["| Argo CD | kstatus | in these situations |", "| -- | -- | -- |", *rows])
     text = PAGE.read_text()
-    pattern = re.compile(r"(?<=<!-- verdicts -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+    pattern = re.compile(r"(?<=<!-- verdicts -->\n\n).*?(?=\n\n<!-- end -->)", re.DOTALL)
     if RECORDING:
         PAGE.write_text(pattern.sub(lambda _: table, text))
         text = PAGE.read_text()
