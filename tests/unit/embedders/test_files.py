@@ -53,7 +53,8 @@ def write(folder: Path, files: dict[str, bytes] = FILES) -> Path:
 
 
 def settings(**options) -> EmbedderSettings:
-    return EmbedderSettings(**{"timeout_seconds": 5.0} | options)
+    # Long: the first look-up imports huggingface_hub.
+    return EmbedderSettings(**{"timeout_seconds": 60.0} | options)
 
 
 async def resolve(pinned: str | None = None, model: str = MODEL, *, by: EmbedderSettings, **declared) -> Resolved:
