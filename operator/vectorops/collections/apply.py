@@ -279,7 +279,7 @@ def _was_refused(left: Difference, before: Plan) -> bool:
 
 
 async def _replan(database: Database, done: Plan) -> Plan:
-    """The same declaration, planned against the collection as it is now."""
+    """The same declaration, planned against the current collection."""
     observed = await observe(database, done.desired.name, done.desired.aliases)
     last_applied = observed.mark.last_applied if observed.mark else done.last.to_json()
     return make_plan(done.desired, observed, version=done.version, last_applied=last_applied, handover=done.handover)

@@ -53,7 +53,7 @@ from vectorops.qdrant.observe import Observed, Path, leaves
 
 T = TypeVar("T")
 
-CURRENT_COLLECTION: Final = "the collection as it is"
+CURRENT_COLLECTION: Final = "the current collection"
 """The source, for people, of the schema of a vector whose change is held back."""
 
 

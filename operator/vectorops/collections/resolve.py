@@ -293,8 +293,8 @@ def _resolve_indexes(declared: list[PayloadIndex]) -> dict[str, JsonObject]:
         if path is None:
             raise _invalid(
                 f"{place}.field",
-                f"{index.field!r} is no path of a payload field: keys of letters, digits, _ and -, joined by a dot, "
-                'each with [] behind it where it holds a list; put any other key in double quotes, as in a."b c"',
+                f"{index.field!r} is not the path of a payload field: keys of letters, digits, _ and -, joined by "
+                'dots, with [] behind a key that holds a list; put any other key in double quotes, as in a."b c"',
             )
         if path in indexes:
             raise _invalid(f"{place}.field", f"another index is on {path!r} already")

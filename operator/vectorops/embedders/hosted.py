@@ -217,7 +217,7 @@ class HostedClient:
             try:
                 return read(answer)
             except NonsenseError as error:
-                return _Failed("nonsense", self._rejected(f"gives an answer that is no list of vectors: {error}"))
+                return _Failed("nonsense", self._rejected(f"gives an answer that is not a list of vectors: {error}"))
         refusal = said_in(status, answer)
         if status in REFUSED:
             return refusal

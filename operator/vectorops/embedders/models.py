@@ -108,8 +108,8 @@ Load = Callable[[Loading], LoadedModel]
 
 
 def serve(connection: Connection, load: Load, loading: Loading) -> None:
-    """The whole life of the child. Sends None once the model is loaded, else a ModelFailure; then an EmbeddedChunk, or
-    a ModelFailure, for each list of texts.
+    """Runs the child. Sends None once the model is loaded, or a ModelFailure. Then, for each list of texts, an
+    EmbeddedChunk or a ModelFailure.
     """
     _isolate_process()
     try:

@@ -57,13 +57,13 @@ class Replaced:
 
     def steps(self, declaration: Declaration) -> list[str]:
         """What an approval does, for people."""
-        steps = [f"take collection {self.collection!r} as it is now for the one that the set writes into"]
+        steps = [f"accept the current collection {self.collection!r} as the one that the set writes into"]
         if gone := [id for id in self.gone if id in declaration.points]:
-            steps.append(f"write {counted(len(gone), 'point')} again, where nothing stands under the id")
+            steps.append(f"write {counted(len(gone), 'point')} again, if the id is free")
         if left := (*self.other, *self.unclear):
             ids = [declaration.points[id].shown_id if id in declaration.points else str(id) for id in left]
             shown = f"{', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"
-            steps.append(f"leave {counted(len(ids), 'point')} to whoever may have changed them, as they are: {shown}")
+            steps.append(f"leave {counted(len(ids), 'point')} unchanged, because others may have changed them: {shown}")
         return steps
 
     def kept(self, entries: Entries) -> Entries:

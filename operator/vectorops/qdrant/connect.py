@@ -64,7 +64,10 @@ def connect(
     address = _parse_url(spec.url)
     tls = spec.tls or ConnectionTLS()
     context = _tls_context(tls, credentials) if address.scheme == "https" else None
-    key = _parse_api_key(credentials)
+    key = credentials.api_key
+    if key is not None and not (key.isascii() and key.isprintable() and key):
+        # The libraries would quote it in their error.
+        raise Terminal(Reason.SECRET_INVALID, "spec.apiKeySecretRef: the key is not printable ASCII text")
     timeout = float(spec.effective_timeout_seconds)
     client = httpx.AsyncClient(
         base_url=f"{address.endpoint}{address.path}",
@@ -121,14 +124,6 @@ def _parse_url(url: str) -> _Address:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _parse_api_key(credentials: Credentials) -> str | None:
-    key = credentials.api_key
-    if key is not None and not (key.isascii() and key.isprintable() and key):
-        # The libraries would quote it in their error.
-        raise Terminal(Reason.SECRET_INVALID, "spec.apiKeySecretRef: the key is not printable ASCII text")
-    return key
 
 
 def _tls_context(tls: ConnectionTLS, credentials: Credentials) -> ssl.SSLContext:

@@ -444,7 +444,7 @@ async def test_status_shows_the_vector_as_it_is_until_a_model_is_approved_for_it
     (waiting,) = schema_status((await bring(qdrant, embedded(LARGER))).plan.in_force).vectors
 
     assert (waiting.embedder, waiting.size) == (None, 4)
-    assert waiting.sources["size"] == "the collection as it is"
+    assert waiting.sources["size"] == "the current collection"
 
 
 async def test_a_collection_left_behind_is_adopted_by_its_model_only(qdrant):

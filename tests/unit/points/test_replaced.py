@@ -124,9 +124,9 @@ def test_the_plan_says_what_is_written_and_what_is_left():
 
     assert it.found == "of 4 points that the set wrote into collection 'zoo', 2 gone and 1 changed"
     assert it.steps(Declaration(points)) == [
-        "take collection 'zoo' as it is now for the one that the set writes into",
-        "write 2 points again, where nothing stands under the id",
-        "leave 1 point to whoever may have changed them, as they are: 2",
+        "accept the current collection 'zoo' as the one that the set writes into",
+        "write 2 points again, if the id is free",
+        "leave 1 point unchanged, because others may have changed them: 2",
     ]
     assert it.kept({id: Entry(20, ()) for id in points}).keys() == {3}
 
