@@ -153,7 +153,7 @@ class Controller:
         woken = self._references.resting_on(ref) if verdict.wrote else set()
         if verdict.gave_up:
             woken |= self._references.contesting(ref)
-        if verdict.told:
+        if verdict.wake_dependents:
             woken |= self._references.woken_by(ref)
         self._enqueue(woken, by=ref)
 

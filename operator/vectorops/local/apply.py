@@ -38,16 +38,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """results: of all resources of the files, and of those that should have been pruned and are still there.
-    pruned: what is gone, in words.
-
-    notices: what was left alone, and why. timed_out: time ran out before all had settled.
-    """
+    """How `apply` came out."""
 
     results: tuple[Result, ...]
+    """Of all resources of the files, and of those that should have been pruned and are still there."""
     pruned: tuple[str, ...] = ()
+    """What is gone, in words."""
     notices: tuple[str, ...] = ()
+    """What was left alone, and why."""
     timed_out: bool = False
+    """Time ran out before all had settled."""
 
     @property
     def ready(self) -> bool:

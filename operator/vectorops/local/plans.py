@@ -13,30 +13,31 @@ Action = Literal["create", "update", "delete", "adopt", "hold"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that `apply` would do. `adopt`: own what is there, and leave its content. `hold`: not done before
-    somebody approves it. description: in lines, for people.
-    """
+    """One thing that `apply` would do."""
 
     action: Action
+    """`adopt`: `apply` would own what is there, and leave its content. `hold`: `apply` would not do it before somebody
+    approves it.
+    """
     description: str
+    """In lines, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourcePlan:
-    """What would become of one resource.
-
-    remarks: what is worth knowing and no change. problem: why it would not become ready.
-    points: of a PointSet: the ids that are new, changed, deleted, adopted, conflicting and failed, and how many are
-    unchanged.
-    """
+    """What would become of one resource."""
 
     kind: str
     namespace: str
     name: str
     changes: tuple[Change, ...] = ()
     remarks: tuple[str, ...] = ()
+    """What is worth knowing and no change."""
     problem: str | None = None
+    """Why it would not become ready."""
     points: JsonObject | None = None
+    """Of a PointSet: the ids that are new, changed, deleted, adopted, conflicting and failed, and how many are
+    unchanged."""
 
 
 def planned(

@@ -71,7 +71,7 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
             refs = opened.cluster.in_order()
             left = await _left_over(opened, options)
             plans = await previewed.of_all(refs)
-            stuck = {ref for ref, plan in zip(refs, plans, strict=True) if _is_stuck(plan, opened.cluster.now(ref))}
+            stuck = {ref for ref, plan in zip(refs, plans, strict=True) if not previewed.arrives(ref, plan)}
             for name, moved in left.moved.items():
                 if waiting := [one.ref for one in moved if one.ref in stuck]:
                     words = f"collection {name!r} would be left as it is until {waiting[0]} is as declared elsewhere"
@@ -79,15 +79,6 @@ async def preview(manifests: Manifests, options: Options) -> list[ResourcePlan]:
                 else:
                     plans += [await previewed.of_pruned(one) for one in moved]
             return [*plans, *[await previewed.of_pruned(one) for one in left.resources]]
-
-
-def _is_stuck(plan: ResourcePlan, resource: Resource | None) -> bool:
-    """Would a resource that was elsewhere not be as declared after all, so that it is left there? See
-    `apply._has_arrived`.
-    """
-    if resource is not None and RawSpec(resource).is_suspended:
-        return True
-    return plan.problem is not None and not (plan.kind == QDRANT_COLLECTION and plan.changes)
 
 
 @contextmanager
@@ -110,6 +101,16 @@ class _Preview:
         self._context = opened.context
         self._predictions: dict[Ref, Prediction] = {}
         self._points: dict[Ref, PointsPreview] = {}
+        self._waiting_for_aliases: set[Ref] = set()
+
+    def arrives(self, ref: Ref, plan: ResourcePlan) -> bool:
+        """Would a resource that was elsewhere be as declared, so that nothing of it is needed there any more? See
+        `apply._has_arrived`.
+        """
+        resource = self._cluster.now(ref)
+        if resource is not None and RawSpec(resource).is_suspended:
+            return False
+        return plan.problem is None or ref in self._waiting_for_aliases
 
     async def of_all(self, refs: list[Ref]) -> list[ResourcePlan]:
         plans = {ref: await self._of(ref) for ref in refs}
@@ -144,6 +145,8 @@ class _Preview:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
         decision = await decide(self._context, resource, spec)
         self._predictions[resource.ref] = decision.prediction
+        if isinstance(decision, Decision) and decision.plan.taken and decision.granted == decision.plan.held_back:
+            self._waiting_for_aliases.add(resource.ref)
         would_be = (
             _describe_inspection(resource.ref, decision)
             if isinstance(decision, Inspection)

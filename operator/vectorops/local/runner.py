@@ -38,16 +38,14 @@ HOPELESS: Final = frozenset(
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one resource is.
-
-    due: when to look at it again, on the loop's clock; None: when something wakes it.
-    waits_for: the dependency that it waits for, if that is why it is not done.
-    """
+    """How far one resource is."""
 
     due: float | None = 0.0
+    """When to reconcile it again, on the loop's clock; None: when something wakes it."""
     settled: bool = False
     tries: int = 0
     waits_for: Ref | None = None
+    """The dependency that it waits for, if that is why it is not done."""
 
 
 class Runner:
@@ -131,7 +129,7 @@ class Runner:
         woken = self._references.resting_on(ref) if verdict.wrote else set()
         if verdict.gave_up:
             woken |= self._references.contesting(ref)
-        if verdict.told:
+        if verdict.wake_dependents:
             woken |= self._references.woken_by(ref)
         for other in woken & self._progress.keys():
             self._progress[other].due = 0.0

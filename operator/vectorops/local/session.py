@@ -63,8 +63,9 @@ class Options:
     """Delete what the owner no longer declares?"""
     timeout_seconds: float = 300.0
     embedders: EmbedderSettings = field(default_factory=EmbedderSettings)
+    """Where models come from."""
     grants: Grants = field(default_factory=Grants)
-    """What this one run may do."""
+    """What is allowed in this one run."""
 
 
 @dataclass(frozen=True, slots=True)

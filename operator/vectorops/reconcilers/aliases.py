@@ -33,17 +33,20 @@ OF_OTHERS: Final = "aliases of others are not moved"
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """passing: for the plan. why: for people, of aliases that are taken, why they do not pass.
-
-    stay: for people, of aliases that were given up, why they are still there. rests_on: whose change may change that.
-    again: seconds until the next look, if some are only kept for a moment: somebody may be about to declare them.
-    """
+    """What becomes of the aliases of one collection."""
 
     passing: AliasHandover = NO_HANDOVER
+    """For the plan."""
     why: Mapping[str, str] = field(default_factory=dict)
+    """Of aliases that are taken: why they do not pass, for people."""
     stay: Mapping[str, str] = field(default_factory=dict)
+    """Of aliases that were given up: why they are still there, for people."""
     rests_on: frozenset[Ref] = frozenset()
+    """Resources whose change may change that."""
     again: float | None = None
+    """Seconds until the next reconciliation, if some are only kept for a moment: somebody may be about to declare
+    them.
+    """
 
     def taken_words(self, alias: str, holder: str) -> str:
         """For people: where an alias leads, and why it does not pass."""

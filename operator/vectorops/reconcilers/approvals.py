@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Final
 
 from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, Resource
 from vectorops.qdrant.database import Database
@@ -26,21 +27,19 @@ from vectorops.reconcilers.base import Context
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Whether one plan may be carried out.
-
-    hash: what approves it, 12 hexadecimal digits; "" if nothing is held back.
-    nonce: to be kept in `status.plan`; None at the command line, and if nothing is held back.
-    given: is it approved?
-    how: for messages, how it is approved: `approve plan 3f9c1a5b7d20 with the annotation ...`.
-    """
+    """Whether one plan may be carried out."""
 
     hash: str = ""
+    """What approves it, 12 hexadecimal digits; "" if nothing is held back."""
     nonce: str | None = None
+    """To be kept in `status.plan`; None at the command line, and if nothing is held back."""
     given: bool = False
+    """Is it approved?"""
     how: str = ""
+    """For messages, how it is approved: `approve plan 3f9c1a5b7d20 with the annotation ...`."""
 
 
-NOTHING = Approval()
+NOTHING: Final = Approval()
 """Of a plan that holds nothing back."""
 
 

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 BLIP: Final = timedelta(minutes=2)
 """For so long a ready resource stays Ready while its database does not answer."""
 POLL_SECONDS: Final = 60.0
-"""How often a resource that waits looks again by itself, should the wake-up be lost."""
+"""How often a resource that waits is reconciled anyway, should the wake-up be lost."""
 PROBE_SECONDS: Final = 60.0
 """How often a connection is tried at least: all that use it wait for it, and not for a backoff of minutes."""
 BLIPS: Final = frozenset(
@@ -54,26 +54,24 @@ class Reconciler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the shell does next.
-
-    requeue_after: look again in so many seconds; None: at the next resync.
-    backoff: the run failed; look again with backoff, not before requeue_after, and after at most longest_backoff
-        seconds.
-    told: did what others can see of this resource change, so that those who hang on it should look?
-    gave_up: did a PointSet give up ids, so that its siblings that wait for some should look?
-    wrote: did anything of its status change? Those whose verdict rests on it should look.
-    rests_on: other resources whose change may change this verdict, beside those that the spec names.
-    status: the status as it is now in the cluster, None if the resource is gone.
-    """
+    """What the shell does next."""
 
     requeue_after: float | None = None
+    """Seconds until the next reconciliation; None: the next resync."""
     backoff: bool = False
+    """The run failed: reconcile again with backoff, not before `requeue_after`."""
     longest_backoff: float | None = None
-    told: bool = False
+    """Seconds; None: the queue's own limit."""
+    wake_dependents: bool = False
+    """Did what others can see of this resource change? Those that depend on it should be reconciled."""
     gave_up: bool = False
+    """Did a PointSet give up ids? Its siblings that wait for some should be reconciled."""
     wrote: bool = False
+    """Did anything of its status change? Those whose verdict rests on it should be reconciled."""
     rests_on: frozenset[Ref] = frozenset()
+    """Other resources whose change may change this verdict, beside those that the spec names."""
     status: JsonObject | None = None
+    """As it is now in the cluster; None if the resource is gone."""
     error: VectorOpsError | None = None
 
 
@@ -90,7 +88,7 @@ class Driver:
         self._reconcilers = reconcilers
         self._now = now
         self._failing_since: dict[Ref, datetime] = {}
-        self._untold: set[Ref] = set()
+        self._unanswered: set[Ref] = set()
 
     async def run(self, ref: Ref, turn: Turn | None = None) -> Verdict:
         """Reconciles one resource. Never raises for what is wrong with a resource or a database.
@@ -105,8 +103,8 @@ class Driver:
         resource = await context.cluster.get(ref)
         if resource is None:
             self._failing_since.pop(ref, None)
-            self._untold.discard(ref)
-            return Verdict(told=True)
+            self._unanswered.discard(ref)
+            return Verdict(wake_dependents=True)
         try:
             outcome = await self._reconcile(context, resource)
         except VectorOpsError as error:
@@ -125,9 +123,9 @@ class Driver:
         if not outcome.passing:
             self._failing_since.pop(ref, None)
         if outcome.status is None:
-            return Verdict(told=True)
+            return Verdict(wake_dependents=True)
         current = outcome.resource or resource
-        return await self._tell(
+        return await self._write_status(
             current,
             status.updated(current, outcome.status),
             Verdict(requeue_after=outcome.requeue_after, rests_on=outcome.rests_on, gave_up=outcome.gave_up),
@@ -160,7 +158,7 @@ class Driver:
 
     async def _failed(self, resource: Resource, error: VectorOpsError) -> Verdict:
         left = self._blip_left(resource)
-        verdict = _next_look(error)
+        verdict = _next_run(error)
         if resource.kind in CONNECTION_KINDS:
             verdict = replace(verdict, longest_backoff=PROBE_SECONDS)
         if error.reason in BLIPS and left > 0:
@@ -170,9 +168,9 @@ class Driver:
             # Not later than when it must be told.
             longest = min(left, verdict.longest_backoff or left)
             return replace(verdict, status=resource.status, longest_backoff=longest)
-        return await self._tell(resource, status.failed(resource, error), verdict)
+        return await self._write_status(resource, status.failed(resource, error), verdict)
 
-    async def _tell(self, resource: Resource, new: JsonObject, verdict: Verdict) -> Verdict:
+    async def _write_status(self, resource: Resource, new: JsonObject, verdict: Verdict) -> Verdict:
         token = resource.meta.annotations.get(RECONCILE)
         if token is not None and (verdict.error is None or isinstance(verdict.error, Terminal)):
             new = {**new, "lastHandledReconcileAt": token}
@@ -182,19 +180,19 @@ class Driver:
             new = {**new, "lastHandledTakeOverFrom": asked}
         merged = status.merge(resource.status, new, now=self._now(), generation=resource.meta.generation)
         if merged == resource.status:
-            told = resource.ref in self._untold
-            self._untold.discard(resource.ref)
-            return replace(verdict, status=merged, told=told)
-        # Until the answer is there: if it is lost, the status may be written all the same, and the next look finds
-        # nothing new to write; those who hang on this resource must be woken even so.
-        self._untold.add(resource.ref)
+            is_unanswered = resource.ref in self._unanswered
+            self._unanswered.discard(resource.ref)
+            return replace(verdict, status=merged, wake_dependents=is_unanswered)
+        # Until the answer is there: if it is lost, the status may be written all the same, and the next run finds
+        # nothing new to write; those that depend on this resource must be woken even so.
+        self._unanswered.add(resource.ref)
         await self._context.cluster.write_status(resource, merged)
-        self._untold.discard(resource.ref)
+        self._unanswered.discard(resource.ref)
         before, after = status.ready_reason(resource.status), status.ready_reason(merged)
         if before != after:
             await self._announce(resource, merged, after)
         seen_by_others = before != after or any(resource.status.get(key) != merged.get(key) for key in SEEN_BY_OTHERS)
-        return replace(verdict, status=merged, told=seen_by_others, wrote=True)
+        return replace(verdict, status=merged, wake_dependents=seen_by_others, wrote=True)
 
     async def _announce(self, resource: Resource, merged: JsonObject, after: tuple[object, object]) -> None:
         message = next(c["message"] for c in merged["conditions"] if c["type"] == "Ready")
@@ -204,8 +202,8 @@ class Driver:
         await self._context.cluster.event(resource, str(after[1]), message, warning=warning)
 
 
-def _next_look(error: VectorOpsError) -> Verdict:
-    """When to look again after an error; the rules of the error tree."""
+def _next_run(error: VectorOpsError) -> Verdict:
+    """When to reconcile again after an error; the rules of the error tree."""
     if isinstance(error, GaveWay):
         return Verdict(requeue_after=0.0, error=error)
     if isinstance(error, Transient):

@@ -47,15 +47,14 @@ ABSENT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one look found.
-
-    step: the operation that comes next. silent: there is one, but a replica that Qdrant calls active does not answer.
-    """
+    """What is known of the replicas of one collection."""
 
     placement: ReplicaPlacement
     counts: ReplicaCounts
     step: ReplicaOperation | None = None
+    """The operation that comes next."""
     silent: bool = False
+    """There is one, but a replica that Qdrant calls active does not answer."""
 
     @property
     def busy(self) -> bool:

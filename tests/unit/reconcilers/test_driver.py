@@ -77,7 +77,7 @@ async def test_the_status_is_written_once_and_then_only_when_it_changes(world: W
 
     assert world.writes == 1
     assert world.events == ["Normal Succeeded"]
-    assert (first.told, second.told) == (True, False)
+    assert (first.wake_dependents, second.wake_dependents) == (True, False)
     assert second.requeue_after == 7.0
 
 
@@ -87,8 +87,8 @@ async def test_those_who_hang_on_a_resource_look_again_when_its_new_spec_was_loo
     assert world.resource is not None
     world.resource = replace(world.resource, meta=world.resource.meta.model_copy(update={"generation": 2}))
 
-    assert (await world.driver.run(REF)).told
-    assert not (await world.driver.run(REF)).told
+    assert (await world.driver.run(REF)).wake_dependents
+    assert not (await world.driver.run(REF)).wake_dependents
 
 
 async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no_longer(world: World) -> None:
@@ -204,8 +204,8 @@ async def test_those_who_wait_are_woken_although_the_answer_to_the_status_was_lo
     with pytest.raises(Transient):
         await world.driver.run(REF)
 
-    assert (await world.driver.run(REF)).told
-    assert not (await world.driver.run(REF)).told
+    assert (await world.driver.run(REF)).wake_dependents
+    assert not (await world.driver.run(REF)).wake_dependents
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ async def test_those_who_hang_on_a_collection_look_when_where_or_how_it_takes_po
     assert DONE.status is not None
     for told in ("one", "other"):
         world.act = _returns(Outcome(QdrantCollectionStatus(conditions=DONE.status.conditions, **seen(told))))
-        assert (await world.driver.run(REF)).told
-        assert not (await world.driver.run(REF)).told
+        assert (await world.driver.run(REF)).wake_dependents
+        assert not (await world.driver.run(REF)).wake_dependents
 
 
 def _returns(outcome: Outcome) -> Callable[[], Awaitable[Outcome]]:
@@ -261,7 +261,7 @@ async def test_the_reconcile_annotation_is_answered_when_the_look_is_over_and_no
 async def test_a_resource_that_is_gone_wakes_those_that_waited_for_that(world: World) -> None:
     world.resource = None
     verdict = await world.driver.run(REF)
-    assert verdict.told
+    assert verdict.wake_dependents
     assert verdict.status is None
 
 
