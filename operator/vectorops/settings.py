@@ -124,6 +124,23 @@ class Settings(EmbedderFlags):
             show_default=False,
         ),
     ] = None
+    own_namespace: Annotated[
+        str | None,
+        Option(
+            envvar=["VECTOROPS_OWN_NAMESPACE", "POD_NAMESPACE"],
+            help="Namespace of the Secrets that a ClusterQdrantConnection names; in a pod, its own.",
+            show_default=False,
+        ),
+    ] = None
+    secret_namespace: Annotated[
+        list[str] | None,
+        Option(
+            envvar="VECTOROPS_SECRET_NAMESPACE",
+            help="Namespace that a ClusterQdrantConnection may name as secretNamespace; repeat it for more. "
+            "Default: none but its own.",
+            show_default=False,
+        ),
+    ] = None
     lease_name: Annotated[
         str | None,
         Option(

@@ -20,7 +20,7 @@ CHART: Final = ROOT / "charts" / "vectorops"
 OPERATOR_NAMESPACE: Final = "vectorops-system"
 RELEASE: Final = "vectorops"
 IMAGE: Final = os.environ.get("E2E_IMAGE", "vectorops:e2e")
-KINDS: Final = ("pointsets", "qdrantcollections", "qdrantconnections")
+KINDS: Final = ("pointsets", "qdrantcollections", "qdrantconnections", "clusterqdrantconnections")
 CRDS: Final = tuple(f"{kind}.vectorops.dev" for kind in KINDS)
 OURS: Final = "e2e=vectorops"
 """The label of namespaces that tests make."""
@@ -146,7 +146,7 @@ def remove_operator() -> None:
     left = [crd for crd in names("customresourcedefinitions") if crd in CRDS]
     for crd in left:
         for item in get(crd, "--all-namespaces")["items"]:
-            name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+            name, namespace = item["metadata"]["name"], item["metadata"].get("namespace", "default")
             let_go = '--patch={"metadata":{"finalizers":[]}}'
             kubectl("patch", crd, name, f"--namespace={namespace}", "--type=merge", let_go)
     if left:

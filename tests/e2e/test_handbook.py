@@ -104,6 +104,21 @@ def test_a_client_certificate_is_presented(connected: str, reader: Reader) -> No
     assert connection["status"]["observedGeneration"] == connection["metadata"]["generation"]
 
 
+def test_a_namespace_uses_a_connection_of_the_cluster(connected: str, reader: Reader, qdrant: Qdrant) -> None:
+    page, heading = "docs/connect.md", "One Qdrant for many namespaces"
+    here = {"https://qdrant.qdrant.svc:6333": database.URL}
+    reader.types(documented("docs/connect.md", "One Qdrant for many namespaces"))
+    reader.writes("cluster-connection.yaml", replaced(manifest(page, heading), here))
+    reader.writes("shared-collection.yaml", manifest(page, heading, 2))
+
+    reader.types(documented("docs/connect.md", "One Qdrant for many namespaces", 2))
+    reader.types(documented("docs/connect.md", "One Qdrant for many namespaces", 3))
+
+    assert qdrant.ask("client.collection_exists('search.handbook')")
+    kubectl("delete", "--namespace", connected, "qdrantcollection/handbook")
+    kubectl("delete", "clusterqdrantconnection/shared")
+
+
 def test_a_key_that_changes_is_read_at_once(connected: str, reader: Reader) -> None:
     def token() -> object:
         return get("qdrantconnection", "main", "--namespace", connected)["status"].get("lastHandledReconcileAt")

@@ -59,6 +59,7 @@ LEDGER: Final = "vectorops-ledger"
 CONNECTION, COLLECTION, POINTS = "QdrantConnection", "QdrantCollection", "PointSet"
 TIME: Final = "2026-01-01T00:00:00Z"
 SMALL: Final = "team/small"
+OF_THE_CLUSTER: Final = {"name": "shared", "kind": "ClusterQdrantConnection"}
 INDEX: Final = {"field": "author", "schema": {"type": "keyword"}}
 
 # What differs from run to run, and how it is written down.
@@ -365,6 +366,7 @@ class World:
         await asyncio.gather(
             declared(self.collection("no-connection", "missing"), Reason.CONNECTION_NOT_FOUND),
             declared(self.collection("no-server", "unreachable"), Reason.CONNECTION_NOT_READY),
+            declared(collection(self.namespace, "of-all", connectionRef=OF_THE_CLUSTER), Reason.NOT_ALLOWED),
             declared(self.collection("missing", managedBy="User"), Reason.COLLECTION_NOT_FOUND),
             declared(self.collection("forbidden", collectionName=LEDGER), Reason.INVALID_SPEC),
             declared(self.collection("there-first", adoptionPolicy="Never"), Reason.NOT_ADOPTED),

@@ -65,6 +65,7 @@ CASES: Final = (
     Case("crds.keep", False),
     Case("installation", "production"),
     Case("watchNamespaces", WATCHED),
+    Case("clusterConnections.secretNamespaces", ["vault"]),
     Case("replicaCount", 0),
     Case("replicaCount", 3),
     Case("leaderElection.leaseSeconds", 30),
@@ -201,6 +202,10 @@ WRONG: Final[tuple[tuple[Values, str], ...]] = (
     ({"extraEnv": [{"name": "VECTOROPS_WORKERS", "value": "2"}]}, "extraEnv: VECTOROPS_WORKERS"),
     ({"networkPolicy.metricsFrom": [{}]}, "networkPolicy.metricsFrom"),
     ({"networkPolicy.egress": [{}]}, "networkPolicy.egress"),
+    (
+        {"clusterConnections.secretNamespaces": ["vault"], "watchNamespaces": WATCHED},
+        "clusterConnections.secretNamespaces",
+    ),
 )
 
 
@@ -318,7 +323,7 @@ def test_every_flag_of_the_operator_is_set_by_some_value():
 def test_the_operator_is_told_the_defaults_of_its_own():
     """A default that changes in the operator is to change here."""
     # It is always elected: a node that was cut off must not make a second writer of the same release.
-    assert differing(settings_of({}), Settings()) == {"lease_name", "lease_namespace"}
+    assert differing(settings_of({}), Settings()) == {"lease_name", "lease_namespace", "own_namespace"}
 
 
 def test_the_pod_is_given_longer_to_end_than_running_work():

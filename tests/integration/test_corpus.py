@@ -12,6 +12,7 @@ from integration.conftest import crds
 from servers.kube import KubeServer
 from servers.kubeapi import ApiError, KubeApi
 from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.kinds import BY_NAME
 from vectorops.api.meta import Resource
 from vectorops.errors import Terminal
 from vectorops.reconcilers.spec import parse
@@ -26,7 +27,11 @@ async def submit(api: KubeApi, namespace: str, case: Case) -> dict[str, Any]:
 
 
 def _in(namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    return {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
+    """In a namespace of the case's own; a cluster-scoped resource has a name of its own instead."""
+    metadata = manifest["metadata"]
+    info = BY_NAME.get(manifest["kind"])
+    own = {"name": f"{namespace}-{metadata['name']}"} if info and not info.is_namespaced else {"namespace": namespace}
+    return {**manifest, "metadata": metadata | own}
 
 
 @pytest.mark.parametrize("case", cases("good"), ids=str)

@@ -22,11 +22,13 @@ from integration.world import Stored, point
 from servers.kube import KubeServer
 from servers.kubeapi import ApiError, KubeApi, Object, condition, is_ready
 from servers.programs import gitops_programs, helm_program
+from vectorops.api.kinds import BY_NAME
 from vectorops.api.reasons import Reason
 
 ROOT: Final = Path(__file__).parents[2]
 ARGO: Final = ROOT / "gitops" / "argocd"
-KINDS: Final = ARGO / "resource_customizations" / "vectorops.dev"
+CUSTOMIZATIONS: Final = ARGO / "resource_customizations" / "vectorops.dev"
+HEALTH: Final = CUSTOMIZATIONS / "_"
 PAGE: Final = ROOT / "docs" / "gitops.md"
 RECORDING: Final = os.environ.get("VECTOROPS_RECORD") == "1"
 
@@ -51,7 +53,7 @@ def ask(**request: Any) -> Any:
 
 def recorded() -> dict[Path, Object]:
     """The test data of the health checks, by file."""
-    return {file: yaml.safe_load(file.read_text()) for file in sorted(KINDS.glob("*/testdata/*.yaml"))}
+    return {file: yaml.safe_load(file.read_text()) for file in sorted(HEALTH.glob("testdata/*/*.yaml"))}
 
 
 def as_yaml(obj: Object) -> str:
@@ -72,7 +74,7 @@ async def test_the_recorded_statuses_are_those_that_the_operator_writes(
     tmp_path: Path,
 ) -> None:
     stage = Stage(api, kube, namespace, start_qdrant, start_operator, start_proxy, tmp_path)
-    found = {KINDS / kind / "testdata" / f"{name}.yaml": obj for (kind, name), obj in (await record(stage)).items()}
+    found = {HEALTH / "testdata" / kind / f"{name}.yaml": obj for (kind, name), obj in (await record(stage)).items()}
     if RECORDING:
         for stale in recorded().keys() - found.keys():
             stale.unlink()
@@ -97,17 +99,15 @@ def verdicts() -> dict[Path, Any]:
 
 def test_argo_cd_says_of_each_status_what_the_health_tests_expect() -> None:
     """The files have the form of Argo CD's repository, whose own test reads them there."""
-    told = verdicts()
-    for kind in KINDS.iterdir():
-        tests = [
-            {"healthStatus": verdict["argo"], "inputPath": str(file.relative_to(kind))}
-            for file, verdict in told.items()
-            if file.is_relative_to(kind) and "deletionTimestamp" not in recorded()[file]["metadata"]
-        ]
-        expected = kind / "health_test.yaml"
-        if RECORDING:
-            expected.write_text(as_yaml({"tests": tests}))
-        assert yaml.safe_load(expected.read_text())["tests"] == tests
+    tests = [
+        {"healthStatus": verdict["argo"], "inputPath": str(file.relative_to(HEALTH))}
+        for file, verdict in verdicts().items()
+        if "deletionTimestamp" not in recorded()[file]["metadata"]
+    ]
+    expected = HEALTH / "health_test.yaml"
+    if RECORDING:
+        expected.write_text(as_yaml({"tests": tests}))
+    assert yaml.safe_load(expected.read_text())["tests"] == tests
 
 
 def test_argo_cd_and_flux_agree_about_every_status() -> None:
@@ -162,10 +162,6 @@ def _shown(file: Path) -> str:
         "replicas-dead": "ReplicasMissing (some are dead)",
     }
     return reasons.get(file.stem) or others[file.stem]
-
-
-def test_the_same_health_check_serves_all_kinds() -> None:
-    assert len({(kind / "health.lua").read_text() for kind in KINDS.iterdir()}) == 1
 
 
 # ---- actions ----
@@ -234,8 +230,8 @@ async def test_an_action_has_the_operator_look_now(api: KubeApi, team: Team) -> 
 
 def test_the_action_tests_are_those_of_the_scripts() -> None:
     """The files have the form of Argo CD's repository; a token that is a time is written as its zero."""
-    for kind in KINDS.iterdir():
-        folder = kind / "actions"
+    assert {folder.parent.name for folder in CUSTOMIZATIONS.glob("*/actions")} == BY_NAME.keys()
+    for folder in CUSTOMIZATIONS.glob("*/actions"):
         tests = yaml.safe_load((folder / "action_test.yaml").read_text())
         for test in tests["actionTests"]:
             before = yaml.safe_load((folder / test["inputPath"]).read_text())
@@ -355,7 +351,7 @@ def test_the_chart_takes_the_values_of_the_examples(how: str) -> None:
     crds = of_kind([each for each in yaml.safe_load_all(rendered.stdout) if each], "CustomResourceDefinition")
     for crd in crds.values():
         assert crd["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
-    assert len(crds) == len(list(KINDS.iterdir()))
+    assert len(crds) == len(BY_NAME)
 
 
 def test_both_lead_to_the_same_resources_of_the_team() -> None:

@@ -7,7 +7,7 @@ the world.
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from integration.conftest import StartProxy
+from integration.conftest import StartProxy, crds
 from integration.team import unique
 from integration.world import Stored, collection, connection, point, point_set, secret
 from servers.helm import render
@@ -36,6 +36,10 @@ RESYNC_OFTEN: Final = "--resync-seconds=1"
 USUAL_SECONDS: Final = 60.0
 WITHOUT_SECONDS: Final = 6.0
 """How long something may fail to happen before it counts as missed; it takes a second otherwise."""
+
+CLUSTER_KIND: Final = "clusterqdrantconnections"
+WHOLE_CLUSTER: Final = "the whole cluster"
+"""As all namespaces, and all are watched: on an API server where no other test is disturbed."""
 
 MODES: Final[dict[str, Any]] = {"all namespaces": {}, "some namespaces": {"watchNamespaces": [TEAM]}}
 
@@ -78,6 +82,11 @@ AT_THE_START: Final = [right for right in ALL if right.name == "kube-system"]
 WHILE_RUNNING: Final = [right for right in ALL if right not in AT_THE_START]
 
 
+def is_of_the_cluster(right: Right) -> bool:
+    """Has it to do with cluster-scoped resources only?"""
+    return right.resource.partition("/")[0] == CLUSTER_KIND
+
+
 def without(made: list[Object], right: Right) -> list[Object]:
     """The same access, but for one right."""
     less = copy.deepcopy(made)
@@ -101,6 +110,7 @@ class Installed:
     operator: ForkedOperator
     kube: Proxy
     database: Proxy
+    watched: tuple[str, ...] = KINDS
 
     async def grant(self, made: list[Object]) -> None:
         for each in made:
@@ -109,7 +119,7 @@ class Installed:
     async def take_away(self, right: Right) -> None:
         """And let the watches begin anew: one that is open was allowed once."""
         # The operator is ready when it has listed all; Kopf's watches, which begin with a LIST, may still be to come.
-        while not all(self._is_watched(kind) for kind in KINDS):  # noqa: ASYNC110 - it is another process
+        while not all(self._is_watched(kind) for kind in self.watched):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.05)
         await self.grant(without(access(self.mode, self.release, self.namespace), right))
         resource, _, subresource = right.resource.partition("/")
@@ -136,37 +146,48 @@ class Installed:
         return f"{self.release}-vectorops"
 
 
+@pytest.fixture(scope="module")
+def own_kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+    """For operators that watch the whole cluster."""
+    server = KubeServer(tmp_path_factory.mktemp("own-kube"), crds())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 async def installed(
-    request: pytest.FixtureRequest,
-    api: KubeApi,
-    kube: KubeServer,
-    qdrant: QdrantServer,
-    namespace: str,
-    start_proxy: StartProxy,
-    tmp_path: Path,
-):
+    request: pytest.FixtureRequest, qdrant: QdrantServer, start_proxy: StartProxy, tmp_path: Path
+) -> AsyncIterator[Installed]:
     """Of the mode that the test asks for; not started yet."""
-    mode, release = request.param, unique("r")
-    for made in access(mode, release, namespace):
-        await api.apply(made)
-    to_kube, to_qdrant = start_proxy(kube.url, tls=kube.tls), start_proxy(qdrant.url)
-    token = await api.token(namespace, f"{release}-vectorops")
-    operator = ForkedOperator(
-        tmp_path,
-        kubeconfig=kube.kubeconfig(to_kube.url, token=token),
-        installation=release,
-        # With a ClusterRole it may watch all; that others' resources are not looked at keeps tests apart.
-        namespaces=[namespace],
-        flags=[
-            f"--lease-name={release}-vectorops",
-            f"--lease-namespace={namespace}",
-            f"--lease-seconds={LEASE_SECONDS}",
-        ],
-    )
-    with ExitStack() as stack:
-        stack.callback(operator.discard)
-        yield Installed(api, namespace, release, mode, operator, to_kube, to_qdrant)
+    watches_all = request.param == WHOLE_CLUSTER
+    mode, release = "all namespaces" if watches_all else request.param, unique("r")
+    kube: KubeServer = request.getfixturevalue("own_kube" if watches_all else "kube")
+    async with kube.api() as api:
+        namespace = await api.create_namespace()
+        for made in access(mode, release, namespace):
+            await api.apply(made)
+        to_kube, to_qdrant = start_proxy(kube.url, tls=kube.tls), start_proxy(qdrant.url)
+        token = await api.token(namespace, f"{release}-vectorops")
+        operator = ForkedOperator(
+            tmp_path,
+            kubeconfig=kube.kubeconfig(to_kube.url, token=token),
+            installation=release,
+            # With a ClusterRole it may watch all; that others' resources are not looked at keeps tests apart.
+            namespaces=[] if watches_all else [namespace],
+            flags=[
+                f"--own-namespace={namespace}",
+                f"--lease-name={release}-vectorops",
+                f"--lease-namespace={namespace}",
+                f"--lease-seconds={LEASE_SECONDS}",
+            ],
+        )
+        watched = (*KINDS, CLUSTER_KIND) if watches_all else KINDS
+        with ExitStack() as stack:
+            stack.callback(operator.discard)
+            yield Installed(api, namespace, release, mode, operator, to_kube, to_qdrant, watched)
 
 
 class Missed(AssertionError):
@@ -254,7 +275,32 @@ async def resync(at: Installed, stored: Stored, part: Part) -> None:
                     await asyncio.sleep(0.1)
 
 
+async def cluster_story(at: Installed, stored: Stored, part: Part) -> None:
+    """What it does with a connection of the cluster."""
+    shared = {"connectionRef": {"kind": "ClusterQdrantConnection", "name": at.release}}
+    with part("a connection of the cluster is Ready") as timeout:
+        declared = connection(at.namespace, at.database.url, name=at.release, preferGrpc=False)
+        spec = declared["spec"] | {"allowedNamespaces": {"selector": {"matchLabels": {"qdrant": "shared"}}}}
+        metadata = {"name": at.release}
+        await at.api.apply({**declared, "kind": "ClusterQdrantConnection", "metadata": metadata, "spec": spec})
+        await at.api.wait_for("ClusterQdrantConnection", None, at.release, is_ready, timeout=timeout)
+
+    with part("a collection uses it, by the labels of its namespace") as timeout:
+        await at.api.patch("Namespace", None, at.namespace, {"metadata": {"labels": {"qdrant": "shared"}}})
+        name = f"{at.namespace}-docs"
+        await at.api.apply(collection(at.namespace, name, **shared))
+        await at.api.wait_for("QdrantCollection", at.namespace, name, is_ready, timeout=timeout)
+        assert await stored.client.collection_exists(name)
+
+    with part("it goes after its collection") as timeout:
+        await at.api.delete("ClusterQdrantConnection", None, at.release)
+        await at.api.delete("QdrantCollection", at.namespace, name)
+        await at.api.wait_gone("ClusterQdrantConnection", None, at.release, timeout=timeout)
+
+
 MISSED: Final = {
+    CLUSTER_KIND: "a connection of the cluster is Ready",
+    f"{CLUSTER_KIND}/status": "a connection of the cluster is Ready",
     "leases": "the Lease is kept against whoever removes or changes it",
     "secrets": "a connection is Ready",
     "qdrantconnections": "a connection is Ready",
@@ -293,8 +339,20 @@ async def test_the_rights_of_the_chart_are_enough_to_look_again(installed: Insta
     await resync(installed, stored, parts())
 
 
+@pytest.mark.parametrize("installed", [WHOLE_CLUSTER], indirect=True)
+async def test_the_rights_of_the_chart_are_enough_for_connections_of_the_cluster(
+    installed: Installed, stored: Stored
+) -> None:
+    installed.operator.start()
+
+    await cluster_story(installed, stored, parts())
+
+
 @pytest.mark.parametrize(
-    ("installed", "right"), [(right.mode, right) for right in WHILE_RUNNING], ids=str, indirect=["installed"]
+    ("installed", "right"),
+    [(WHOLE_CLUSTER if is_of_the_cluster(right) else right.mode, right) for right in WHILE_RUNNING],
+    ids=str,
+    indirect=["installed"],
 )
 async def test_without_one_of_them_something_is_missed(installed: Installed, right: Right, stored: Stored) -> None:
     # What a watch tells at once a LIST would find as well, if it came often; and the other way round.
@@ -305,8 +363,9 @@ async def test_without_one_of_them_something_is_missed(installed: Installed, rig
     installed.operator.start()
     await installed.take_away(right)
 
+    tell = resync if looks_again else cluster_story if is_of_the_cluster(right) else story
     with pytest.raises(Missed, match=f"^{missed}$"):
-        await (resync if looks_again else story)(installed, stored, parts(missed))
+        await tell(installed, stored, parts(missed))
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def granted(values: dict[str, Any]) -> set[Right]:
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team"]}], ids=["all namespaces", "some namespaces"])
 def test_the_page_names_the_rights_of_the_chart_and_no_others(values: dict[str, Any]) -> None:
-    assert told() == granted(values)
+    # Nothing that is cluster-scoped can be granted in namespaces, as the page says below the table.
+    watched = {right for right in told() if not values or not right[0].startswith("clusterqdrantconnections")}
+    assert watched == granted(values)
 
 
 def test_the_hook_that_removes_the_crds_has_the_rights_that_the_page_names() -> None:
@@ -59,7 +61,5 @@ def test_the_hook_that_removes_the_crds_has_the_rights_that_the_page_names() -> 
     ours, crds = (rule for role in roles for rule in role["rules"])
 
     page = " ".join(PAGE.read_text().split())
-    assert (
-        f"with `{', '.join(ours['verbs'])}` on the three kinds and `{', '.join(crds['verbs'])}` on their CRDs" in page
-    )
+    assert f"with `{', '.join(ours['verbs'])}` on the kinds and `{', '.join(crds['verbs'])}` on their CRDs" in page
     assert len(crds["resourceNames"]) == len(ours["resources"]) == 3

@@ -45,6 +45,9 @@ is refused like one that contradicts another.
 {{- if and $values.networkPolicy.metricsFrom (not $values.networkPolicy.enabled) }}
 {{- fail "networkPolicy.metricsFrom has no effect without networkPolicy.enabled" }}
 {{- end }}
+{{- if and $values.clusterConnections.secretNamespaces $values.watchNamespaces }}
+{{- fail "clusterConnections.secretNamespaces has no effect with watchNamespaces: there are no ClusterQdrantConnections then" }}
+{{- end }}
 {{- if and $values.networkPolicy.egress (not $values.networkPolicy.enabled) }}
 {{- fail "networkPolicy.egress has no effect without networkPolicy.enabled" }}
 {{- end }}

@@ -7,6 +7,10 @@
 {{- range .Values.watchNamespaces }}
 - {{ printf "--namespace=%s" . }}
 {{- end }}
+- {{ printf "--own-namespace=%s" .Release.Namespace }}
+{{- range .Values.clusterConnections.secretNamespaces }}
+- {{ printf "--secret-namespace=%s" . }}
+{{- end }}
 - {{ printf "--lease-name=%s" (include "vectorops.fullname" .) }}
 - {{ printf "--lease-namespace=%s" .Release.Namespace }}
 - {{ printf "--lease-seconds=%v" .Values.leaderElection.leaseSeconds }}

@@ -12,8 +12,10 @@ from pydantic import Field
 
 from vectorops.api.embedder import MAX_SIZE, Embedder, EmbedderStatus
 from vectorops.api.meta import (
+    QDRANT_CONNECTION,
     CollectionName,
     Conditions,
+    ConnectionKind,
     FreeJson,
     Model,
     Name,
@@ -33,9 +35,9 @@ PeerId = Annotated[int, Field(ge=1, le=2**53 - 1), Whole]
 class ConnectionRef(Model):
     """The connection of this collection."""
 
-    name: ObjectName = Field(description="Name of the QdrantConnection, in the same namespace.")
-    kind: Literal["QdrantConnection"] | None = Field(
-        default=None, description="Kind of the connection. Default: QdrantConnection."
+    name: ObjectName = Field(description="Name of the connection. A QdrantConnection is in the same namespace.")
+    kind: ConnectionKind | None = Field(
+        default=None, description="QdrantConnection or ClusterQdrantConnection. Default: QdrantConnection."
     )
 
 
@@ -231,9 +233,14 @@ class QdrantCollectionSpec(Model):
     )
     update_rules: ClassVar[tuple[UpdateRule, ...]] = (
         UpdateRule(
-            "self.connectionRef.name == oldSelf.connectionRef.name",
+            "self.connectionRef.name == oldSelf.connectionRef.name && "
+            "(has(self.connectionRef.kind) ? self.connectionRef.kind : 'QdrantConnection') == "
+            "(has(oldSelf.connectionRef.kind) ? oldSelf.connectionRef.kind : 'QdrantConnection')",
             "connectionRef is immutable",
-            lambda old, new: old.connection_ref.name == new.connection_ref.name,
+            lambda old, new: (
+                (old.connection_ref.name, old.connection_ref.kind or QDRANT_CONNECTION)
+                == (new.connection_ref.name, new.connection_ref.kind or QDRANT_CONNECTION)
+            ),
             field="connectionRef",
         ),
     )

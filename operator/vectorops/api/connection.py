@@ -1,13 +1,27 @@
-"""QdrantConnection: how to reach one Qdrant. Its name is the stable key of that database; its details may change."""
+"""QdrantConnection: how to reach one Qdrant. Its name is the stable key of that database; its details may change.
+
+ClusterQdrantConnection: the same for several namespaces, with rules which of them may use it, and for which names in
+Qdrant. Their users see neither the connection nor its Secrets, nor each other.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from vectorops.api.meta import CollectionName, LocalRef, Model, SecretKeyRef, Status, Whole
-from vectorops.api.rules import Matches, Rule, UpdateRule
+from vectorops.api.meta import (
+    CollectionName,
+    Model,
+    NamespaceName,
+    OneOf,
+    SecretKeyRef,
+    SecretRef,
+    Status,
+    Whole,
+    WithoutNulls,
+)
+from vectorops.api.rules import Matches, Rule, Unique, UpdateRule
 
 LEDGER_COLLECTION = "vectorops-ledger"
 """Default of `QdrantConnectionSpec.ledger_collection_name`."""
@@ -19,7 +33,7 @@ class ConnectionTLS(Model):
     ca_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Certificates (PEM) that sign the server's, in place of the system's authorities."
     )
-    client_certificate_secret_ref: LocalRef | None = Field(
+    client_certificate_secret_ref: SecretRef | None = Field(
         default=None,
         description="A Secret of type kubernetes.io/tls (keys tls.crt and tls.key) to present to the server.",
     )
@@ -120,6 +134,91 @@ class QdrantConnectionSpec(Model):
     @property
     def effective_ledger_collection_name(self) -> str:
         return self.ledger_collection_name or LEDGER_COLLECTION
+
+
+COLLECTION_NAMES: Final = ("{namespace}-*",)
+"""Default of `ClusterQdrantConnectionSpec.collection_names`."""
+
+NamePattern = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    Matches(
+        r"""^([^{}/\\:?"<>|\x00-\x1f]|\{namespace\})+$""",
+        'must be a pattern of names that Qdrant takes: {namespace} and * have a meaning, and none of / \\ : ? " < > | '
+        "and no other { or } may be in it",
+    ),
+]
+"""A pattern of names in Qdrant. `{namespace}`: the user's namespace. `*`: any characters, also none."""
+
+
+class LabelRequirement(Model):
+    """What a label must be like (metav1.LabelSelectorRequirement)."""
+
+    key: Annotated[str, Field(min_length=1, max_length=317)] = Field(description="The label's key.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
+        description="In: there is the label, with one of the values. NotIn: there is no such label, or with another "
+        "value. Exists: there is the label. DoesNotExist: there is no such label."
+    )
+    values: Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64)] | None = Field(
+        default=None, description="For In and NotIn."
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            "values are required for In and NotIn, and forbidden for Exists and DoesNotExist",
+            lambda requirement: (requirement.operator in ("In", "NotIn")) == bool(requirement.values),
+            field="values",
+        ),
+    )
+
+
+class LabelSelector(Model):
+    """Selects by labels, as in Kubernetes: all that is said must hold; an empty selector selects everything."""
+
+    match_labels: (
+        Annotated[
+            dict[str, Annotated[str, Field(max_length=63, description="The label's value.")]],
+            WithoutNulls,
+            Field(max_length=64),
+        ]
+        | None
+    ) = Field(default=None, description="Labels that must be there, with these values.")
+    match_expressions: Annotated[list[LabelRequirement], Field(max_length=64)] | None = Field(
+        default=None, description="What else must hold of labels."
+    )
+
+
+class AllowedNamespaces(OneOf):
+    """Which namespaces may use a connection: exactly one of the two."""
+
+    names: Annotated[list[NamespaceName], Field(max_length=256), Unique()] | None = Field(
+        default=None, description="These."
+    )
+    selector: LabelSelector | None = Field(
+        default=None,
+        description="Those with these labels. Kubernetes gives each namespace the label kubernetes.io/metadata.name. "
+        "Whoever may label a namespace lets it in.",
+    )
+
+
+class ClusterQdrantConnectionSpec(QdrantConnectionSpec):
+    """How to reach one Qdrant server or cluster, and who may."""
+
+    allowed_namespaces: AllowedNamespaces | None = Field(
+        default=None, description="The namespaces whose collections may use this connection. Default: none."
+    )
+    collection_names: Annotated[list[NamePattern], Field(min_length=1, max_length=64), Unique()] | None = Field(
+        default=None,
+        description="Patterns of names in Qdrant: those that a namespace may use for collections and aliases, whoever "
+        "manages the collection. {namespace} stands for the namespace, * for any characters. {namespace}-* lets the "
+        "namespace a use names of a namespace a-b too; {namespace}.* does not. The collection of ledgers is out of "
+        f"reach. Default: {', '.join(COLLECTION_NAMES)}.",
+    )
+    secret_namespace: NamespaceName | None = Field(
+        default=None,
+        description="Namespace of the Secrets that this connection names. Others than the operator's own must be "
+        "allowed where the operator is installed. Default: the operator's own.",
+    )
 
 
 class ServerStatus(Model):

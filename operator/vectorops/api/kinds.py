@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from vectorops.api.collection import QdrantCollectionSpec, QdrantCollectionStatus
-from vectorops.api.connection import QdrantConnectionSpec, QdrantConnectionStatus
-from vectorops.api.meta import POINT_SET, QDRANT_COLLECTION, QDRANT_CONNECTION, Model, Ref
+from vectorops.api.connection import ClusterQdrantConnectionSpec, QdrantConnectionSpec, QdrantConnectionStatus
+from vectorops.api.meta import CLUSTER_QDRANT_CONNECTION, POINT_SET, QDRANT_COLLECTION, QDRANT_CONNECTION, Model, Ref
 from vectorops.api.pointset import PointSetSpec, PointSetStatus
 from vectorops.api.rules import Rule, UpdateRule
 
@@ -106,8 +106,10 @@ OUTLINE: Final = frozenset(
         ".status.observedGeneration",
         ".spec.url",
         ".spec.connectionRef.name",
+        ".spec.connectionRef.kind",
         ".spec.collectionRef.name",
         ".status.target.connection",
+        ".status.target.connectionKind",
     }
 )
 """Paths of the columns that the operator must know of *all* resources: who is Ready, and who needs whom."""
@@ -123,6 +125,16 @@ KINDS: Final = (
         columns=(*_READY, Column("URL", ".spec.url"), Column("Version", ".status.server.version"), *_LAST),
     ),
     KindInfo(
+        kind=CLUSTER_QDRANT_CONNECTION,
+        plural="clusterqdrantconnections",
+        short_name="cqconn",
+        summary="How to reach one Qdrant, for all namespaces that it allows. Cluster-scoped.",
+        scope="Cluster",
+        spec=ClusterQdrantConnectionSpec,
+        status=QdrantConnectionStatus,
+        columns=(*_READY, Column("URL", ".spec.url"), Column("Version", ".status.server.version"), *_LAST),
+    ),
+    KindInfo(
         kind=QDRANT_COLLECTION,
         plural="qdrantcollections",
         short_name="qcol",
@@ -134,9 +146,10 @@ KINDS: Final = (
             Column("Connection", ".spec.connectionRef.name"),
             Column("Collection", ".status.collection.name"),
             Column("Schema", ".status.schema.summary"),
+            Column("ConnectionKind", ".spec.connectionRef.kind", wide=True),
             *_LAST,
         ),
-        refers_to=Reference("connectionRef", (QDRANT_CONNECTION,)),
+        refers_to=Reference("connectionRef", (QDRANT_CONNECTION, CLUSTER_QDRANT_CONNECTION)),
         selectable=(".spec.connectionRef.name",),
         rules=(
             Rule(
@@ -168,6 +181,7 @@ KINDS: Final = (
             Column("Points", ".status.points.desired", type="integer"),
             Column("Synced", ".status.points.synced", type="integer"),
             Column("Connection", ".status.target.connection", wide=True),
+            Column("ConnectionKind", ".status.target.connectionKind", wide=True),
             *_LAST,
         ),
         refers_to=Reference("collectionRef", (QDRANT_COLLECTION,)),

@@ -64,6 +64,13 @@ FreeJson = Annotated[JsonObject, AfterValidator(bounded)]
 Whole: Final = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
 """Marks an integer of a spec. As the API server does, it takes 384.0 for 384."""
 
+WithoutNulls: Final = BeforeValidator(
+    lambda values: (
+        {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+    )
+)
+"""Marks a map of a spec. As the API server does, it drops keys whose value is null."""
+
 ObjectName = Annotated[
     str,
     Field(min_length=1, max_length=253),
@@ -74,6 +81,16 @@ ObjectName = Annotated[
     ),
 ]
 """The name of an object in the same namespace (RFC 1123 subdomain)."""
+
+NamespaceName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "must be the name of a namespace: lowercase letters, digits and -, with a letter or digit at either end",
+    ),
+]
+"""The name of a namespace (RFC 1123 label)."""
 
 _IN_NAMES: Final = r'[^/\\:*?"<>|\x00\x1f]'
 _NO_DOT: Final = r'[^./\\:*?"<>|\x00\x1f]'
@@ -163,10 +180,16 @@ class LocalRef(Model):
     name: ObjectName = Field(description="Name of the object, in the same namespace.")
 
 
-class SecretKeyRef(Model):
-    """One key of a Secret in the same namespace."""
+class SecretRef(Model):
+    """Names a Secret: in the namespace of the resource that names it, if that has one."""
 
-    name: ObjectName = Field(description="Name of the Secret, in the same namespace.")
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+class SecretKeyRef(Model):
+    """One key of a Secret: in the namespace of the resource that names it, if that has one."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
     key: Annotated[str, Matches(r"^[-._a-zA-Z0-9]+$", "must be a key of a Secret: letters, digits, -, _ and .")] = (
         Field(min_length=1, max_length=253, description="Key in the Secret's data.")
     )

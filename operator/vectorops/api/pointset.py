@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from vectorops.api.collection import PlanStatus
@@ -19,6 +19,7 @@ from vectorops.api.meta import (
     Ref,
     Status,
     Whole,
+    WithoutNulls,
 )
 from vectorops.api.nesting import LEVELS, bounded
 from vectorops.api.rules import UpdateRule
@@ -58,11 +59,6 @@ def _not_null(value: Any) -> Any:
     return value
 
 
-def _without_nulls(values: Any) -> Any:
-    """The API server drops them likewise."""
-    return {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
-
-
 class Point(Model):
     """One point."""
 
@@ -71,7 +67,7 @@ class Point(Model):
         "string. Write integers from 2^63 on as strings: the API server rounds them."
     )
     vector: VectorValue | None = Field(default=None, description="The unnamed vector.")
-    vectors: Annotated[dict[str, VectorValue], BeforeValidator(_without_nulls)] | None = Field(
+    vectors: Annotated[dict[str, VectorValue], WithoutNulls] | None = Field(
         default=None, description="Named vectors, by name. Those left out stay absent."
     )
     payload: FreeJson | None = Field(default=None, description=f"Any JSON object, nested at most {LEVELS} levels deep.")

@@ -41,8 +41,12 @@ class Reason(StrEnum):
     REQUEST_REJECTED = "RequestRejected", "The server refused what was asked; the message holds its words."
     UNSUPPORTED_BY_SERVER = "UnsupportedByServer", "A declared option has no effect on this version of the server."
     # Dependencies.
-    CONNECTION_NOT_FOUND = "ConnectionNotFound", "There is no QdrantConnection of that name in the namespace."
-    CONNECTION_NOT_READY = "ConnectionNotReady", "The QdrantConnection is not ready; its own status says why."
+    CONNECTION_NOT_FOUND = "ConnectionNotFound", "There is no connection of that kind and name."
+    CONNECTION_NOT_READY = "ConnectionNotReady", "The connection is not ready; its own status says why."
+    NOT_ALLOWED = (
+        "NotAllowed",
+        "The ClusterQdrantConnection does not allow this to the namespace, or the operator does not allow it.",
+    )
     COLLECTION_NOT_FOUND = (
         "CollectionNotFound",
         "The collection, or the QdrantCollection that is named, does not exist.",

@@ -40,6 +40,7 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
+from vectorops.reconcilers.secrets import SecretNamespaces
 from vectorops.settings import LogFormat, Settings
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,8 @@ class Operator:
         self._election = _make_election(settings, client, identity)
         admit = self._election.require if self._election is not None else None
         cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew_token, client)), instance=identity)
-        databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit))
+        secret_namespaces = SecretNamespaces(settings.own_namespace, frozenset(settings.secret_namespace or ()))
+        databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit), secret_namespaces)
         self._embedders = Embedders(settings.embedders)
         context = Context(
             cluster,
@@ -107,6 +109,7 @@ class Operator:
             installation,
             writer=secrets.token_hex(8),
             alias_patience_seconds=PATIENCE_SECONDS,
+            sees_cluster=not settings.namespaces,
             verification=Verification(),
         )
         self._controller = Controller(

@@ -45,6 +45,7 @@ PAGE_ITEMS: Final = 50
 """Few, because each may have 256 KiB of annotations, and as much of managed fields."""
 WATCH_SECONDS: Final = 600
 """After this time the API server ends a watch, and we begin another."""
+DEFAULT_NAMESPACE: Final = "default"
 NOTE_BYTES: Final = 1024
 """The longest note that an Event may have."""
 TRIES: Final = 3
@@ -92,7 +93,7 @@ class KubeCluster:
         """All objects of a kind that refer to `refers_to`, as outlines."""
         return [
             found
-            async for page in self.pages(kind, refers_to.namespace)
+            async for page in self.pages(kind, refers_to.namespace or None)
             for found in page.resources
             if refers(found, refers_to)
         ]
@@ -184,10 +185,9 @@ class KubeCluster:
                 # Without this permission finalizers are never removed early; all else works.
                 return Namespace(terminating_seconds=None)
             raise
-        since = found["metadata"].get("deletionTimestamp")
-        if since is None:
-            return Namespace(terminating_seconds=None)
-        return Namespace(terminating_seconds=(datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+        since, labels = found["metadata"].get("deletionTimestamp"), found["metadata"].get("labels") or {}
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds() if since is not None else None
+        return Namespace(terminating_seconds=seconds, labels=labels)
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
         """Adds or removes our finalizer, and returns the object afterwards. No request if there is nothing to do.
@@ -238,7 +238,10 @@ class KubeCluster:
 
     async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:
         """Writes an Event if possible; never raises."""
-        namespace = resource.meta.namespace
+        # Kubernetes keeps the events of cluster-scoped objects in this namespace, where others than those may read who
+        # may read the object.
+        namespace = resource.meta.namespace or DEFAULT_NAMESPACE
+        note = message if resource.meta.namespace else f"see the status of {resource.ref}"
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -247,13 +250,13 @@ class KubeCluster:
             "type": "Warning" if warning else "Normal",
             "reason": reason,
             "action": "Reconcile",
-            "note": cut_note(message, NOTE_BYTES),
+            "note": cut_note(note, NOTE_BYTES),
             "reportingController": REPORTING_CONTROLLER,
             "reportingInstance": self._instance[:128],
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": resource.kind,
-                "namespace": namespace,
+                "namespace": resource.meta.namespace,
                 "name": resource.meta.name,
                 "uid": resource.meta.uid,
                 "resourceVersion": resource.meta.resource_version,

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 from vectorops.api.kinds import rank
 from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.references import refers
+
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""The API server gives each namespace this label."""
 
 Tell = Callable[[Ref, str, str], None]
 """Told of an event: whom it is about, its reason, its message."""
@@ -33,7 +37,7 @@ def first_day(ref: Ref, **given: object) -> ObjectMeta:
 class LocalCluster:
     """Resources and Secrets by name.
 
-    tell: shows events as they happen, for a person who watches.
+    labels: of namespaces. tell: shows events as they happen, for a person who watches.
     """
 
     def __init__(
@@ -41,10 +45,12 @@ class LocalCluster:
         resources: Iterable[Resource],
         secrets: Mapping[tuple[str, str], Mapping[str, bytes]],
         tell: Tell = lambda *_: None,
+        labels: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._resources = {resource.ref: resource for resource in resources}
         self._secrets = secrets
         self._tell = tell
+        self._labels = labels or {}
 
     @property
     def refs(self) -> list[Ref]:
@@ -57,7 +63,7 @@ class LocalCluster:
 
     def with_others(self, resources: Iterable[Resource]) -> LocalCluster:
         """A cluster of other resources with the same Secrets."""
-        return LocalCluster(resources, self._secrets, self._tell)
+        return LocalCluster(resources, self._secrets, self._tell, self._labels)
 
     def add(self, resource: Resource) -> None:
         """One that no file holds: a connection that `--qdrant` stands in for, or an object that `--prune` removes."""
@@ -74,14 +80,18 @@ class LocalCluster:
         return [one for ref, one in self._resources.items() if ref.kind == kind and refers(one, refers_to)]
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
-        data = self._secrets.get((namespace, name))
-        if data is None:
+        places = [place for place in self._secrets if place == (namespace or place[0], name)]
+        if len(places) != 1:
+            # Of two with this name, where no namespace is known, neither may be the right one.
             return None
+        data = self._secrets[places[0]]
         content = b"\0".join(part for key in sorted(data) for part in (key.encode(), data[key]))
         return Secret(data, resource_version=sha256(content).hexdigest())
 
-    async def namespace(self, name: str) -> Namespace | None:  # noqa: ARG002 -- every namespace is there, and stays
-        return Namespace(terminating_seconds=None)
+    async def namespace(self, name: str) -> Namespace | None:
+        """Every namespace is there, and stays."""
+        labels = {**self._labels.get(name, {}), NAME_LABEL: name}
+        return Namespace(terminating_seconds=None, labels=labels)
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
         kept = [name for name in resource.meta.finalizers if name != FINALIZER]

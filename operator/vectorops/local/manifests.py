@@ -35,12 +35,16 @@ class Manifests:
     resources: dict[Ref, Resource] = field(default_factory=dict)
     secrets: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
     """By namespace and name; the values are decoded."""
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of namespaces, by name: a ClusterQdrantConnection may ask for them."""
     notices: list[str] = field(default_factory=list)
     """What was skipped, and why; one line each."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ManifestObject:
+    """One object of a file."""
+
     raw: JsonObject
     place: str
     """For messages: `notes.yaml (document 2, PointSet a/b)`."""
@@ -50,13 +54,24 @@ class _ManifestObject:
         return str(self.raw.get("kind"))
 
     @property
+    def is_namespaced(self) -> bool:
+        return self.kind not in BY_NAME or BY_NAME[self.kind].is_namespaced
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Of a Namespace, what can be selected by; {} of all else."""
+        metadata = self.raw.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) and self.kind == "Namespace" else None
+        return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+    @property
     def is_read(self) -> bool:
         """Is it one of ours or a Secret? Others need a cluster."""
         return self.kind == "Secret" or self.kind in BY_NAME or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.raw["metadata"]["namespace"], self.raw["metadata"]["name"]
+        return self.raw["metadata"].get("namespace", ""), self.raw["metadata"]["name"]
 
 
 class _Invalid(Exception):
@@ -74,6 +89,9 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
     seen: dict[tuple[str, str, str], str] = {}
     for path in paths:
         for item in _read_objects(path, namespace, problems):
+            if item.labels:
+                found.labels[str(item.raw["metadata"].get("name"))] = item.labels
+                continue
             if not item.is_read:
                 found.notices.append(f"{item.place}: skipped; without a cluster only our kinds and Secrets are read")
                 continue
@@ -160,6 +178,10 @@ def _parse_object(raw: JsonObject, unnamed: str, prefix: str, namespace: str | N
     own = metadata.get("namespace")
     if own is not None and not isinstance(own, str):
         raise _Invalid(f"{prefix}, {raw['kind']} {name}): metadata.namespace: must be a string")
+    if not _ManifestObject(raw, "").is_namespaced:
+        # The API server drops the namespace of a cluster-scoped object.
+        unscoped = {key: value for key, value in metadata.items() if key != "namespace"}
+        return _ManifestObject({**raw, "metadata": unscoped}, f"{prefix}, {raw['kind']} {name})")
     effective = own or namespace or DEFAULT_NAMESPACE
     place = f"{prefix}, {raw['kind']} {effective}/{name})"
     if namespace and effective != namespace:
@@ -176,7 +198,7 @@ def _add_resource(item: _ManifestObject, found: Manifests, problems: list[str]) 
         problems.extend(f"{item.place}: {words}" for words in wrong)
         return
     given = item.raw["metadata"]
-    ref = Ref(item.kind, given["namespace"], given["name"])
+    ref = Ref(item.kind, given.get("namespace", ""), given["name"])
     # As the API server returns a new object: of the metadata only what people set, and no status.
     meta = first_day(ref, labels=given.get("labels") or {}, annotations=given.get("annotations") or {})
     found.resources[ref] = Resource(ref.kind, meta, item.raw["spec"], {})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.api.kinds import CONNECTION_KINDS
+from vectorops.api.kinds import BY_NAME, CONNECTION_KINDS
 from vectorops.api.meta import QDRANT_COLLECTION, JsonObject, Ref, Resource
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.qdrant.connect import Credentials, connect
@@ -23,11 +23,12 @@ from vectorops.qdrant.database import Database
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Connect
 from vectorops.reconcilers.references import target
+from vectorops.reconcilers.secrets import ANY_SECRETS
 
 API_KEY_VARIABLE: Final = "VECTOROPS_QDRANT_API_KEY"
 """The key for `--qdrant URL`. Without it, the Secret that a connection names is used if the files hold it."""
 
-KEPT: Final = ("timeoutSeconds", "ledgerCollectionName", "suspend")
+KEPT: Final = ("timeoutSeconds", "ledgerCollectionName", "suspend", "allowedNamespaces", "collectionNames")
 """Fields of a connection that hold for any server."""
 
 UNUSED_URL: Final = "http://localhost:6333"
@@ -81,7 +82,7 @@ class Override:
                 cluster.add(await self._here(cluster, ref))
 
     async def _here(self, cluster: LocalCluster, ref: Ref) -> Resource:
-        there = cluster.now(ref) or Resource(ref.kind, first_day(ref), {}, {})
+        there = cluster.now(ref) or Resource(ref.kind, first_day(ref), _allows_all(cluster, ref), {})
         kept: JsonObject = {key: there.spec[key] for key in KEPT if key in there.spec}
         # The gRPC port of this server is not known, and often not reachable (`docker run -p 6333:6333`).
         spec: JsonObject = {**kept, "url": self.url or there.spec.get("url") or UNUSED_URL, "preferGrpc": False}
@@ -95,15 +96,18 @@ class Override:
         """
         kept: JsonObject = {}
         key = there.spec.get("apiKeySecretRef")
-        if key and self.api_key is None and await cluster.secret(there.meta.namespace, key["name"]):
+        namespace = ANY_SECRETS.of(there)
+        if key and self.api_key is None and await cluster.secret(namespace, key["name"]):
             kept["apiKeySecretRef"] = key
         if str(self.url).startswith("https:"):
             tls = dict(there.spec.get("tls") or {})
             for name in ("caSecretRef", "clientCertificateSecretRef"):
-                if name in tls and not await cluster.secret(there.meta.namespace, tls[name]["name"]):
+                if name in tls and not await cluster.secret(namespace, tls[name]["name"]):
                     del tls[name]
             if tls:
                 kept["tls"] = tls
+        if kept and "secretNamespace" in there.spec:
+            kept["secretNamespace"] = there.spec["secretNamespace"]
         return kept
 
     def connect(self) -> Connect:
@@ -134,6 +138,17 @@ class _SharedFolder:
 
 def missing_connections(cluster: LocalCluster) -> set[Ref]:
     """Connections that collections name and that are not there."""
-    collections = (cluster.now(ref) for ref in cluster.refs if ref.kind == QDRANT_COLLECTION)
-    named = {target(collection) for collection in collections if collection is not None}
+    named = {target(collection) for collection in _collections(cluster)}
     return {ref for ref in named if ref is not None and cluster.now(ref) is None}
+
+
+def _collections(cluster: LocalCluster) -> list[Resource]:
+    return [one for ref in cluster.refs if ref.kind == QDRANT_COLLECTION and (one := cluster.now(ref)) is not None]
+
+
+def _allows_all(cluster: LocalCluster, ref: Ref) -> JsonObject:
+    """What a connection that the files lack allows: all that they declare. Whoever gives the key decides that."""
+    if BY_NAME[ref.kind].is_namespaced:
+        return {}
+    users = {collection.meta.namespace for collection in _collections(cluster) if target(collection) == ref}
+    return {"allowedNamespaces": {"names": sorted(users)}, "collectionNames": ["*"]}

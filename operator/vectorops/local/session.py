@@ -82,7 +82,7 @@ async def open_session(
     manifests: Manifests, options: Options, *, read_only: bool, tell: Tell = lambda *_: None
 ) -> AsyncIterator[Session]:
     """Opens a session, and closes it at the end. read_only: every write raises AssertionError."""
-    cluster = LocalCluster(manifests.resources.values(), manifests.secrets, tell)
+    cluster = LocalCluster(manifests.resources.values(), manifests.secrets, tell, manifests.labels)
     opener: Connect = connect
     if options.override is not None:
         await options.override.rewrite(cluster)

@@ -85,7 +85,7 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
     for plan in plans:
         if not (plan.changes or plan.problem or plan.remarks):
             continue
-        console.print(f"{plan.kind} {plan.namespace}/{plan.name}", style="bold", soft_wrap=True)
+        console.print(str(Ref(plan.kind, plan.namespace, plan.name)), style="bold", soft_wrap=True)
         for change in plan.changes:
             sign, style = SIGNS[change.action], STYLES[change.action]
             first, *more = change.description.splitlines()

@@ -218,8 +218,8 @@ def require_no_alias(name: str, holders: Mapping[str, str]) -> None:
     if name in holders:
         raise Terminal(
             Reason.ALIAS_TAKEN,
-            f"{name!r} is an alias of collection {holders[name]!r}, so no collection can have this name; "
-            "delete the alias, or choose another collectionName",
+            f"{name!r} is an alias, so no collection can have this name; delete the alias, or choose another "
+            "collectionName",
         )
 
 

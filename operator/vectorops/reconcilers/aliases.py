@@ -25,6 +25,7 @@ from vectorops.reconcilers.ownership import owner_of
 from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec
+from vectorops.reconcilers.tenancy import is_hidden, is_shared
 
 PATIENCE_SECONDS: Final = 5.0
 """For so long an operator keeps an alias that nobody declares any more: the files of one change arrive one by one."""
@@ -47,12 +48,17 @@ class Aliases:
     """Seconds until the next reconciliation, if some are only kept for a moment: somebody may be about to declare
     them.
     """
+    hides_others: bool = False
+    """Do other namespaces share the connection, so that their collections are not named?"""
 
     def taken_words(self, alias: str, holder: str) -> str:
         """For people: where an alias leads, and why it does not pass."""
         if alias == holder:
             return f"alias {alias!r} is the name of a collection"
-        return f"alias {alias!r} leads to collection {holder!r}; {self.why.get(alias, OF_OTHERS)}"
+        why = self.why.get(alias, OF_OTHERS)
+        if self.hides_others and why == OF_OTHERS:
+            return f"alias {alias!r} leads to a collection of another owner; {why}"
+        return f"alias {alias!r} leads to collection {holder!r}; {why}"
 
     @property
     def stay_words(self) -> list[str]:
@@ -73,7 +79,7 @@ async def aliases_of(
     for alias, holder in aliases_elsewhere(wanted, found).items():
         theirs = await readable_mark(database, holder) if holder != alias else None
         ref = owner_of(theirs, context.installation) if theirs is not None else None
-        if theirs is None or ref is None:
+        if theirs is None or ref is None or is_hidden(theirs.namespace, resource):
             why[alias] = OF_OTHERS
             continue
         rests_on.add(ref)
@@ -93,7 +99,8 @@ async def aliases_of(
     stay |= dict.fromkeys(soon, "it is deleted in a few seconds, unless another collection declares it")
     left = frozenset(takers) | soon
     again = context.alias_patience_seconds if soon else None
-    return Aliases(AliasHandover(free, left), why, stay, frozenset(rests_on.union(*takers.values())), again)
+    resting_on = frozenset(rests_on.union(*takers.values()))
+    return Aliases(AliasHandover(free, left), why, stay, resting_on, again, is_shared(resource))
 
 
 async def hand_over(context: Context, resource: Resource, database: Database, name: str, mark: Mark) -> None:
@@ -136,6 +143,8 @@ async def _takers(context: Context, resource: Resource, aliases: Collection[str]
         # A list need not hold whole specs.
         other = await context.cluster.get(listed.ref) if listed.ref != resource.ref else None
         if other is None or other.deleting or RawSpec(other).is_users:
+            continue
+        if is_hidden(other.meta.namespace, resource):
             continue
         for alias in RawSpec(other).aliases.intersection(aliases):
             found.setdefault(alias, set()).add(other.ref)

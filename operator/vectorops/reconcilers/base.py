@@ -83,6 +83,8 @@ class Context:
     """How long an alias that is no longer declared stays, should another collection be declared with it a moment later;
     0 where all that is declared is known from the start.
     """
+    sees_cluster: bool = True
+    """Are there cluster-scoped resources? Not for an operator that watches some namespaces only."""
     verification: Verification | None = None
     """What is remembered of point sets between reconciliations; None at the command line, where each run compares
     everything.

@@ -47,6 +47,8 @@ async def finalize(context: Context, resource: Resource, clean_up: Callable[[], 
 
 
 async def _is_overdue(context: Context, resource: Resource) -> bool:
+    if not resource.meta.namespace:
+        return False
     namespace = await context.cluster.namespace(resource.meta.namespace)
     return namespace is not None and (namespace.terminating_seconds or 0.0) >= PATIENCE_SECONDS
 

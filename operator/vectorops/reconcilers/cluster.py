@@ -27,6 +27,8 @@ class Namespace:
 
     terminating_seconds: float | None
     """For how long it has been terminating; None if it is not."""
+    labels: Mapping[str, str] | None = None
+    """None: not known, since the operator may not read namespaces."""
 
 
 class Cluster(Protocol):

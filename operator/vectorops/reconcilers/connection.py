@@ -1,12 +1,13 @@
-"""QdrantConnection: is the database there, may we in, is it new enough? Its answer is the breaker for all that use
-it.
+"""A connection, of either kind: is the database there, may we in, is it new enough?
+
+Its answer is the breaker for all that use it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from vectorops.api.connection import QdrantConnectionSpec, QdrantConnectionStatus, ServerStatus
+from vectorops.api.connection import QdrantConnectionStatus, ServerStatus
 from vectorops.api.kinds import REFERRING_KINDS
 from vectorops.api.meta import Condition, Resource
 from vectorops.api.reasons import Reason
@@ -14,7 +15,7 @@ from vectorops.qdrant.connect import require_supported
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize, has_left
-from vectorops.reconcilers.spec import parse
+from vectorops.reconcilers.spec import parse_connection
 from vectorops.reconcilers.status import conditions, suspended
 
 CHECK_SECONDS: Final = 60.0
@@ -28,7 +29,7 @@ class ConnectionReconciler:
     """See `driver.Reconciler`."""
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
-        spec = parse(QdrantConnectionSpec, resource)
+        spec = parse_connection(resource)
         if spec.suspend:
             return Outcome(suspended(resource))
         # Before anybody uses the connection: whoever cleans up later needs it.

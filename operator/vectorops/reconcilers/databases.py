@@ -12,12 +12,12 @@ from typing import Protocol
 
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import Ref, Resource
-from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient, VectorOpsError
+from vectorops.errors import VectorOpsError
 from vectorops.qdrant.connect import Credentials
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.cluster import Cluster
-from vectorops.reconcilers.spec import parse
+from vectorops.reconcilers.secrets import ANY_SECRETS, SecretNamespaces, SecretReader
+from vectorops.reconcilers.spec import parse_connection
 
 
 class Connect(Protocol):
@@ -28,33 +28,33 @@ class Connect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """version: what the database was opened with (uid, generation and Secret versions); another one means another
-    client.
-    """
+    """An open database."""
 
     version: tuple[str, ...]
+    """What it was opened with (uid, generation and Secret versions); another version means another client."""
     database: Database
 
 
 class Databases:
     """All open databases of this process, by connection."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, secret_namespaces: SecretNamespaces = ANY_SECRETS) -> None:
         self._connect = connect
+        self._secret_namespaces = secret_namespaces
         self._opened: dict[Ref, Opened] = {}
 
     async def of(self, cluster: Cluster, connection: Resource, *, fresh: bool = False) -> Database:
         """The database of a connection.
 
         fresh: read the Secrets again even if nothing else changed.
-        Raises Transient (SecretNotFound, Unreachable) or Terminal (SecretInvalid, InvalidSpec).
+        Raises Transient (SecretNotFound, Unreachable) or Terminal (SecretInvalid, InvalidSpec, NotAllowed).
         """
         opened = self._opened.get(connection.ref)
         identity = (connection.meta.uid, str(connection.meta.generation))
         if opened is not None and not fresh and opened.version[:2] == identity:
             return opened.database
-        spec = parse(QdrantConnectionSpec, connection)
-        credentials, versions = await self._credentials(cluster, connection.meta.namespace, spec)
+        spec = parse_connection(connection)
+        credentials, versions = await self._credentials(cluster, connection, spec)
         version = (*identity, *versions)
         # Another reconciler may have opened it while the Secrets were read.
         opened = self._opened.get(connection.ref)
@@ -93,37 +93,17 @@ class Databases:
             await self.close(ref)
 
     async def _credentials(
-        self, cluster: Cluster, namespace: str, spec: QdrantConnectionSpec
+        self, cluster: Cluster, connection: Resource, spec: QdrantConnectionSpec
     ) -> tuple[Credentials, list[str]]:
-        versions: list[str] = []
-
-        async def read(field: str, name: str, key: str) -> bytes:
-            secret = await cluster.secret(namespace, name)
-            if secret is None:
-                raise Transient(Reason.SECRET_NOT_FOUND, f"spec.{field}: there is no Secret {name!r} in this namespace")
-            if key not in secret.data:
-                raise Transient(Reason.SECRET_NOT_FOUND, f"spec.{field}: the Secret {name!r} has no key {key!r}")
-            versions.append(f"{field}={secret.resource_version}")
-            return secret.data[key]
-
+        if spec.api_key_secret_ref is None and spec.tls is None:
+            return Credentials(), []
+        reader = SecretReader(cluster, self._secret_namespaces.of(connection), is_own=bool(connection.meta.namespace))
         api_key = ca = pair = None
         if (key_ref := spec.api_key_secret_ref) is not None:
-            api_key = text("spec.apiKeySecretRef", await read("apiKeySecretRef", key_ref.name, key_ref.key))
+            api_key = await reader.read_api_key("spec.apiKeySecretRef", key_ref)
         if spec.tls is not None and (ca_ref := spec.tls.ca_secret_ref) is not None:
-            ca = await read("tls.caSecretRef", ca_ref.name, ca_ref.key)
+            ca = await reader.read("spec.tls.caSecretRef", ca_ref.name, ca_ref.key)
         if spec.tls is not None and (own := spec.tls.client_certificate_secret_ref) is not None:
-            field = "tls.clientCertificateSecretRef"
-            pair = (await read(field, own.name, "tls.crt"), await read(field, own.name, "tls.key"))
-        return Credentials(api_key=api_key, ca=ca, client_certificate=pair), versions
-
-
-def text(field: str, value: bytes) -> str:
-    """An API key out of a Secret. Raises Terminal SecretInvalid."""
-    try:
-        # A key that was put into the Secret with `echo` ends in a line break, which no header may carry.
-        key = value.decode("ascii").strip()
-    except UnicodeDecodeError:
-        key = ""
-    if not key or not key.isprintable():
-        raise Terminal(Reason.SECRET_INVALID, f"{field}: the value is not printable ASCII text")
-    return key
+            place = "spec.tls.clientCertificateSecretRef"
+            pair = (await reader.read(place, own.name, "tls.crt"), await reader.read(place, own.name, "tls.key"))
+        return Credentials(api_key=api_key, ca=ca, client_certificate=pair), reader.versions

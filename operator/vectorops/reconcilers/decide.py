@@ -37,6 +37,7 @@ from vectorops.reconcilers.ownership import (
     require_no_owner,
 )
 from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.tenancy import is_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
             "shardKeys and params.sharding_method, or name another connection",
         )
     if spec.is_users:
-        require_no_owner(found.mark, context.installation, resource.ref)
+        require_no_owner(found.mark, context.installation, resource.ref, is_shared=is_shared(resource))
         if await holds_ledgers(access.database, found):
             raise kept_for_ledgers(found.name)
         ours = found.mark if found.mark and found.mark.belongs_to(context.installation, resource.ref) else None
@@ -201,6 +202,7 @@ async def _circumstances(
         take_over_from=take_over_from,
         how_to_take_over=approvals.how_to_take_over(context, resource, mark.installation) if mark else "",
         owner_exists=owner_exists,
+        is_shared=is_shared(resource),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 from vectorops.api.connection import LEDGER_COLLECTION
-from vectorops.api.kinds import CONNECTION_KINDS
+from vectorops.api.kinds import BY_NAME, CONNECTION_KINDS
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient, Waiting
+from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.ledger import holds_records
 from vectorops.qdrant.observe import Observed
@@ -18,6 +20,7 @@ from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec
+from vectorops.reconcilers.tenancy import require_allowed
 
 UNMANAGED: Final = "unmanaged"
 """Incarnation of a collection that its user manages: it carries no mark of ours, so one cannot be told from the
@@ -56,22 +59,29 @@ def connection_ref(collection: Resource) -> Ref:
 
 
 async def require_access(context: Context, collection: Resource) -> Access:
-    """The database of a collection, if its connection is Ready: the connection is the breaker for all that use it."""
+    """The database of a collection, if its connection is Ready: the connection is the breaker for all that use it.
+
+    Raises Waiting (ConnectionNotFound, ConnectionNotReady, Progressing, NotAllowed) or Terminal (InvalidSpec,
+    NotAllowed).
+    """
     ref = connection_ref(collection)
+    named, is_namespaced = f"{ref.kind} {ref.name!r}", BY_NAME[ref.kind].is_namespaced
+    if not is_namespaced and not context.sees_cluster:
+        raise Terminal(Reason.NOT_ALLOWED, f"{_without_cluster(ref)}; name a QdrantConnection")
     connection = await context.cluster.get(ref)
     if connection is None:
-        raise Waiting(
-            Reason.CONNECTION_NOT_FOUND, f"there is no QdrantConnection {ref.name!r} in this namespace", on=ref
-        )
+        where = " in this namespace" if is_namespaced else ""
+        raise Waiting(Reason.CONNECTION_NOT_FOUND, f"there is no {named}{where}", on=ref)
+    if not is_namespaced:
+        await require_allowed(context, connection, collection)
     if RawSpec(connection).is_suspended:
-        raise Waiting(Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is suspended", on=ref)
-    if _is_looked_at_anew(connection):
-        raise Waiting(Reason.PROGRESSING, f"QdrantConnection {ref.name!r} was changed and is looked at anew", on=ref)
+        raise Waiting(Reason.CONNECTION_NOT_READY, f"{named} is suspended", on=ref)
+    if _is_checked_again(connection):
+        raise Waiting(Reason.PROGRESSING, f"{named} was changed and is checked again", on=ref)
     if not connection.ready:
-        raise Waiting(
-            Reason.CONNECTION_NOT_READY, f"QdrantConnection {ref.name!r} is not ready{_why(connection)}", on=ref
-        )
-    database = await context.databases.of(context.cluster, connection)
+        raise Waiting(Reason.CONNECTION_NOT_READY, f"{named} is not ready{_why(connection)}", on=ref)
+    with _without_details(connection):
+        database = await context.databases.of(context.cluster, connection)
     if not database.info.version:
         # Opened just now, as after a restart of ours: what can be changed in place depends on the server's version.
         await database.check()
@@ -90,6 +100,8 @@ async def cleanup_access(context: Context, ref: Ref) -> Access:
     """The database of a connection, for cleaning up: with the client that worked last, should the connection or its
     Secret be gone already.
     """
+    if not (BY_NAME[ref.kind].is_namespaced or context.sees_cluster):
+        raise Transient(Reason.NOT_ALLOWED, f"{_without_cluster(ref)}, so nothing can be cleaned up: {_GIVE_UP}")
     connection = await context.cluster.get(ref)
     if connection is None:
         # No resource means no settings either; the default is right unless somebody chose otherwise.
@@ -97,13 +109,44 @@ async def cleanup_access(context: Context, ref: Ref) -> Access:
         if last_good is None:
             raise Transient(
                 Reason.CONNECTION_NOT_FOUND,
-                f"there is no {ref.kind} {ref.name!r} any more, so nothing can be cleaned up: create it again, "
-                "or set the annotation vectorops.dev/skip-cleanup to let this resource go and leave the data",
+                f"there is no {ref.kind} {ref.name!r} any more, so nothing can be cleaned up: create it again, or "
+                f"{_GIVE_UP}",
             )
         return Access(ref, last_good, LEDGER_COLLECTION)
     if RawSpec(connection).is_suspended:
         raise Waiting(Reason.CONNECTION_NOT_READY, f"{ref.kind} {ref.name!r} is suspended", on=ref)
-    return _access(connection, await context.databases.to_the_end(context.cluster, connection))
+    with _without_details(connection):
+        database = await context.databases.to_the_end(context.cluster, connection)
+    return _access(connection, database)
+
+
+async def reopen(context: Context, resource: Resource) -> bool:
+    """Opens the database of a resource with fresh credentials. False: there is no connection to open."""
+    connection = await connection_of(context.cluster, resource)
+    if connection is None:
+        return False
+    with nullcontext() if connection.ref == resource.ref else _without_details(connection):
+        await context.databases.of(context.cluster, connection, fresh=True)
+    return True
+
+
+@contextmanager
+def _without_details(connection: Resource) -> Iterator[None]:
+    """Whoever uses a cluster-wide connection learns that it cannot be opened, and nothing of its Secrets."""
+    try:
+        yield
+    except VectorOpsError as error:
+        if BY_NAME[connection.kind].is_namespaced:
+            raise
+        message = f"{connection.kind} {connection.meta.name!r} cannot be opened: {error.reason.value}"
+        raise Waiting(Reason.CONNECTION_NOT_READY, message, on=connection.ref) from error
+
+
+_GIVE_UP: Final = "set the annotation vectorops.dev/skip-cleanup to let this resource go and leave the data"
+
+
+def _without_cluster(ref: Ref) -> str:
+    return f"{ref.kind} {ref.name!r} cannot be used: this operator watches some namespaces only"
 
 
 async def require_collection(context: Context, point_set: Resource) -> Resource:
@@ -129,7 +172,7 @@ def _access(connection: Resource, database: Database) -> Access:
     return Access(connection.ref, database, RawSpec(connection).ledger_collection)
 
 
-def _is_looked_at_anew(connection: Resource) -> bool:
+def _is_checked_again(connection: Resource) -> bool:
     """Was it Ready before its spec changed?"""
     ready = connection.condition("Ready")
     return ready is not None and ready.get("status") == "True" and not connection.ready
@@ -137,5 +180,8 @@ def _is_looked_at_anew(connection: Resource) -> bool:
 
 def _why(resource: Resource) -> str:
     ready = resource.condition("Ready")
+    if ready and not BY_NAME[resource.kind].is_namespaced:
+        # The message is for whoever may read the connection: it may name Secrets, and objects of other namespaces.
+        return f": {ready['reason']}"
     current = resource.status.get("observedGeneration") == resource.meta.generation
     return f": {ready['message']}" if ready and current and ready.get("message") else ""

@@ -19,7 +19,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient, Unauthorized, VectorOpsError, Waiting
 from vectorops.reconcilers import status
 from vectorops.reconcilers.base import Context, Outcome, Turn
-from vectorops.reconcilers.dependencies import connection_of
+from vectorops.reconcilers.dependencies import reopen
 from vectorops.reconciliation import reconciling
 
 logger = logging.getLogger(__name__)
@@ -138,17 +138,9 @@ class Driver:
             return await act(context, resource)
         except Unauthorized:
             # The key may have been rotated since the Secret was read: read it once more before complaining.
-            if not await self._reopen(context, resource):
+            if not await reopen(context, resource):
                 raise
             return await act(context, resource)
-
-    async def _reopen(self, context: Context, resource: Resource) -> bool:
-        """Opens the resource's database with fresh credentials. False: there is no connection to open."""
-        connection = await connection_of(context.cluster, resource)
-        if connection is None:
-            return False
-        await context.databases.of(context.cluster, connection, fresh=True)
-        return True
 
     def _blip_left(self, resource: Resource) -> float:
         """For how many seconds it may stay Ready although something is wrong; 0 if it is not Ready."""

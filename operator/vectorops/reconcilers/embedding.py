@@ -21,7 +21,7 @@ from vectorops.errors import Transient, VectorOpsError, Waiting
 from vectorops.qdrant.database import UNNAMED
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
-from vectorops.reconcilers.databases import text
+from vectorops.reconcilers.secrets import SecretReader
 from vectorops.reconcilers.spec import parse
 
 
@@ -119,10 +119,10 @@ async def _api_key(context: Context, collection: Resource, embedder: Embedder) -
     ref = embedder.open_ai.api_key_secret_ref
     if ref is None:
         return context.embedders.api_key
-    secret = await context.cluster.secret(collection.meta.namespace, ref.name)
-    if secret is not None and ref.key in secret.data:
-        return text("embedder.openAI.apiKeySecretRef", secret.data[ref.key])
-    if context.embedders.api_key is not None:
+    try:
+        reader = SecretReader(context.cluster, collection.meta.namespace, is_own=True)
+        return await reader.read_api_key("embedder.openAI.apiKeySecretRef", ref)
+    except Transient as error:
+        if error.reason is not Reason.SECRET_NOT_FOUND or context.embedders.api_key is None:
+            raise
         return context.embedders.api_key
-    missing = f"the Secret {ref.name!r} has no key {ref.key!r}" if secret else f"there is no Secret {ref.name!r}"
-    raise Transient(Reason.SECRET_NOT_FOUND, f"embedder.openAI.apiKeySecretRef: {missing} in this namespace")

@@ -35,6 +35,8 @@ class Circumstances:
     """What a person must do to allow it, for messages."""
     owner_exists: bool = False
     """Is the resource that the mark names still there? Asked if it is of this installation, and may be taken over."""
+    is_shared: bool = False
+    """Do other namespaces use the same connection, without the key of the database?"""
 
 
 def claim(ours: Mark, found: Observed, given: Circumstances) -> Mark:
@@ -57,6 +59,8 @@ def claim(ours: Mark, found: Observed, given: Circumstances) -> Mark:
             connection_kind=ours.connection_kind,
             deletion_policy=ours.deletion_policy,
         )
+    if given.is_shared:
+        _require_not_foreign(mark, ours.namespace)
     if mark is not None and not mark.released:
         _require_take_over(mark, ours.installation, given)
         previous = mark.installation if mark.installation != ours.installation else mark.previous
@@ -123,16 +127,33 @@ def owner_of(mark: Mark, installation: str) -> Ref | None:
     return Ref(QDRANT_COLLECTION, mark.namespace, mark.name) if ours and mark.kind == QDRANT_COLLECTION else None
 
 
-def require_no_owner(mark: Mark | None, installation: str, collection: Ref) -> None:
+def require_no_owner(mark: Mark | None, installation: str, collection: Ref, *, is_shared: bool) -> None:
     """A collection that is declared as its user's must not be anybody else's.
 
-    The mark of the resource itself is none of another's: it is about to be released. Raises Terminal OwnedByAnother.
+    The mark of the resource itself is none of another's: it is about to be released. is_shared: see `Circumstances`.
+    Raises Terminal OwnedByAnother.
     """
+    if is_shared:
+        _require_not_foreign(mark, collection.namespace)
     if mark is not None and not mark.released and not mark.belongs_to(installation, collection):
         raise Terminal(
             Reason.OWNED_BY_ANOTHER,
             f"collection {mark.collection!r} belongs to {mark.owner}, so it is not its user's; nothing is changed in "
             "it. Choose another collection, or have that one give it up",
+        )
+
+
+def _require_not_foreign(mark: Mark | None, namespace: str) -> None:
+    """What another namespace made through a shared connection, or left behind, is never taken over, and not named.
+
+    Patterns of names may overlap, and take-over and adoption ask nobody of that namespace. Raises Terminal
+    OwnedByAnother.
+    """
+    if mark is not None and mark.namespace != namespace:
+        raise Terminal(
+            Reason.OWNED_BY_ANOTHER,
+            f"collection {mark.collection!r} belongs to a resource of another namespace, or was left behind by one; "
+            "nothing is changed in it. Choose another name",
         )
 
 

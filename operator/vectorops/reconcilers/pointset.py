@@ -143,7 +143,7 @@ def _synced_status(
     resource: Resource, where: PointSetTarget, declaration: Declaration, synced: Synced
 ) -> PointSetStatus:
     conflicts = [
-        PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner))
+        PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner, resource, where))
         for id, owner in synced.conflicts.items()
     ]
     failures = [PointFailure(id=failure.shown_id, reason=failure.reason) for failure in synced.failures]
@@ -186,11 +186,13 @@ def _points_conditions(
     return conditions(False, reason, message, stalled=True)
 
 
-def _held_by(owner: str) -> str:
+def _held_by(owner: str, resource: Resource, where: PointSetTarget) -> str:
     if not owner:
         return (
             "another writer made this point; it is left alone. Delete it, declare another id, or set adoptionPolicy: "
             "IfMatching if it equals what is declared"
         )
     installation, namespace, name = owner.rsplit("/", 2)
+    if where.connection_kind and namespace != resource.meta.namespace:
+        return "a PointSet of another namespace holds this id; declare another id"
     return f"PointSet {namespace}/{name} of installation {installation!r} holds this id; declare it in one set only"

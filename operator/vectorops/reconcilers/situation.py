@@ -43,6 +43,7 @@ from vectorops.reconcilers.ownership import kept_for_ledgers, require_no_owner
 from vectorops.reconcilers.placement import Placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec, parse
+from vectorops.reconcilers.tenancy import is_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def find_destination(
     if RawSpec(collection).is_users:
         # Qdrant would lead us through an alias, into one collection today and into another one tomorrow.
         require_no_alias(name, await access.database.aliases())
-        require_no_owner(mark, context.installation, collection.ref)
+        require_no_owner(mark, context.installation, collection.ref, is_shared=is_shared(collection))
         if await holds_ledgers(access.database, observed):
             raise kept_for_ledgers(name)
     elif mark is None or not mark.belongs_to(context.installation, collection.ref):

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from vectorops.api.connection import LEDGER_COLLECTION
-from vectorops.api.meta import POINT_SET, Model, Resource
+from vectorops.api.connection import LEDGER_COLLECTION, ClusterQdrantConnectionSpec, QdrantConnectionSpec
+from vectorops.api.meta import CLUSTER_QDRANT_CONNECTION, POINT_SET, Model, Resource
 from vectorops.api.reasons import Reason
 from vectorops.api.validation import explain
 from vectorops.errors import Terminal
@@ -25,6 +25,12 @@ def parse(model: type[Spec], resource: Resource) -> Spec:
         return model.model_validate(resource.spec, by_name=False)
     except ValidationError as error:
         raise Terminal(Reason.INVALID_SPEC, explain(error)[0]) from None
+
+
+def parse_connection(resource: Resource) -> QdrantConnectionSpec:
+    """The spec of a connection of either kind. Raises Terminal InvalidSpec."""
+    is_cluster_wide = resource.kind == CLUSTER_QDRANT_CONNECTION
+    return parse(ClusterQdrantConnectionSpec if is_cluster_wide else QdrantConnectionSpec, resource)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def test_a_kind_comes_after_those_that_it_refers_to() -> None:
 
 def test_what_is_listed_elsewhere_is_what_the_table_says() -> None:
     assert RECONCILERS.keys() == BY_NAME.keys()
-    assert set(get_args(ConnectionKind)) >= set(CONNECTION_KINDS)
+    assert get_args(ConnectionKind) == CONNECTION_KINDS
     assert set(CONSTANTS.values()) == BY_NAME.keys() == {*CONNECTION_KINDS, *REFERRING_KINDS}
 
 

@@ -13,7 +13,10 @@ from vectorops.kube.cluster import KubeCluster
 from vectorops.kube.outlines import PATHS
 from vectorops.reconcilers.references import refers, target
 
-COLUMNS = ("Name", "Ready", "Reason", "Collection", "Points", "Synced", "Connection", "Message", "Observed", "Age")
+COLUMNS = (
+    *("Name", "Ready", "Reason", "Collection", "Points", "Synced"),
+    *("Connection", "ConnectionKind", "Message", "Observed", "Age"),
+)
 SET = Ref("PointSet", "team", "cats")
 
 
@@ -23,7 +26,7 @@ def row(name: str, *cells: Any, **metadata: Any) -> JsonObject:
 
 
 def settled(name: str, **metadata: Any) -> JsonObject:
-    return row(name, "True", "Succeeded", "zoo", 4, 4, "main", "4 points as declared", 3, "5m", **metadata)
+    return row(name, "True", "Succeeded", "zoo", 4, 4, "main", None, "4 points as declared", 3, "5m", **metadata)
 
 
 def table(*rows: JsonObject, columns: tuple[str, ...] | None = COLUMNS, **metadata: str) -> JsonObject:
@@ -71,8 +74,9 @@ def unreadable() -> float:
 def test_every_column_that_is_read_is_there() -> None:
     assert {kind: len(paths) for kind, paths in PATHS.items()} == {
         "QdrantConnection": 3,
-        "QdrantCollection": 3,
-        "PointSet": 4,
+        "ClusterQdrantConnection": 3,
+        "QdrantCollection": 4,
+        "PointSet": 5,
     }
 
 
@@ -97,7 +101,7 @@ async def test_one_whose_status_is_of_an_older_spec_is_not_ready() -> None:
 
 
 async def test_one_that_nobody_looked_at_yet_has_empty_columns() -> None:
-    [found] = await listed(Server(table(row("cats", None, None, "zoo", None, None, None, None, -1, "0s"))))
+    [found] = await listed(Server(table(row("cats", None, None, "zoo", None, None, None, None, None, -1, "0s"))))
 
     assert not found.ready
     assert target(found) == Ref("QdrantCollection", "team", "zoo")

@@ -21,6 +21,7 @@ NEW = Mark("here", "team", "docs", "uid-2", "docs", "new", connection="main", de
 """The mark of the collection if it were created now."""
 OURS = replace(NEW, uid="uid-1", incarnation="old", deletion_policy="Retain", last_applied={"spec": "1"})
 SIBLINGS = replace(OURS, name="other")
+NEIGHBOURS = replace(SIBLINGS, namespace="rival")
 ANOTHERS = replace(OURS, installation="there", embedders={"text": {}})
 RELEASED = replace(ANOTHERS, released=True)
 REGISTERED = {registration_key("here", Ref("PointSet", "team", "faq")): "old"}
@@ -119,11 +120,37 @@ def test_ledgers_are_asked_only_where_the_metadata_was_emptied(found, needs):
 def test_what_is_declared_as_its_users_is_nobody_elses(mark, refused):
     docs = Ref("QdrantCollection", "team", "docs")
     if not refused:
-        require_no_owner(mark, "here", docs)
+        require_no_owner(mark, "here", docs, is_shared=False)
         return
     with pytest.raises(Terminal, match="so it is not its user's") as told:
-        require_no_owner(mark, "here", docs)
+        require_no_owner(mark, "here", docs, is_shared=False)
     assert told.value.reason is Reason.OWNED_BY_ANOTHER
+
+
+@pytest.mark.parametrize(
+    "mark", [NEIGHBOURS, replace(NEIGHBOURS, installation="there"), replace(NEIGHBOURS, released=True)]
+)
+def test_through_a_shared_connection_nothing_of_another_namespace_is_taken_or_named(mark):
+    leave = Circumstances(take_over_from=mark.installation, known_incarnation="old", ledger_incarnation="old")
+
+    claim(NEW, there(mark), leave)
+    for refused in (
+        lambda: claim(NEW, there(mark), replace(leave, is_shared=True)),
+        lambda: require_no_owner(mark, "here", Ref("QdrantCollection", "team", "docs"), is_shared=True),
+    ):
+        with pytest.raises(Terminal, match="a resource of another namespace") as told:
+            refused()
+        assert told.value.reason is Reason.OWNED_BY_ANOTHER
+        assert "rival" not in told.value.message
+
+
+def test_through_a_shared_connection_a_namespace_keeps_what_is_its_own():
+    shared = Circumstances(take_over_from="here", is_shared=True)
+
+    assert claim(NEW, there(OURS), shared) == replace(OURS, deletion_policy="Delete")
+    assert claim(NEW, there(SIBLINGS), shared).name == "docs"
+    assert claim(NEW, STRANGERS, shared) == NEW
+    require_no_owner(None, "here", Ref("QdrantCollection", "team", "docs"), is_shared=True)
 
 
 def test_an_owner_of_another_installation_is_no_resource_that_could_wake_us():

@@ -1,5 +1,5 @@
 -- The resource follows kstatus: Ready always, Reconciling and Stalled only while they are true.
--- The same file for QdrantConnection, QdrantCollection and PointSet.
+-- For all kinds of this group.
 local hs = {}
 
 if obj.spec ~= nil and obj.spec.suspend == true then

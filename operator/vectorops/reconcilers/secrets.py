@@ -1,0 +1,84 @@
+"""The one reader of Secrets: in which namespace they are, and what is missing or cannot be used, in words.
+
+A namespaced resource names Secrets of its own namespace. A cluster-scoped connection has none: its Secrets are in the
+operator's own namespace, or in one that whoever installed the operator allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from vectorops.api.meta import Resource, SecretKeyRef
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal, Transient
+from vectorops.reconcilers.cluster import Cluster
+
+ANY_NAMESPACE: Final = ""
+"""In place of a namespace, without a cluster: the Secret of that name, in whichever namespace the files have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretNamespaces:
+    """Where the Secrets of cluster-scoped connections may be."""
+
+    own: str | None = ANY_NAMESPACE
+    """The operator's own namespace; None: it does not know."""
+    allowed: frozenset[str] | None = None
+    """Other namespaces that a connection may name; None: all."""
+
+    def of(self, connection: Resource) -> str:
+        """The namespace of a connection's Secrets. Raises Terminal NotAllowed or InvalidSpec."""
+        if connection.meta.namespace:
+            return connection.meta.namespace
+        named: str | None = connection.spec.get("secretNamespace")
+        if named is not None and named != self.own and self.allowed is not None and named not in self.allowed:
+            raise Terminal(
+                Reason.NOT_ALLOWED,
+                f"spec.secretNamespace: this operator reads no Secret of connections in {named!r}; its installation "
+                "allows namespaces with --secret-namespace (chart: clusterConnections.secretNamespaces)",
+            )
+        namespace = named or self.own
+        if namespace is None:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                "spec.secretNamespace is required: the operator does not know its own namespace (--own-namespace)",
+            )
+        return namespace
+
+
+ANY_SECRETS: Final = SecretNamespaces()
+"""Of the command line: whoever runs it may read what its files hold."""
+
+
+@dataclass(slots=True)
+class SecretReader:
+    """Reads Secrets for one resource."""
+
+    cluster: Cluster
+    namespace: str
+    is_own: bool
+    """Is it the namespace of that resource? For messages."""
+    versions: list[str] = field(default_factory=list)
+    """Of what was read, in order: they change with the content."""
+
+    async def read(self, place: str, name: str, key: str) -> bytes:
+        """One value. place: the field that names the Secret, for messages. Raises Transient SecretNotFound."""
+        secret = await self.cluster.secret(self.namespace, name)
+        if secret is not None and key in secret.data:
+            self.versions.append(f"{place}={secret.resource_version}")
+            return secret.data[key]
+        missing = f"the Secret {name!r} has no key {key!r}" if secret else f"there is no Secret {name!r}"
+        where = "this namespace" if self.is_own else f"namespace {self.namespace!r}" if self.namespace else "the files"
+        raise Transient(Reason.SECRET_NOT_FOUND, f"{place}: {missing} in {where}")
+
+    async def read_api_key(self, place: str, ref: SecretKeyRef) -> str:
+        """The same for an API key. Raises Terminal SecretInvalid, too."""
+        try:
+            # A key that was put into the Secret with `echo` ends in a line break, which no header may carry.
+            key = (await self.read(place, ref.name, ref.key)).decode("ascii").strip()
+        except UnicodeDecodeError:
+            key = ""
+        if not key or not key.isprintable():
+            raise Terminal(Reason.SECRET_INVALID, f"{place}: the value is not printable ASCII text")
+        return key
