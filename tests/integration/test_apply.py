@@ -8,6 +8,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -752,3 +753,90 @@ def test_what_is_declared_stays_when_another_connection_spells_the_address_other
 
     assert (again.code, again.err) == (0, "")
     assert qdrant.get(f"/collections/{zoo}")["config"]["metadata"] == before
+
+
+# ---- a connection of a cluster ----
+
+SHARED: Final = {"connectionRef": {"kind": "ClusterQdrantConnection", "name": "shared"}}
+
+
+def cluster_connection(url: str, **spec: Any) -> str:
+    declared = {"url": url, "preferGrpc": False, **spec}
+    head = "\napiVersion: vectorops.dev/v1alpha1\nkind: ClusterQdrantConnection\nmetadata: {name: shared}\n"
+    return f"{head}spec: {json.dumps(declared)}\n"
+
+
+def namespace(name: str, **labels: str) -> str:
+    return f"\napiVersion: v1\nkind: Namespace\nmetadata: {json.dumps({'name': name, 'labels': labels})}\n"
+
+
+def test_a_connection_of_the_cluster_is_used_as_an_operator_would(shell, start_qdrant: StartQdrant, zoo):
+    qdrant = start_qdrant(api_key="sesame")
+    selector = {"selector": {"matchLabels": {"qdrant": "shared"}}}
+    shared = cluster_connection(
+        qdrant.url,
+        apiKeySecretRef={"name": "qdrant", "key": "api-key"},
+        allowedNamespaces=selector,
+        collectionNames=["{namespace}.*"],
+    )
+    key = secret("sesame").replace("name: qdrant", "name: qdrant, namespace: vectorops-system")
+    fine, wrong = collection(zoo, collectionName=f"team.{zoo}", **SHARED), collection(f"{zoo}-wrong", **SHARED)
+    fine, wrong = (each.replace("metadata:", "metadata:\n  namespace: team") for each in (fine, wrong))
+    shell.write("all.yaml", key, shared, namespace("team", qdrant="shared"), fine, wrong)
+    shell.write("stranger.yaml", key, shared, collection(zoo, collectionName=f"default.{zoo}", **SHARED))
+
+    plan = shell.run("plan", "-f", "all.yaml", "-o", "json")
+    answer = shell.run("apply", "-f", "all.yaml", "-o", "json")
+    stranger = shell.run("apply", "-f", "stranger.yaml", "-o", "json")
+
+    assert (answer.code, stranger.code) == (1, 1)
+    assert {name: one["reason"] for name, one in answer.by_name().items()} == {
+        "shared": "Succeeded",
+        zoo: "Succeeded",
+        f"{zoo}-wrong": "NotAllowed",
+    }
+    assert answer.by_name()["shared"]["namespace"] == ""
+    assert plan.by_name()[f"{zoo}-wrong"]["problem"].startswith("NotAllowed: metadata.name")
+    assert qdrant.get(f"/collections/team.{zoo}")["config"]["metadata"]["vectorops.dev/mark"]["format"] == 2
+    assert stranger.by_name()[zoo]["reason"] == "NotAllowed"
+
+
+def test_what_was_made_through_a_connection_of_the_cluster_is_pruned(shell, qdrant: QdrantServer, zoo):
+    shared = cluster_connection(qdrant.url, allowedNamespaces={"names": ["default"]}, collectionNames=["*"])
+    goes = collection(f"{zoo}-goes", **SHARED, deletionPolicy="Delete")
+    kept = [collection(zoo, **SHARED, deletionPolicy="Delete"), point_set("kept", zoo, {1: [1, 0]})]
+    shell.write("all.yaml", shared, goes, *kept, point_set("gone", zoo, {2: [1, 0]}))
+    assert shell.run("apply", "-f", "all.yaml", "--owner", zoo).code == 0
+    shell.write("all.yaml", shared, *kept)
+
+    plan = shell.run("plan", "-f", "all.yaml", "--owner", zoo, "--prune")
+    answer = shell.run("apply", "-f", "all.yaml", "--owner", zoo, "--prune")
+
+    assert f"prune: delete collection {zoo}-goes" in plan.out
+    assert answer.code == 0
+    assert sorted(answer.err.splitlines()) == [
+        "PointSet default/gone: pruned",
+        f"QdrantCollection default/{zoo}-goes: pruned",
+    ]
+    assert {found["name"] for found in qdrant.get("/collections")["collections"]} & {zoo, f"{zoo}-goes"} == {zoo}
+
+
+def test_the_flag_stands_in_for_a_connection_of_the_cluster(shell, place, zoo):
+    """A team's files do not hold what an administrator wrote; what they do hold of it counts."""
+    shell.write("all.yaml", collection(zoo, **SHARED))
+    shell.write("strict.yaml", cluster_connection("http://127.0.0.1:1"), collection(f"{zoo}-2", **SHARED))
+
+    assert shell.run("apply", "-f", "all.yaml", "--qdrant", place.given).code == 0
+    refused = shell.run("apply", "-f", "strict.yaml", "--qdrant", place.given, "-o", "json")
+
+    assert zoo in place.collections()
+    assert refused.by_name()[f"{zoo}-2"]["reason"] == "NotAllowed"
+
+
+def test_the_example_of_a_shared_qdrant_is_applied_without_a_cluster(shell, place):
+    example = Path(__file__).parents[2] / "examples" / "shared-qdrant"
+
+    answer = shell.run("apply", "-f", str(example), "--qdrant", place.given, "--owner", "example", "-o", "json")
+
+    assert answer.code == 0, answer.out
+    assert "search.articles" in place.collections()

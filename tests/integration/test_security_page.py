@@ -11,6 +11,8 @@ from typing import Any, Final
 import pytest
 
 from servers.helm import render
+from vectorops.api.kinds import KINDS
+from vectorops.api.meta import GROUP
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "security.md"
 ROW: Final = re.compile(r"^\| (?P<resources>[^|]+) \| (?P<verbs>[a-z, ]+) \| [^|]+ \| [^|]+ \|$")
@@ -62,4 +64,5 @@ def test_the_hook_that_removes_the_crds_has_the_rights_that_the_page_names() -> 
 
     page = " ".join(PAGE.read_text().split())
     assert f"with `{', '.join(ours['verbs'])}` on the kinds and `{', '.join(crds['verbs'])}` on their CRDs" in page
-    assert len(crds["resourceNames"]) == len(ours["resources"]) == 3
+    assert set(ours["resources"]) == {info.plural for info in KINDS}
+    assert set(crds["resourceNames"]) == {f"{info.plural}.{GROUP}" for info in KINDS}

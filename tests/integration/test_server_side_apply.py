@@ -20,12 +20,14 @@ from integration.test_gitops import ask
 from integration.world import connection, point, point_set
 from servers.kubeapi import KubeApi, Object, condition
 from servers.qdrant import QdrantServer
+from vectorops.api.kinds import BY_NAME, within
 from vectorops.api.pointset import MAX_POINTS
 
 ROOT: Final = Path(__file__).parents[2]
 MANAGER: Final = "argocd-controller"
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-ORDER: Final = ("QdrantConnection", "QdrantCollection", "PointSet")
+ORDER: Final = [info.kind for info in within(["team"])]
+"""Of what an operator of one namespace watches, each kind after what it needs."""
 FENCED: Final = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -88,7 +90,9 @@ def as_kubectl_left_it(desired: Object, live: Object) -> Object:
 
 
 def in_namespace(manifest: Object, namespace: str, **metadata: Any) -> Object:
-    return {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace, **metadata}}
+    """A cluster-scoped resource stays in none."""
+    place = {"namespace": namespace} if BY_NAME[manifest["kind"]].is_namespaced else {}
+    return {**manifest, "metadata": {**manifest["metadata"], **place, **metadata}}
 
 
 def has_null(value: Any) -> bool:

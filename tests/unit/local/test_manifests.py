@@ -115,6 +115,32 @@ def test_a_namespace_is_given_by_the_file_else_by_the_flag_else_it_is_default(fo
     ]
 
 
+def test_a_cluster_scoped_resource_is_in_no_namespace_whatever_its_manifest_says(folder):
+    shared = (
+        "apiVersion: vectorops.dev/v1alpha1\nkind: ClusterQdrantConnection\nmetadata: {}\nspec: {{url: 'http://q'}}\n"
+    )
+    (folder / "a.yaml").write_text(shared.format("{name: shared}"))
+    (folder / "b.yaml").write_text(shared.format("{name: shared, namespace: own}"))
+
+    assert (
+        names(read_manifests(["a.yaml"]))
+        == names(read_manifests(["b.yaml"], namespace="search"))
+        == ["ClusterQdrantConnection shared"]
+    )
+    [twice] = problems("a.yaml", "b.yaml")
+    assert twice.endswith("declared twice, first in a.yaml (document 1, ClusterQdrantConnection shared)")
+
+
+def test_of_a_namespace_its_labels_are_read(folder):
+    labeled = "apiVersion: v1\nkind: Namespace\nmetadata: {name: search, labels: {qdrant: shared}}\n"
+    (folder / "a.yaml").write_text(f"{labeled}---{CONNECTION}")
+
+    manifests = read_manifests(["a.yaml"])
+
+    assert manifests.labels == {"search": {"qdrant": "shared"}}
+    assert manifests.notices == []
+
+
 def test_other_kinds_are_left_out_with_a_notice(folder):
     (folder / "a.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: search}}\n---{CONNECTION}")
 
