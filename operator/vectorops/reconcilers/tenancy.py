@@ -36,8 +36,8 @@ def is_shared(collection: Resource) -> bool:
 async def require_allowed(context: Context, connection: Resource, collection: Resource) -> None:
     """May a collection use a cluster-wide connection, under the names that it declares?
 
-    Raises Waiting NotAllowed: labels of the namespace may change, and nothing wakes us then. Terminal NotAllowed: for
-    its names. Terminal InvalidSpec of the connection, without details.
+    Raises Waiting NotAllowed for its namespace: labels may change, and nothing wakes us then; Terminal NotAllowed for a
+    name; Waiting ConnectionNotReady if the connection itself is not valid.
     """
     name = connection.meta.name
     try:

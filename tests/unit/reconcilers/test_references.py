@@ -1,7 +1,9 @@
 """Whom to wake when a resource changes."""
 
+from dataclasses import replace
+
 from vectorops.api.meta import ObjectMeta, Ref, Resource
-from vectorops.reconcilers.references import References, refers
+from vectorops.reconcilers.references import References, refers, remembered_connection, target
 
 CONNECTION = Ref("QdrantConnection", "zoo", "main")
 COLLECTION = Ref("QdrantCollection", "zoo", "animals")
@@ -66,6 +68,39 @@ def test_a_set_hangs_on_a_connection_through_its_collection_in_whatever_order_th
 
     references.update(_resource(COLLECTION, connectionRef={"name": "main"}))
     assert references.connection(LIONS) == CONNECTION
+
+
+def test_a_connection_of_the_cluster_wakes_its_users_in_all_namespaces_and_no_connection_of_its_name() -> None:
+    references, shared = known(), Ref("ClusterQdrantConnection", "", "main")
+    others = [Ref("QdrantCollection", namespace, "animals") for namespace in ("park", "sea")]
+    for other in others:
+        references.update(_resource(other, connectionRef={"name": "main", "kind": "ClusterQdrantConnection"}))
+
+    assert references.woken_by(shared) == set(others)
+    assert references.woken_by(others[0]) == {shared}
+    assert references.connection(others[0]) == shared
+    assert references.woken_by(CONNECTION) == {COLLECTION, LIONS, BIRDS}
+
+
+def test_the_kind_that_is_named_is_the_one_that_is_needed() -> None:
+    shared = Ref("ClusterQdrantConnection", "", "main")
+    collection = _resource(COLLECTION, connectionRef={"name": "main", "kind": "ClusterQdrantConnection"})
+    target = {"connection": "main", "collection": "animals", "incarnation": "1"}
+    before = replace(_resource(LIONS, collectionRef={"name": "animals"}), status={"target": target})
+    now = replace(before, status={"target": target | {"connectionKind": "ClusterQdrantConnection"}})
+
+    assert [refers(each, shared) for each in (collection, before, now)] == [True, False, True]
+    assert [refers(each, CONNECTION) for each in (collection, before, now)] == [False, True, False]
+
+
+def test_a_kind_of_a_later_release_is_nobody() -> None:
+    collection = _resource(COLLECTION, connectionRef={"name": "main", "kind": "LaterConnection"})
+
+    assert target(collection) is None
+    assert (
+        remembered_connection(replace(collection, status={"target": {"connection": "a", "connectionKind": "B"}}))
+        is None
+    )
 
 
 def test_what_is_gone_wakes_nobody_later() -> None:
