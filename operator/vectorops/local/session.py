@@ -21,6 +21,7 @@ from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Connect, Databases
+from vectorops.reconcilers.secrets import ANY_SECRETS
 
 DEFAULT_OWNER: Final = "cli"
 """The installation of a command that names none. It is the same on all machines, so that a second apply from another
@@ -87,7 +88,7 @@ async def open_session(
     if options.override is not None:
         await options.override.rewrite(cluster)
         opener = options.override.connect()
-    databases = Databases(_read_only(opener) if read_only else opener)
+    databases = Databases(_read_only(opener) if read_only else opener, ANY_SECRETS)
     embedders = Embedders(options.embedders, api_key=os.environ.get(EMBEDDER_KEY_VARIABLE) or None)
     try:
         writer = secrets.token_hex(8)

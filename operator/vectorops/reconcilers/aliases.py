@@ -140,11 +140,11 @@ async def _takers(context: Context, resource: Resource, aliases: Collection[str]
         return {}
     found: dict[str, set[Ref]] = {}
     for listed in await context.cluster.list(QDRANT_COLLECTION, refers_to=connection):
-        # A list need not hold whole specs.
-        other = await context.cluster.get(listed.ref) if listed.ref != resource.ref else None
-        if other is None or other.deleting or RawSpec(other).is_users:
+        if listed.ref == resource.ref or is_hidden(listed.meta.namespace, resource):
             continue
-        if is_hidden(other.meta.namespace, resource):
+        # A list need not hold whole specs.
+        other = await context.cluster.get(listed.ref)
+        if other is None or other.deleting or RawSpec(other).is_users:
             continue
         for alias in RawSpec(other).aliases.intersection(aliases):
             found.setdefault(alias, set()).add(other.ref)

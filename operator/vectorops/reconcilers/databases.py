@@ -16,7 +16,7 @@ from vectorops.errors import VectorOpsError
 from vectorops.qdrant.connect import Credentials
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.cluster import Cluster
-from vectorops.reconcilers.secrets import ANY_SECRETS, SecretNamespaces, SecretReader
+from vectorops.reconcilers.secrets import OWN_SECRETS, SecretNamespaces, SecretReader
 from vectorops.reconcilers.spec import parse_connection
 
 
@@ -38,7 +38,7 @@ class Opened:
 class Databases:
     """All open databases of this process, by connection."""
 
-    def __init__(self, connect: Connect, secret_namespaces: SecretNamespaces = ANY_SECRETS) -> None:
+    def __init__(self, connect: Connect, secret_namespaces: SecretNamespaces = OWN_SECRETS) -> None:
         self._connect = connect
         self._secret_namespaces = secret_namespaces
         self._opened: dict[Ref, Opened] = {}
@@ -95,9 +95,7 @@ class Databases:
     async def _credentials(
         self, cluster: Cluster, connection: Resource, spec: QdrantConnectionSpec
     ) -> tuple[Credentials, list[str]]:
-        if spec.api_key_secret_ref is None and spec.tls is None:
-            return Credentials(), []
-        reader = SecretReader(cluster, self._secret_namespaces.of(connection), is_own=bool(connection.meta.namespace))
+        reader = SecretReader(cluster, connection, self._secret_namespaces)
         api_key = ca = pair = None
         if (key_ref := spec.api_key_secret_ref) is not None:
             api_key = await reader.read_api_key("spec.apiKeySecretRef", key_ref)

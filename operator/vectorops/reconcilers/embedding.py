@@ -120,8 +120,7 @@ async def _api_key(context: Context, collection: Resource, embedder: Embedder) -
     if ref is None:
         return context.embedders.api_key
     try:
-        reader = SecretReader(context.cluster, collection.meta.namespace, is_own=True)
-        return await reader.read_api_key("embedder.openAI.apiKeySecretRef", ref)
+        return await SecretReader(context.cluster, collection).read_api_key("embedder.openAI.apiKeySecretRef", ref)
     except Transient as error:
         if error.reason is not Reason.SECRET_NOT_FOUND or context.embedders.api_key is None:
             raise

@@ -20,18 +20,18 @@ ANY_NAMESPACE: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class SecretNamespaces:
-    """Where the Secrets of cluster-scoped connections may be."""
+    """Where the Secrets of a resource are, if it is cluster-scoped."""
 
-    own: str | None = ANY_NAMESPACE
+    own: str | None = None
     """The operator's own namespace; None: it does not know."""
-    allowed: frozenset[str] | None = None
+    allowed: frozenset[str] | None = frozenset()
     """Other namespaces that a connection may name; None: all."""
 
-    def of(self, connection: Resource) -> str:
-        """The namespace of a connection's Secrets. Raises Terminal NotAllowed or InvalidSpec."""
-        if connection.meta.namespace:
-            return connection.meta.namespace
-        named: str | None = connection.spec.get("secretNamespace")
+    def of(self, resource: Resource) -> str:
+        """The namespace of the Secrets that a resource names. Raises Terminal NotAllowed or InvalidSpec."""
+        if resource.meta.namespace:
+            return resource.meta.namespace
+        named: str | None = resource.spec.get("secretNamespace")
         if named is not None and named != self.own and self.allowed is not None and named not in self.allowed:
             raise Terminal(
                 Reason.NOT_ALLOWED,
@@ -47,7 +47,9 @@ class SecretNamespaces:
         return namespace
 
 
-ANY_SECRETS: Final = SecretNamespaces()
+OWN_SECRETS: Final = SecretNamespaces()
+"""Those of namespaced resources, and no others."""
+ANY_SECRETS: Final = SecretNamespaces(ANY_NAMESPACE, None)
 """Of the command line: whoever runs it may read what its files hold."""
 
 
@@ -56,24 +58,33 @@ class SecretReader:
     """Reads Secrets for one resource."""
 
     cluster: Cluster
-    namespace: str
-    is_own: bool
-    """Is it the namespace of that resource? For messages."""
+    resource: Resource
+    namespaces: SecretNamespaces = OWN_SECRETS
     versions: list[str] = field(default_factory=list)
     """Of what was read, in order: they change with the content."""
 
     async def read(self, place: str, name: str, key: str) -> bytes:
-        """One value. place: the field that names the Secret, for messages. Raises Transient SecretNotFound."""
-        secret = await self.cluster.secret(self.namespace, name)
+        """One value. place: the field that names the Secret, for messages.
+
+        Raises Transient SecretNotFound, and what `SecretNamespaces.of` raises.
+        """
+        namespace = self.namespaces.of(self.resource)
+        secret = await self.cluster.secret(namespace, name)
         if secret is not None and key in secret.data:
             self.versions.append(f"{place}={secret.resource_version}")
             return secret.data[key]
         missing = f"the Secret {name!r} has no key {key!r}" if secret else f"there is no Secret {name!r}"
-        where = "this namespace" if self.is_own else f"namespace {self.namespace!r}" if self.namespace else "the files"
+        where = (
+            "this namespace"
+            if self.resource.meta.namespace
+            else f"namespace {namespace!r}"
+            if namespace
+            else "the files"
+        )
         raise Transient(Reason.SECRET_NOT_FOUND, f"{place}: {missing} in {where}")
 
     async def read_api_key(self, place: str, ref: SecretKeyRef) -> str:
-        """The same for an API key. Raises Terminal SecretInvalid, too."""
+        """The same for an API key. Raises Terminal SecretInvalid as well."""
         try:
             # A key that was put into the Secret with `echo` ends in a line break, which no header may carry.
             key = (await self.read(place, ref.name, ref.key)).decode("ascii").strip()
