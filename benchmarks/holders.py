@@ -24,13 +24,18 @@ from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.pointset import Point
+from vectorops.ledger.collection import ensure_ledger_collection
+from vectorops.ledger.entries import Entry
+from vectorops.ledger.records import LedgerKey
+from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import declare
 from vectorops.points.identity import point_id
 from vectorops.points.schema import point_schema
-from vectorops.points.sync import Target, remove_points, sync
+from vectorops.points.stage import Inline
+from vectorops.points.sync import remove_points, sync
+from vectorops.points.target import Target
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PayloadChange
-from vectorops.qdrant.ledger import Entry, LedgerKey, LedgerStore, ensure_ledger_collection
 from vectorops.qdrant.marks import registration_key
 from vectorops.qdrant.observe import read_collection
 
@@ -67,7 +72,7 @@ class Bench:
         key = registration_key("bench", store.key.point_set)
         registered = key in found.metadata
         declaration = declare([Point.model_validate(point) for point in points], schema)
-        await sync(store, Target("bench", schema, registered, {key: "first"}), declaration)
+        await sync(store, Target("bench", schema, registered, {key: "first"}), Inline(declaration))
 
     async def measured(self, what: str, work: Callable[[], Awaitable[Any]]) -> None:
         self.requests.clear()

@@ -461,7 +461,8 @@ class World:
         await self.team.collection("lost")
         await self.team.points("damaged", "documents", [point(3, 1, 0, 0)])
         await self.team.points("lost", "lost", [point(1, 1, 0, 0)])
-        await self.team.points("newer", "documents", [point(6, 1, 0, 0)])
+        await self.team.collection("newer")
+        await self.team.points("newer", "newer", [point(1, 1, 0, 0)])
         await asyncio.gather(
             declared(self.points("too-early", "missing-here"), Reason.COLLECTION_NOT_FOUND),
             declared(self.points("waiting", "there-first"), Reason.COLLECTION_NOT_READY),
@@ -487,7 +488,7 @@ class World:
         await declared(self.points("lost", "lost", point(2, 1, 0, 0)), Reason.LEDGER_LOST)
         of_newer = [id for id, each in records.items() if each.payload["owner"].endswith("/newer")]
         await self.stored.client.set_payload(LEDGER, {"format": 9}, points=of_newer, wait=True)
-        await declared(self.points("newer", "documents", point(7, 1, 0, 0)), Reason.LEDGER_UNREADABLE)
+        await declared(self.points("newer", "newer", point(2, 1, 0, 0)), Reason.LEDGER_UNREADABLE)
 
         fenced = self.stack.enter_context(passing(self.qdrant.url))
         fenced.answer = _pretends_to_write_windows

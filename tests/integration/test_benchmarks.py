@@ -23,6 +23,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     "holders.py": ("--counts=1,2 --points=2", "--counts=1,2 --points=2 --unhashed"),
     "idle.py": ("--minutes=0.01 --collections=1 --sets-each=1",),
     "large_sets.py": ("--count=2 --points=2 --size=4", "--count=2 --points=2 --size=4 --synced"),
+    "ledger.py": ("--count=8 --bits=1",),
     # Of fewer, the resyncs are too soon done for a queue to be seen.
     "many_collections.py": ("--count=60 --rounds=1 --tries=1",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),

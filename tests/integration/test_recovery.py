@@ -143,6 +143,26 @@ async def test_a_damaged_ledger_is_told_nothing_is_deleted_and_its_restoration_r
     assert sorted(await stored.points("zoo")) == [2, 3]
 
 
+async def test_a_set_whose_ledger_a_newer_version_wrote_waits_to_be_deleted_until_a_person_lets_it_go(
+    team: Team, stored: Stored
+) -> None:
+    """After a rollback of the operator."""
+    records = await stored.points(LEDGER)
+    await stored.client.set_payload(LEDGER, {"format": 3}, points=list(records), wait=True)
+    before = await stored.versions("zoo")
+
+    await team.points("cats", "zoo", [POINTS[1]], until="LedgerUnreadable")
+    await team.api.delete("PointSet", team.namespace, "cats")
+    told = await team.wait("PointSet", "cats", "LedgerUnreadable")
+    assert "Upgrade VectorOps" in message(told)
+    assert told["metadata"]["deletionTimestamp"]
+
+    await team.annotate("PointSet", "cats", {"vectorops.dev/skip-cleanup": "true"})
+    await team.api.wait_gone("PointSet", team.namespace, "cats")
+    assert await stored.versions("zoo") == before
+    assert (await stored.points(LEDGER)).keys() == records.keys()
+
+
 async def test_points_that_were_rolled_back_under_the_ledger_are_put_right(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:

@@ -11,6 +11,7 @@ from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.pointset import MAX_POINTS
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
+from vectorops.ledger.collection import ledger_collections, ledgers_of
 from vectorops.local.export_manifests import (
     ExportedManifest,
     Refused,
@@ -25,7 +26,6 @@ from vectorops.local.session import read_only
 from vectorops.points.schema import point_schema
 from vectorops.qdrant.connect import Credentials, connect, require_supported
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.ledger import ledger_collections, ledgers_of
 from vectorops.qdrant.observe import Observed, observe
 from vectorops.qdrant.visibility import hidden_points
 from vectorops.reconcilers.dependencies import UNMANAGED, holds_ledgers

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
+from vectorops.ledger.collection import require_ledger_collection
 from vectorops.local.plans import Change, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
-from vectorops.points.sync import View, kept_by_removal, look
+from vectorops.points.part import View
+from vectorops.points.stage import Inline
+from vectorops.points.sync import kept_by_removal, look
 from vectorops.qdrant.database import Database, PointId, StoredPoint
-from vectorops.qdrant.ledger import require_ledger_collection
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.situation import Situation, find_removal
@@ -61,7 +63,7 @@ async def preview_points(found: Situation, declaration: Declaration, lost_vector
     store = found.store
     if lost_vectors:
         store = replace(store, database=_without_vectors(store.database, found.target.collection, lost_vectors))
-    view = await look(store, found.target, declaration, found.given_up)
+    view = await look(store, found.target, Inline(declaration), found.given_up)
     if view.replaced is None or view.bound:
         return PointsPreview(found, declaration, view)
     how = (await found.approval(view.replaced.digest)).how

@@ -20,10 +20,11 @@ from vectorops.api.meta import FINALIZER, POINT_SET, QDRANT_COLLECTION, JsonObje
 from vectorops.api.pointset import PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal
+from vectorops.ledger.collection import require_ledger_collection
+from vectorops.ledger.records import part_of
 from vectorops.local.cluster import LocalCluster, first_day
 from vectorops.local.session import Session
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.ledger import FORMAT, require_ledger_collection
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import read_mark
 from vectorops.reconcilers.dependencies import (
@@ -275,9 +276,7 @@ async def _ledger_heads(access: Access) -> list[JsonObject]:
 def _is_head(head: JsonObject) -> bool:
     texts = [head.get(key) for key in ("owner", "collection", "incarnation")]
     return (
-        (head.get("format"), head.get("bits")) == (FORMAT, 0)
-        and all(isinstance(text, str) for text in texts)
-        and str(head["owner"]).count("/") > 1
+        part_of(head) is not None and all(isinstance(text, str) for text in texts) and str(head["owner"]).count("/") > 1
     )
 
 

@@ -16,11 +16,12 @@ import orjson
 from numpy.typing import NDArray
 
 from vectorops.api.meta import JsonObject
+from vectorops.ledger.entries import ABSENT, UNKNOWN, EntriesById, Entry
+from vectorops.ledger.records import Ledger
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector, unpredicted
 from vectorops.points.schema import PointSchema, VectorSchema
 from vectorops.qdrant.database import PayloadChange, PointId, StoredPoint
-from vectorops.qdrant.ledger import ABSENT, UNKNOWN, Entries, Entry, Ledger
 from vectorops.vectors import Sparse, VectorData
 
 TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3, "uint8": 1.0}
@@ -234,7 +235,7 @@ def diff(declaration: Declaration, ledger: Ledger, stored: Stored, schema: Point
 
 def adoptable(
     ids: Iterable[PointId], declaration: Declaration, stored: Stored, names: tuple[str, ...], schema: PointSchema
-) -> Entries:
+) -> EntriesById:
     """What the ledger would say of the stored points that equal the declared ones, by id; of no others.
 
     ids: declared and stored. The vector of a text cannot be compared with the text, and the ledger would say that our
@@ -248,7 +249,7 @@ def adoptable(
     }
 
 
-def _vanished(declaration: Declaration, entries: Entries) -> list[PointId]:
+def _vanished(declaration: Declaration, entries: EntriesById) -> list[PointId]:
     """Ours, and no longer declared. None at all while some declared id cannot be told: any of them might be the one."""
     if not declaration.complete:
         return []

@@ -1,205 +1,466 @@
-"""Makes the stored points as declared: reads, lets `diff` decide, and writes windows of changes and one of
-deletions.
+"""Makes the stored points as declared, part by part: inserts and changes first, and deletions in a second walk over the
+parts, so that nothing is deleted before what takes its place was written.
 
-Called by the PointSet reconciler. Whatever happens between two lines here (killed, answer lost, another writer),
-the next call finds out from the ledger what may have been written; see docs/ledger.md for why each step comes where
-it does.
+This is what happens once for a set: its ledger is found, inherited, made again, cut into parts, registered. What
+happens once for each part stands in `points.part`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from vectorops import metrics
-from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, Rejected, Terminal, Transient
-from vectorops.points.declared import Declaration, Failure
-from vectorops.points.diff import Diff, Stored, adoptable, diff, recover
-from vectorops.points.embedding import AtSafePoint, Embed, Write, embedded, go_on
-from vectorops.points.ledgers import aligned, ask_others, first, may_hold_any, require_shard_key, unknown
-from vectorops.points.replaced import Replaced, replacement
-from vectorops.points.schema import PointSchema
-from vectorops.points.window import BAD_CONTENT, Written, write
-from vectorops.qdrant import visibility
-from vectorops.qdrant.database import Database, PointId, StoredPoint
-from vectorops.qdrant.ledger import (
-    TOMBSTONE,
-    Entry,
-    Ledger,
-    LedgerKey,
-    LedgerStore,
-    Others,
-    ensure_ledger_collection,
-    ledger_collections,
+from vectorops.ledger.collection import ensure_ledger_collection, ledger_collections
+from vectorops.ledger.entries import Entries
+from vectorops.ledger.holders import find_holders
+from vectorops.ledger.lifecycle import initial_ledger, register, regrow, require_shard_key
+from vectorops.ledger.records import Ledger, Part
+from vectorops.ledger.store import LedgerStore
+from vectorops.points.declared import Failure
+from vectorops.points.diff import Diff, recover
+from vectorops.points.embedding import AtSafePoint, Embed, go_on
+from vectorops.points.part import (
+    HIDDEN_SECONDS,
+    Judge,
+    Verdict,
+    View,
+    compare,
+    delete_part,
+    delete_unrecorded,
+    find_owned,
+    record_found,
+    require_replayed,
+    require_uncontested,
+    write_part,
+    written_meanwhile,
 )
-
-HIDDEN_SECONDS: Final = 5.0
-"""How soon points that Qdrant hides are looked for again."""
-
-GivenUp = Callable[[str, Collection[PointId]], Awaitable[Set[PointId]]]
-"""Those of the ids that their holder (`installation/namespace/name`) no longer declares, so that they may pass to the
-set that does without being deleted in between.
-"""
-
-
-async def nothing_given_up(_owner: str, _ids: Collection[PointId]) -> Set[PointId]:
-    """Whoever holds a point is taken to declare it."""
-    return frozenset()
-
-
-Approves = Callable[[str], Awaitable[bool]]
-"""Did a person agree to what this digest stands for? See `reconcilers.approvals`."""
-
-
-async def nobody(_digest: str) -> bool:
-    """Nothing is approved."""
-    return False
+from vectorops.points.replaced import Replaced, judge
+from vectorops.points.stage import SHOWN, Staged
+from vectorops.points.target import GivenUp, Target, nothing_given_up
+from vectorops.points.window import BAD_CONTENT
+from vectorops.qdrant.database import PointId
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The collection that the points go to.
+class Conflict:
+    """A declared point whose id is taken."""
 
-    registered: does its metadata say that this set has a ledger? None: it is the user's, and carries nothing of ours.
-    previous: keys under which the set may have kept its ledger before the collection changed hands.
-    elsewhere: other collections in which the ledger may be, should `ledgerCollectionName` have been changed.
-    replication_factor: of the collection; the ledger must not be easier to lose.
-    marked: does a mark tell this physical collection from the next? approves: should it be another one by now.
-    hides: may points be there that no read shows (see `qdrant.visibility`)?
-    adopts: does the set take points that nobody holds and that equal the declared ones?
-    """
-
-    collection: str
-    schema: PointSchema
-    registered: bool | None
-    registration: JsonObject
-    previous: tuple[LedgerKey, ...] = ()
-    elsewhere: tuple[str, ...] = ()
-    replication_factor: int = 1
-    marked: bool = True
-    approves: Approves = nobody
-    hides: bool = False
-    adopts: bool = False
-
-    def expects(self, ledger: Ledger | None) -> bool:
-        """Is the ledger, or that there is none, what the collection's metadata says? Else there is something to put
-        right.
-        """
-        if ledger is None:
-            return not self.registered
-        return self.registered is not False
+    id: PointId
+    shown_id: str
+    owner: str
+    """The set that holds it, as `installation/namespace/name`; "" if it is no set's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """How the points fared. conflicts: id to the set that owns it, "" if it is none of ours.
+    """How the points fared: counts, and the first few of what is to be shown."""
 
-    rebuilt: the ledger was lost once; points that left the set before that may still be stored.
-    replaced: the collection seems to be another one by now: nothing was written or deleted. bound: it was, and with a
-    person's approval the set has begun again in it.
-    gave_up: are there ids that the set held before, and no longer does? Another set may wait for them.
-    withheld: why points that left the set are not deleted, "" if nothing is in the way.
-    """
-
+    total: int = 0
+    """Declared points."""
+    complete: bool = True
+    """Is the id of every declared point known? If not, nothing was deleted."""
     written: int = 0
     deleted: int = 0
     unchanged: int = 0
+    failed: int = 0
     failures: tuple[Failure, ...] = ()
-    conflicts: Mapping[PointId, str] = field(default_factory=dict)
+    """The first `SHOWN` of those that failed."""
+    conflicting: int = 0
+    shown_conflicts: tuple[Conflict, ...] = ()
+    """The first `SHOWN` of those whose id is taken."""
     rebuilt: bool = False
+    """The ledger was lost once; points that left the set before that may still be stored."""
     replaced: Replaced | None = None
+    """The collection seems to be another one by now: nothing was written or deleted."""
     bound: bool = False
+    """It was another one, and with a person's approval the set has begun again in it."""
     gave_up: bool = False
+    """Are there ids that the set held before, and no longer does? Another set may wait for them."""
     withheld: str = ""
+    """Why points that left the set are not deleted; "" if nothing is in the way."""
+
+    @property
+    def conflicts(self) -> dict[PointId, str]:
+        """Of the shown ones, by id, the set that holds it."""
+        return {conflict.id: conflict.owner for conflict in self.shown_conflicts}
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass over a set: what was found of the set as a whole, and how far the pass is."""
+
+    store: LedgerStore
+    """Of the first part; `at` gives that of another."""
+    target: Target
+    staged: Staged
+    given_up: GivenUp
+    first: Ledger | None = None
+    """The first part as stored; None while there is no ledger."""
+    initial: Sequence[Ledger] = ()
+    """By part, what a set without a ledger begins with."""
+    marked: bool = True
+    """Did a mark tell the physical collection from the next since the ledger was begun?"""
+    verdict: Verdict | None = None
+    """Of all parts together, where one part cannot judge alone."""
+    owned: bool = False
+    """Is the head ours, and the ledger registered?"""
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts of the ledger, or those that it will have."""
+        return (self.first.part if self.first else Part(self.staged.bits)).siblings
+
+    def at(self, part: Part) -> LedgerStore:
+        """The store of a part."""
+        return self.store.at(part)
+
+    async def find_ledger(self) -> None:
+        """Reads the first part; if there is no ledger, finds out what the set begins with. Writes nothing."""
+        store, target = self.store, self.target
+        self.first = await read_sure(store)
+        self.marked = target.marked
+        if self.first is not None:
+            require_shard_key(store, self.first)
+            await store.require_parts(self.first)
+            return
+        if target.registered is not False:
+            await _require_not_elsewhere(store, target.elsewhere)
+        parts = Part(self.staged.bits).siblings
+        declared = [id for part in parts for id in self.staged.declaration(part).points]
+        lost = target.registered is True
+        begun = await initial_ledger(
+            store, target.names, sorted(declared, key=str), self.recover, lost=lost, previous=target.previous
+        )
+        entries = Entries.of(begun.entries, len(begun.names)).split(self.staged.bits)
+        self.initial = [replace(begun, entries=some, part=part) for some, part in zip(entries, parts, strict=True)]
+        if begun.entries:
+            # Inherited from the time when the collection was its user's, it may be another one.
+            former = [key for key in target.previous if key.incarnation != store.key.incarnation]
+            self.marked = target.marked and not any([await replace(store, key=key).exists() for key in former])
+
+    async def recover(self, ledger: Ledger) -> Ledger:
+        """See `lifecycle.Recover`."""
+        ids = sorted(ledger.pending.entries if ledger.pending else (), key=str)
+        touched = await self.store.database.points(self.target.collection, ids, payload=True, vectors=True)
+        declaration = self.staged.declaration(ledger.part)
+        return recover(ledger.align(self.target.names), declaration, touched, self.target.schema)
+
+    async def look(self, part: Part, judge: Judge | None = None) -> View:
+        """What there is to do about one part; writes nothing."""
+        if self.first is None:
+            return await self._compare(part, None, self.initial[part.number], judge)
+        ledger = self.first if part == self.first.part else await self.at(part).read()
+        if ledger is None:
+            raise written_meanwhile()
+        return await self._compare(part, ledger, ledger, judge)
+
+    async def _compare(self, part: Part, ledger: Ledger | None, known: Ledger, judge: Judge | None = None) -> View:
+        if judge is None and not self.marked:
+            judge = self._judge_alone if self.verdict is None else self._repeat_verdict
+        declaration = self.staged.declaration(part)
+        return await compare(self.at(part), self.target, declaration, ledger, known, self.given_up, judge)
+
+    async def _judge_alone(self, evidence: Replaced, ledger: Ledger) -> Verdict:
+        return await self._judge([evidence], ledger)
+
+    async def _repeat_verdict(self, _evidence: Replaced, _ledger: Ledger) -> Verdict:
+        return self.verdict or Verdict()
+
+    async def _judge(self, evidence: Sequence[Replaced], ledger: Ledger) -> Verdict:
+        found = judge(evidence, ledger.created_at, self.store.created_at)
+        return Verdict(found, found is not None and await self.target.approves(found.digest))
+
+    async def judge_all(self) -> None:
+        """Finds out from all parts together whether the collection is another one, before any of them is written."""
+        if self.marked or (len(self.parts) == 1 and not self.must_grow):
+            return
+        evidence: list[Replaced] = []
+        last: list[Ledger] = []
+
+        async def gather(found: Replaced, ledger: Ledger) -> Verdict:
+            evidence.append(found)
+            last.append(ledger)
+            return Verdict()
+
+        for part in self.parts:
+            await self.look(part, gather)
+        self.verdict = await self._judge(evidence, last[0])
+
+    @property
+    def must_grow(self) -> bool:
+        """Is the ledger to be cut into more parts?"""
+        return self.first is not None and self.first.part.bits < self.staged.bits
+
+    async def grow(self) -> None:
+        """Cuts the ledger into more parts if the source wants more."""
+        if self.must_grow:
+            assert self.first is not None
+            self.first = await regrow(self.store, self.first, self.recover, self.staged.bits)
+
+    async def make_ours(self, part: Part, view: View) -> tuple[Part, View]:
+        """Makes us the writer of the part, without an open window; compares again if somebody else was.
+
+        Returns the part, whose generation is known once the ledger was made.
+        """
+        ledger = view.ledger
+        if ledger is None:
+            if self.first is None:
+                await self._create()
+                assert self.first is not None
+            part = self.first.part._replace(number=part.number)
+            ledger = self.first if part == self.first.part else await self.at(part).read()
+            assert ledger is not None
+        else:
+            if part.bits and not self.owned and self.first is not None and self.first.token != self.store.writer:
+                await self.store.take_head()
+                await self.at(part).remove_older(part.generation)
+            ledger = await self.at(part).take(ledger)
+        if ledger is not view.ledger:
+            taken, adopted = view.taken, view.adopted
+            view = await self._compare(part, ledger, ledger)
+            view = replace(view, taken=view.taken | taken, adopted=view.adopted | adopted)
+        if view.held_back:
+            return part, view
+        if not self.owned:
+            target = self.target
+            await register(
+                self.store, registered=target.registered, registration=target.registration, previous=target.previous
+            )
+            if target.registered is False:
+                self.target = replace(target, registered=True)
+            self.owned = True
+        ours = await record_found(self.at(part), ledger, view.ours)
+        await require_uncontested(self.at(part), ours, view)
+        return part, replace(view, ours=ours)
+
+    async def _create(self) -> None:
+        store, begun = self.store, self.initial[0]
+        await ensure_ledger_collection(
+            store.database, store.ledger_collection, replication_factor=self.target.replication_factor
+        )
+        entries = Entries.join([ledger.entries for ledger in self.initial], len(begun.names))
+        self.first = await store.create(begun.names, entries, rebuilt=begun.rebuilt, bits=self.staged.bits)
+
+    async def restate_head(self) -> None:
+        """Has the head of a ledger in several parts say what it should, once they do."""
+        first = self.first
+        if first is None or not first.part.bits or self.store.says_the_same(first, self.target.names):
+            return
+        if not self.owned:
+            await self.store.take_head()
+        await self.at(first.part).restate_head(replace(first, names=self.target.names))
+
+
+class Tally:
+    """What a pass counts, and the first few of what it shows."""
+
+    def __init__(self, staged: Staged) -> None:
+        self._staged = staged
+        self.written = self.deleted = self.unchanged = self.conflicting = 0
+        self.failed = staged.failed
+        self.failures = staged.failures
+        self.shown: tuple[Conflict, ...] = ()
+        self.hidden = self.gave_up = False
+        self.withheld = ""
+
+    async def add(self, store: LedgerStore, view: View, stolen: Sequence[PointId] = ()) -> None:
+        """What was found of a part. stolen: ids that somebody took while they were being written."""
+        self.unchanged += view.diff.unchanged
+        self.hidden = self.hidden or bool(view.hidden)
+        self.withheld = self.withheld or view.withheld
+        conflicts = (*view.diff.conflicts, *stolen)
+        self.conflicting += len(conflicts)
+        shown = conflicts[: SHOWN - len(self.shown)]
+        asked = view.asked
+        if not asked.held.keys() >= set(shown):
+            asked = await find_holders(store, shown)
+        holders = {**asked.moving, **asked.held}
+        points = self._staged.declaration(store.part).points
+        self.shown += tuple(Conflict(id, points[id].shown_id, holders.get(id, "")) for id in shown)
+
+    def add_failures(self, failures: Sequence[Failure]) -> None:
+        """What could not be written."""
+        self.failed += len(failures)
+        self.failures += tuple(failures[: SHOWN - len(self.failures)])
+
+    def conclude(self, *, rebuilt: bool, bound: bool) -> Synced:
+        """The pass is done with all that is to be seen. Raises Transient Progressing if something is hidden."""
+        if self.hidden:
+            raise Transient(
+                Reason.PROGRESSING,
+                "Qdrant hides points until it has optimized them (prevent_unoptimized), so whether some are missing "
+                "cannot be told yet; looking again",
+                retry_after=HIDDEN_SECONDS,
+            )
+        counts = {"unchanged": self.unchanged, "failed": self.failed, "conflicting": self.conflicting}
+        for outcome, count in counts.items():
+            metrics.POINT_OUTCOMES.labels(outcome).inc(count)
+        return Synced(
+            self._staged.total,
+            self._staged.complete,
+            self.written,
+            self.deleted,
+            self.unchanged,
+            self.failed,
+            self.failures,
+            self.conflicting,
+            self.shown,
+            rebuilt=rebuilt,
+            bound=bound,
+            gave_up=self.gave_up,
+            withheld=self.withheld,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What is to be deleted of one part when all parts are written."""
+
+    part: Part
+    ledger: Ledger | None
+    """As the first walk left it; None with several parts: it is read again, and not kept meanwhile."""
+    delete: tuple[PointId, ...]
+    forget: tuple[PointId, ...]
 
 
 async def sync(
     store: LedgerStore,
     target: Target,
-    declaration: Declaration,
+    staged: Staged,
     embed: Embed | None = None,
     given_up: GivenUp = nothing_given_up,
     *,
     pace: AtSafePoint = go_on,
 ) -> Synced:
-    """One pass. Raises what `Database` and `embed` raise; then the pass is unfinished, and the next one goes on.
+    """One pass. Raises what `Database`, `embed` and `pace` raise; then the next pass does the rest.
 
     embed: of the embedders that the points were declared with; None if there are none.
-    pace: called between two windows; what it raises ends the pass there.
+    pace: called between two windows, and between two parts; what it raises ends the pass there.
     """
     with _collection_may_go():
-        return await _sync(store, target, declaration, embed, given_up, pace)
+        this = Pass(store, target, staged, given_up)
+        await this.find_ledger()
+        await this.judge_all()
+        if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
+            return _held_back(this.verdict.replaced, staged)
+        await this.grow()
+        return await _sync(this, embed, pace)
 
 
-async def _sync(
-    store: LedgerStore,
-    target: Target,
-    declaration: Declaration,
-    embed: Embed | None,
-    given_up: GivenUp,
-    pace: AtSafePoint,
-) -> Synced:
-    view = await look(store, target, declaration, given_up)
-    if view.replaced is None and view.nothing_to_write:
-        _require_shown(view)
-        return await _told(store, view, Synced(unchanged=view.diff.unchanged, failures=declaration.failures))
-    held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
-    try:
-        if view.replaced is None or view.bound:
-            view = await _make_ours(store, target, declaration, view, given_up)
-        if view.replaced is not None and not view.bound:
-            return Synced(failures=declaration.failures, replaced=view.replaced)
-        done = await _write(store, target, view.ours, view.diff, embed, pace)
-    except OutOfSpace:
-        # What leaves the set makes room.
-        await _delete_unrecorded(store, target.collection, view.ledger, view.diff.delete)
-        raise
-    deleted = await _delete(store, target.collection, done.ledger, view.diff.delete, view.diff.forget)
-    _require_shown(view)
-    written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
-    conflicting = replace(view, diff=replace(view.diff, conflicts=(*view.diff.conflicts, *done.stolen)))
-    failures = (*declaration.failures, *done.failures)
-    gave_up = bool(held_before - done.ledger.entries.keys() or view.diff.delete or view.diff.forget)
-    synced = Synced(written, deleted, view.diff.unchanged, failures, bound=view.bound, gave_up=gave_up)
-    return await _told(store, conflicting, synced)
+async def _sync(this: Pass, embed: Embed | None, pace: AtSafePoint) -> Synced:
+    tally, leaving = Tally(this.staged), list[Leaving]()
+    rebuilt = bound = False
+    for number in range(len(this.parts)):
+        part = this.parts[number]
+        view = await this.look(part)
+        if this.first is None:
+            await _require_not_users(this, view)
+        rebuilt, bound = view.ours.rebuilt, bound or view.bound
+        if view.replaced is None and view.nothing_to_write:
+            await tally.add(this.at(part), view)
+        else:
+            held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
+            try:
+                if not view.held_back:
+                    part, view = await this.make_ours(part, view)
+                if view.held_back:
+                    assert view.replaced is not None
+                    return _held_back(view.replaced, this.staged)
+                done = await write_part(this.at(part), this.target.schema, view.ours, view.diff, embed, pace)
+            except OutOfSpace:
+                # What leaves the set makes room.
+                await _make_room(this, part, view, leaving)
+                raise
+            tally.written += len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
+            tally.add_failures(done.failures)
+            await tally.add(this.at(part), view, done.stolen)
+            if view.leaving:
+                ledger = done.ledger if not part.bits else None
+                leaving.append(Leaving(part, ledger, view.diff.delete, view.diff.forget))
+            tally.gave_up = tally.gave_up or bool(held_before - done.ledger.entries.keys()) or view.leaving
+        if part.bits:
+            await pace()
+    await this.restate_head()
+    for each in leaving:
+        store = this.at(each.part)
+        ledger = each.ledger or await _read_again(store)
+        tally.deleted += await delete_part(store, this.target.collection, ledger, each.delete, each.forget)
+        if each.part.bits:
+            await pace()
+    return tally.conclude(rebuilt=rebuilt, bound=bound)
 
 
-def _require_shown(view: View) -> None:
-    """The pass is done with all that is to be seen."""
-    if view.hidden:
-        raise Transient(
-            Reason.PROGRESSING,
-            "Qdrant hides points until it has optimized them (prevent_unoptimized), so whether some are missing cannot "
-            "be told yet; looking again",
-            retry_after=HIDDEN_SECONDS,
-        )
+async def _require_not_users(this: Pass, view: View) -> None:
+    """A collection of its user's names no ledger: what looks like another writer's point may be our own."""
+    if this.target.registered is None and view.diff.conflicts:
+        await _require_not_elsewhere(this.store, await ledger_collections(this.store.database))
 
 
-async def _require_replayed(database: Database) -> None:
-    """May anything be concluded from what the server did not show just now? Called after it was asked."""
-    version = database.info.version
-    if visibility.serves_before_replay(version):
-        seconds = visibility.grace_seconds(version, await database.seconds_up())
-        if seconds:
-            raise Transient(
-                Reason.PROGRESSING,
-                f"Qdrant {version} was started a moment ago, and does not show all that it was given before that "
-                "until it has replayed it; looking again within a minute",
-                retry_after=seconds,
-            )
+async def _read_again(store: LedgerStore) -> Ledger:
+    ledger = await store.read()
+    if ledger is None or ledger.token != store.writer or ledger.pending is not None:
+        raise written_meanwhile()
+    return ledger
 
 
-async def _read(store: LedgerStore) -> Ledger | None:
+async def _make_room(this: Pass, part: Part, view: View, leaving: Sequence[Leaving]) -> None:
+    """Deletes what leaves the set, of all parts, on a server that takes no more data. part: that was at work."""
+    collection = this.target.collection
+    for each in leaving:
+        await delete_unrecorded(this.at(each.part), collection, each.ledger, each.delete)
+    await delete_unrecorded(this.at(part), collection, view.ledger, view.diff.delete)
+    for later in this.parts[part.number + 1 :]:
+        found = await this.look(later)
+        await delete_unrecorded(this.at(later), collection, found.ledger, found.diff.delete)
+
+
+def _held_back(replaced: Replaced, staged: Staged) -> Synced:
+    return Synced(staged.total, staged.complete, failed=staged.failed, failures=staged.failures, replaced=replaced)
+
+
+async def look(store: LedgerStore, target: Target, staged: Staged, given_up: GivenUp = nothing_given_up) -> View:
+    """What a pass would find, and do, of all parts together; writes nothing. For a set that fits into memory.
+
+    Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
+    """
+    this = Pass(store, target, staged, given_up)
+    await this.find_ledger()
+    await this.judge_all()
+    views = [await this.look(part) for part in this.parts]
+    if this.first is None:
+        for view in views:
+            await _require_not_users(this, view)
+    if len(views) == 1:
+        return views[0]
+    first = next((view for view in views if not view.nothing_to_write), views[0])
+    return replace(
+        first,
+        diff=Diff(
+            insert=tuple(each for view in views for each in view.diff.insert),
+            new=frozenset(id for view in views for id in view.diff.new),
+            change=tuple(each for view in views for each in view.diff.change),
+            unchanged=sum(view.diff.unchanged for view in views),
+            conflicts=tuple(id for view in views for id in view.diff.conflicts),
+            delete=tuple(id for view in views for id in view.diff.delete),
+            forget=tuple(id for view in views for id in view.diff.forget),
+        ),
+        hidden=frozenset(id for view in views for id in view.hidden),
+        taken=frozenset(id for view in views for id in view.taken),
+        adopted=frozenset(id for view in views for id in view.adopted),
+        withheld=next((view.withheld for view in views if view.withheld), ""),
+    )
+
+
+async def read_sure(store: LedgerStore) -> Ledger | None:
     """The ledger. Raises what `LedgerStore.read` raises, if it can be sure of it."""
     try:
         return await store.read()
     except Terminal:
-        await _require_replayed(store.database)
+        await require_replayed(store.database)
         raise
 
 
@@ -208,83 +469,81 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
 
     marked: does a mark tell that this is the collection that the ledger is about? If not, and it seems to be another
     one, what is no longer as it was written stays.
-    The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal
-    LedgerUnreadable if another set's record cannot be read.
+    The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal LedgerUnreadable if
+    another set's record cannot be read.
     """
     with _collection_may_go():
-        ledger = await _read(store)
-        if ledger is None:
-            await _require_replayed(store.database)
+        first = await read_sure(store)
+        if first is None:
+            await require_replayed(store.database)
             return 0
-        store = store.for_shard_key(ledger.shard_key)
-        if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
+        store = store.for_shard_key(first.shard_key)
+        if first.shard_key and first.shard_key not in await store.database.shard_keys(collection):
             # The points went with their shard key.
             return 0
-        try:
-            ledger = await store.take(ledger)
-            ours, stored = await _owned(store, collection, ledger, marked)
-            ledger = await _recorded(store, ledger, ours)
-            ids, gone = [id for id in ledger.entries if id in stored], [id for id in ledger.entries if id not in stored]
-            return await _delete(store, collection, ledger, ids, gone)
-        except OutOfSpace:
-            # The ledger goes anyway.
-            ours, stored = await _owned(store, collection, ledger, marked)
-            return await _delete_unrecorded(store, collection, ledger, [id for id in ours.entries if id in stored])
+        if first.part.bits:
+            await store.require_parts(first)
+            await store.take_head()
+        judge_part = None if marked else await _judge_removal(store, collection, first)
+        deleted = 0
+        for part in first.part.siblings:
+            ledger = await store.at(part).read() if part.bits else first
+            if ledger is None:
+                raise written_meanwhile()
+            deleted += await _remove_part(store.at(part), collection, ledger, judge_part)
+        return deleted
 
 
 async def kept_by_removal(store: LedgerStore, collection: str, *, marked: bool = True) -> list[PointId]:
     """Points of the set that `remove_points` would leave, because they are no longer as they were written. Writes
     nothing. marked: see `remove_points`.
     """
-    ledger = None if marked else await _read(store)
-    if ledger is None:
+    first = None if marked else await read_sure(store)
+    if first is None:
         return []
-    if ledger.shard_key and ledger.shard_key not in await store.database.shard_keys(collection):
+    if first.shard_key and first.shard_key not in await store.database.shard_keys(collection):
         return []
-    ours, stored = await _owned(store.for_shard_key(ledger.shard_key), collection, ledger, marked)
-    return [id for id in ledger.entries if id in stored and id not in ours.entries]
+    store = store.for_shard_key(first.shard_key)
+    judge_part = await _judge_removal(store, collection, first)
+    kept: list[PointId] = []
+    for part in first.part.siblings:
+        ledger = await store.at(part).read() if part.bits else first
+        if ledger is not None:
+            ours, stored = await find_owned(store.at(part), collection, ledger, judge_part)
+            kept += [id for id in ledger.entries if id in stored and id not in ours.entries]
+    return kept
 
 
-async def _delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger | None, ids: Sequence[PointId]) -> int:
-    """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
-
-    ledger: as it was found. Raises Transient AnotherWriter if another process has written it since: the ids may be
-    wanted again, and to say that they are gone would have the ledger removed.
-    A server that is full takes deletions (from Qdrant 1.19 on), or nothing at all, and then raises OutOfSpace.
-    """
-    if not ids:
-        return 0
-    found = await store.read()
-    if found is None or (found.token != store.writer and found != ledger):
-        words = "another process has written the ledger of this set meanwhile; looking again"
-        raise Transient(Reason.ANOTHER_WRITER, words)
-    theirs = (await ask_others(store, ids)).held
-    mine = [id for id in ids if id not in theirs]
-    await store.database.delete_points(collection, mine)
-    metrics.POINT_OUTCOMES.labels("deleted").inc(len(mine))
-    return len(mine)
+async def _remove_part(store: LedgerStore, collection: str, ledger: Ledger, judge_part: Judge | None) -> int:
+    try:
+        ledger = await store.take(ledger)
+        ours, stored = await find_owned(store, collection, ledger, judge_part)
+        ledger = await record_found(store, ledger, ours)
+        ids, gone = [id for id in ledger.entries if id in stored], [id for id in ledger.entries if id not in stored]
+        return await delete_part(store, collection, ledger, ids, gone)
+    except OutOfSpace:
+        # The ledger goes anyway.
+        ours, stored = await find_owned(store, collection, ledger, judge_part)
+        return await delete_unrecorded(store, collection, ledger, [id for id in ours.entries if id in stored])
 
 
-async def _owned(store: LedgerStore, collection: str, ledger: Ledger, marked: bool) -> tuple[Ledger, Stored]:
-    """What the set owns of a collection, and what of it is there; nothing is declared any more."""
-    pending = set(ledger.pending.entries) if ledger.pending else set()
-    stored = await store.database.points(
-        collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
-    )
-    await _require_replayed(store.database)
-    hidden = await _hidden(store, collection, {*ledger.entries, *pending} - stored.keys())
-    if hidden & pending:
-        raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
-    # Hidden ones are deleted as well.
-    stored = {**stored, **{id: StoredPoint(id, {}, {}) for id in hidden}}
-    # What an open window was to create is ours only if it looks like that.
-    ours = recover(ledger, Declaration({}), stored, {})
-    if not marked and (found := replacement(collection, store.created_at, ours, Declaration({}), stored, {})):
-        ours = replace(ours, entries=found.kept(ours.entries))
-    asked = await ask_others(store, ours.entries.keys() & stored.keys())
-    if asked.unreadable:
-        raise Terminal(Reason.LEDGER_UNREADABLE, may_hold_any(asked))
-    return ours, stored
+async def _judge_removal(store: LedgerStore, collection: str, first: Ledger) -> Judge:
+    """What is kept of a collection without a mark that seems to be another one, by all parts together."""
+    evidence: list[Replaced] = []
+
+    async def gather(found: Replaced, _ledger: Ledger) -> Verdict:
+        evidence.append(found)
+        return Verdict()
+
+    async def repeat(found: Replaced, ledger: Ledger) -> Verdict:
+        return Verdict(judge(evidence or [found], ledger.created_at, store.created_at))
+
+    if first.part.bits:
+        for part in first.part.siblings:
+            ledger = await store.at(part).read()
+            if ledger is not None:
+                await find_owned(store.at(part), collection, ledger, gather)
+    return repeat
 
 
 @contextmanager
@@ -296,63 +555,6 @@ def _collection_may_go() -> Iterator[None]:
         if error.status in BAD_CONTENT:
             raise
         raise Transient(Reason.COLLECTION_NOT_READY, f"the collection changed meanwhile: {error.message}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What was found: the ledger as stored, the same as it should be before anything is written, and what differs.
-
-    registered: does the collection say what is so, that there is a ledger or none?
-    replaced: what speaks against the collection being the one that the ledger is about. bound: a person agreed to
-    begin again in it, and what differs is that.
-    taken: points that pass to this set from one that no longer declares them. adopted: points that nobody held, and
-    that become the set's without being written. asked: what other sets have to do with
-    points that are to be changed or deleted, or are in conflict; such a set may be too damaged to tell, and then
-    nothing is deleted.
-    hidden: points of which nobody can tell now whether they are there: they are left as they are.
-    """
-
-    ledger: Ledger | None
-    ours: Ledger
-    stored: Stored
-    diff: Diff
-    registered: bool
-    replaced: Replaced | None = None
-    bound: bool = False
-    hidden: frozenset[PointId] = frozenset()
-    taken: frozenset[PointId] = frozenset()
-    adopted: frozenset[PointId] = frozenset()
-    asked: Others = field(default_factory=Others)
-    withheld: str = ""
-
-    @property
-    def nothing_to_write(self) -> bool:
-        if self.ledger is None:
-            return self.registered and not self.ours.entries and self.diff.empty
-        return self.registered and self.ledger == self.ours and self.diff.empty
-
-
-async def look(
-    store: LedgerStore, target: Target, declaration: Declaration, given_up: GivenUp = nothing_given_up
-) -> View:
-    """What a pass would find, and do; writes nothing.
-
-    Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
-    """
-    ledger = await _read(store)
-    if ledger is not None:
-        require_shard_key(store, ledger)
-    known = ledger
-    if known is None:
-        if target.registered is not False:
-            await _require_not_elsewhere(store, target.elsewhere)
-        lost = target.registered is True
-        known = await first(store, target.schema, declaration, lost=lost, previous=target.previous)
-    view = await _compared(store, target, declaration, ledger, known, given_up)
-    if ledger is None and target.registered is None and view.diff.conflicts:
-        # A collection of its user's names no ledger: what looks like another writer's point may be our own.
-        await _require_not_elsewhere(store, await ledger_collections(store.database))
-    return view
 
 
 async def _require_not_elsewhere(store: LedgerStore, names: Iterable[str]) -> None:
@@ -367,222 +569,3 @@ async def _require_not_elsewhere(store: LedgerStore, names: Iterable[str]) -> No
                 "ledgerCollectionName of the QdrantConnection cannot be changed. Put it back; nothing is written "
                 "until then",
             )
-
-
-async def _compared(
-    store: LedgerStore,
-    target: Target,
-    declaration: Declaration,
-    ledger: Ledger | None,
-    known: Ledger,
-    given_up: GivenUp,
-) -> View:
-    names = tuple(sorted(target.schema))
-    ours_perhaps = {*known.entries, *(known.pending.entries if known.pending else ())}
-    ids = {*declaration.points, *ours_perhaps}
-    # Of points that were never ours, most are not there.
-    there = await store.database.points(target.collection, sorted(ids - ours_perhaps, key=str))
-    wanted = sorted({*ours_perhaps, *there}, key=str)
-    stored = await store.database.points(target.collection, wanted, payload=True, vectors=True)
-    hidden = await _hidden(store, target.collection, ids - stored.keys()) if target.hides else frozenset()
-    if hidden and known.pending is not None:
-        raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
-    ours = recover(aligned(known, names), declaration, stored, target.schema)
-    ours = replace(ours, deletion_policy=store.deletion_policy)
-    # Work of the processor's: beside the event loop, or leases and probes wait for it.
-    found = await asyncio.to_thread(diff, declaration, ours, stored, target.schema)
-    # Before any change: our ledger may be older than what it speaks of, and two sets that both take a point for theirs
-    # would overwrite each other for ever.
-    changed = {change.declared.data.id for change in found.change}
-    asked = await ask_others(store, {*changed, *found.delete, *found.conflicts}, target.previous)
-    free = await _free(asked, given_up)
-    theirs = asked.held.keys() - free
-    lost = (theirs & {*changed, *found.delete}) | (asked.moving.keys() & changed)
-    taken = free & set(found.conflicts)
-    # Where a record cannot be read, nobody can tell that a point is not held.
-    unheld = set(found.conflicts) - asked.held.keys() - asked.moving.keys() if not asked.unreadable else set()
-    adopted = adoptable(unheld, declaration, stored, names, target.schema) if target.adopts else {}
-    if lost or taken or adopted:
-        entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
-        ours = replace(ours, entries={**entries, **dict.fromkeys(taken, unknown(names)), **adopted})
-        found = diff(declaration, ours, stored, target.schema)
-    another, bound = None, False
-    if not await _was_marked(store, target, ledger, known):
-        # Points that others wrote say nothing about whether ours are still there.
-        unsure = hidden | adopted.keys()
-        shown = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in unsure})
-        another = replacement(target.collection, store.created_at, shown, declaration, stored, target.schema)
-        if another is not None and await target.approves(another.digest):
-            ours, bound = replace(ours, entries=another.kept(ours.entries)), True
-            found = diff(declaration, ours, stored, target.schema)
-    found = found.without(hidden)
-    await _require_replayed(store.database)
-    withheld = ""
-    if asked.unreadable and found.delete:
-        found, withheld = replace(found, delete=()), may_hold_any(asked)
-    return View(
-        ledger,
-        ours,
-        stored,
-        found,
-        target.expects(ledger),
-        replaced=another,
-        bound=bound,
-        hidden=hidden,
-        taken=taken,
-        adopted=frozenset(adopted),
-        asked=asked,
-        withheld=withheld,
-    )
-
-
-async def _hidden(store: LedgerStore, collection: str, absent: Set[PointId]) -> frozenset[PointId]:
-    """Those of the points that are not shown of which nobody can tell whether they are there: all, or none."""
-    if not absent:
-        return frozenset()
-    described = await store.database.collection(collection)
-    return frozenset(absent) if described is not None and visibility.hidden_points(described) else frozenset()
-
-
-async def _was_marked(store: LedgerStore, target: Target, ledger: Ledger | None, known: Ledger) -> bool:
-    """Did a mark tell the physical collection from the next since the ledger was begun? Not if it is inherited from the
-    time when the collection was its user's.
-    """
-    if ledger is not None or not known.entries:
-        return target.marked
-    former = [key for key in target.previous if key.incarnation != store.key.incarnation]
-    return target.marked and not any([await replace(store, key=key).exists() for key in former])
-
-
-async def _free(asked: Others, given_up: GivenUp) -> frozenset[PointId]:
-    """Points that other sets hold and no longer declare, and have nothing under way with."""
-    by_owner: dict[str, set[PointId]] = {}
-    for id, owner in asked.held.items():
-        if id not in asked.moving:
-            by_owner.setdefault(owner, set()).add(id)
-    return frozenset([id for owner, ids in by_owner.items() for id in await given_up(owner, ids)])
-
-
-async def _make_ours(
-    store: LedgerStore, target: Target, declaration: Declaration, view: View, given_up: GivenUp
-) -> View:
-    """Makes us the writer of a ledger without an open window, and looks again if somebody else was."""
-    ledger = view.ledger
-    if ledger is None:
-        await ensure_ledger_collection(
-            store.database, store.ledger_collection, replication_factor=target.replication_factor
-        )
-        ledger = await store.create(view.ours.names, view.ours.entries, rebuilt=view.ours.rebuilt)
-    elif ledger.token != store.writer:
-        ledger = await store.take(ledger)
-    if ledger is not view.ledger:
-        taken, adopted = view.taken, view.adopted
-        view = await _compared(store, target, declaration, ledger, ledger, given_up)
-        view = replace(view, taken=view.taken | taken, adopted=view.adopted | adopted)
-    if target.registered is not True:
-        for key in target.previous:
-            await replace(store, key=key).remove()
-    if target.registered is False:
-        await store.remove_former()
-        await store.database.update_collection(target.collection, {"metadata": target.registration})
-    ours = await _recorded(store, ledger, view.ours)
-    # Asked after our ledger says that we hold them. So if their former holder deletes one at the same time, one of us
-    # sees what the other is about, and the point is not lost.
-    asked = await ask_others(store, view.taken | view.adopted)
-    if view.taken & asked.moving.keys():
-        raise Transient(
-            Reason.PROGRESSING, "another set is just deleting a point that this one is to take over; looking again"
-        )
-    if contested := view.adopted & asked.held.keys():
-        # Two sets found the same points held by nobody, and wrote both down that they hold them.
-        left = {id: entry for id, entry in ours.entries.items() if id not in contested}
-        await store.settle(ours, left, ours.through)
-        raise Transient(Reason.PROGRESSING, "another set adopts the same points at the same time; looking again")
-    return replace(view, ours=ours)
-
-
-async def _recorded(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledger:
-    """Writes down what was found out about the ledger, if anything was."""
-    to_be = (ours.names, ours.deletion_policy, store.created_at)
-    if (ledger.names, ledger.deletion_policy, ledger.created_at) != to_be:
-        return await store.restate(ours)
-    if ledger.pending is None and ledger.entries == ours.entries:
-        return ledger
-    return await store.settle(ledger, ours.entries, ours.through)
-
-
-async def _write(
-    store: LedgerStore, target: Target, ledger: Ledger, found: Diff, embed: Embed | None, pace: AtSafePoint
-) -> Written:
-    """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up deletions only.
-
-    The others come in windows of their own, each told to the ledger just before it is written, and settled after: what
-    an error or a kill leaves undone is the rest, and no text is embedded twice but those of the window under way.
-    """
-    points: list[Write] = [*found.insert, *found.change]
-    written = await write(store, target.schema, ledger, [point for point in points if not point.pending], found.new)
-    pending = [point for point in points if point.pending]
-    if not pending:
-        return written
-    assert embed is not None, "a text is declared only where there is an embedder"
-    async with aclosing(embedded(_each(pending), embed, target.schema, pace)) as windows:
-        async for window in windows:
-            more = await write(store, target.schema, written.ledger, window.points, found.new)
-            written = Written(
-                more.ledger,
-                (*written.failures, *window.failures, *more.failures),
-                (*written.stolen, *more.stolen),
-            )
-    return written
-
-
-async def _each(points: Iterable[Write]) -> AsyncIterator[Write]:
-    for point in points:
-        yield point
-
-
-async def _delete(
-    store: LedgerStore, collection: str, ledger: Ledger, ids: Sequence[PointId], gone: Sequence[PointId]
-) -> int:
-    """The window of deletions, the last thing of a pass. gone: to be forgotten only."""
-    if not (ids or gone):
-        return 0
-    dropped = {*ids, *gone}
-    entries = {id: entry for id, entry in ledger.entries.items() if id not in dropped}
-    if not ids:
-        await store.settle(ledger, entries, ledger.through)
-        return 0
-    tombstones = dict.fromkeys(ids, Entry(TOMBSTONE, (TOMBSTONE,) * len(ledger.names)))
-    slot = await store.open(ledger, tombstones, ())
-    # Asked after our window tells what we are deleting. So if another set claims one of the ids as well and deletes it
-    # at the same time, one of us sees the other's claim gone, and the point is not left behind.
-    theirs = (await ask_others(store, ids)).held
-    mine = [id for id in ids if id not in theirs]
-    await store.database.delete_points(collection, mine)
-    still_there = await store.database.points(collection, mine)
-    entries |= {id: tombstones[id] for id in still_there}
-    await store.settle(ledger, entries, slot.sequence)
-    deleted = len(mine) - len(still_there)
-    metrics.POINT_OUTCOMES.labels("deleted").inc(deleted)
-    return deleted
-
-
-async def _told(store: LedgerStore, view: View, synced: Synced) -> Synced:
-    """The pass is at its end: counts, and adds whose points the conflicting ones are."""
-    conflicts = view.diff.conflicts
-    for outcome, count in (
-        ("unchanged", synced.unchanged),
-        ("failed", len(synced.failures)),
-        ("conflicting", len(conflicts)),
-    ):
-        metrics.POINT_OUTCOMES.labels(outcome).inc(count)
-    asked = view.asked
-    if not asked.held.keys() >= set(conflicts):
-        asked = await ask_others(store, conflicts)
-    holders = {**asked.moving, **asked.held}
-    return replace(
-        synced,
-        rebuilt=view.ours.rebuilt,
-        withheld=view.withheld,
-        conflicts={id: holders.get(id, "") for id in conflicts},
-    )

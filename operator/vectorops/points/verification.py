@@ -20,13 +20,15 @@ from typing import Final
 from vectorops import metrics
 from vectorops.api.meta import Ref
 from vectorops.errors import Terminal
+from vectorops.ledger.entries import EntriesById, Entry
+from vectorops.ledger.records import Ledger
+from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import diff, entry_of
 from vectorops.points.fingerprints import unpredicted
 from vectorops.points.schema import PointSchema
-from vectorops.points.sync import Target
+from vectorops.points.target import Target
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import Entries, Entry, Ledger, LedgerStore
 
 SHARE_POINTS: Final = 256
 """So many points are compared at one look; a set of no more is always compared whole."""
@@ -86,7 +88,7 @@ def first_position(count: int) -> int:
     return random.randrange(count)  # noqa: S311 - spreads work, keeps no secret
 
 
-def digest(entries: Entries) -> int:
+def digest(entries: EntriesById) -> int:
     """Tells entries from any others; the same within one process only."""
     return hash(frozenset(entries.items()))
 
@@ -116,7 +118,7 @@ async def settled_ledger(store: LedgerStore, target: Target) -> Ledger | None:
         ledger = await store.read()
     except Terminal:
         return None
-    if ledger is None or ledger.pending is not None or not target.expects(ledger):
+    if ledger is None or ledger.part.bits or ledger.pending is not None or not target.expects(ledger):
         return None
     to_be = (tuple(sorted(target.schema)), store.deletion_policy, store.created_at, store.shard_key)
     is_ = (ledger.names, ledger.deletion_policy, ledger.created_at, ledger.shard_key)

@@ -9,11 +9,13 @@ from typing import Final, TypeVar
 
 from vectorops import metrics
 from vectorops.errors import Rejected
+from vectorops.ledger.entries import EntriesById
+from vectorops.ledger.records import Ledger
+from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declared, Failure
 from vectorops.points.diff import Change, blurred, entry_of, entry_read_back, is_what_we_insert
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
-from vectorops.qdrant.ledger import Entries, Ledger, LedgerStore
 
 Item = TypeVar("Item")
 
@@ -124,7 +126,7 @@ async def _read_back(
     names: tuple[str, ...],
     written: Sequence[Declared],
     new: Set[PointId],
-) -> tuple[list[PointId], Entries]:
+) -> tuple[list[PointId], EntriesById]:
     """What became of what was written: new ids under which somebody else's point stands, and what is known of the
     others that are there.
 
@@ -133,7 +135,7 @@ async def _read_back(
     wanted = {point.data.id: point for point in written}
     stored = await database.points(collection, list(wanted), payload=True, vectors=True)
 
-    def compare() -> tuple[list[PointId], Entries]:
+    def compare() -> tuple[list[PointId], EntriesById]:
         stolen = [id for id, found in stored.items() if id in new and not is_what_we_insert(found, wanted[id], schema)]
         known = {
             id: entry_read_back(entry_of(wanted[id], names), wanted[id], found, names, schema)

@@ -17,8 +17,9 @@ from vectorops.collections.predict import Prediction, predict
 from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.collections.steps import Step
 from vectorops.errors import Terminal, Waiting
-from vectorops.points.ledgers import holds_what_ledgers_say
-from vectorops.qdrant.ledger import LedgerStore, ledgers_of
+from vectorops.ledger.collection import ledgers_of
+from vectorops.ledger.store import LedgerStore
+from vectorops.points.replaced import holds_what_ledgers_say
 from vectorops.qdrant.marks import Mark, new_incarnation
 from vectorops.qdrant.observe import Observed, observe
 from vectorops.reconcilers import approvals

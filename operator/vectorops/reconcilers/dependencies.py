@@ -12,8 +12,8 @@ from vectorops.api.kinds import BY_NAME, CONNECTION_KINDS
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
+from vectorops.ledger.collection import holds_records
 from vectorops.qdrant.database import Database
-from vectorops.qdrant.ledger import holds_records
 from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.cluster import Cluster

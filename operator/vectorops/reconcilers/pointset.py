@@ -13,10 +13,11 @@ from vectorops.api.meta import APPROVE_PLAN, VERIFY, Condition, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
+from vectorops.ledger.collection import require_ledger_collection
 from vectorops.points.declared import Declaration
 from vectorops.points.replaced import Replaced
+from vectorops.points.stage import SHOWN, Inline
 from vectorops.points.sync import Synced, remove_points, sync
-from vectorops.qdrant.ledger import require_ledger_collection
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
@@ -29,7 +30,6 @@ from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
 
-SHOWN_FAILURES: Final = 10
 CONFLICT_SECONDS: Final = 60.0
 
 
@@ -59,7 +59,7 @@ class PointSetReconciler:
         async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
             return await pace.watch(found.embedding.embed(vector, texts))
 
-        synced = await sync(found.store, found.target, declaration, embed, found.given_up, pace=pace.point)
+        synced = await sync(found.store, found.target, Inline(declaration), embed, found.given_up, pace=pace.point)
         if synced.replaced is not None:
             held_back = await found.approval(synced.replaced.digest)
             return Outcome(
@@ -72,8 +72,8 @@ class PointSetReconciler:
             extra={"resource": str(resource.ref), "written": synced.written, "deleted": synced.deleted},
         )
         # A sibling that gives a contested id up wakes us; anybody else may do so and cannot tell us.
-        again = CONFLICT_SECONDS if synced.conflicts else None
-        status = _synced_status(resource, where, declaration, synced)
+        again = CONFLICT_SECONDS if synced.conflicting else None
+        status = _synced_status(resource, where, synced)
         if status.ready is not None and status.ready.status == "True":
             verifier.remember(declaration)
         return Outcome(status, requeue_after=again, resource=resource, gave_up=synced.gave_up)
@@ -139,21 +139,19 @@ def _handled(resource: Resource, *, now: bool = False) -> str | None:
     return asked if now or resource.status.get("lastHandledApprovePlan") == asked else None
 
 
-def _synced_status(
-    resource: Resource, where: PointSetTarget, declaration: Declaration, synced: Synced
-) -> PointSetStatus:
+def _synced_status(resource: Resource, where: PointSetTarget, synced: Synced) -> PointSetStatus:
     conflicts = [
-        PointFailure(id=declaration.points[id].shown_id, reason=_held_by(owner, resource, where))
-        for id, owner in synced.conflicts.items()
+        PointFailure(id=conflict.shown_id, reason=_held_by(conflict.owner, resource, where))
+        for conflict in synced.shown_conflicts
     ]
     failures = [PointFailure(id=failure.shown_id, reason=failure.reason) for failure in synced.failures]
     counts = PointCounts(
-        desired=declaration.total,
-        synced=declaration.total - len(failures) - len(conflicts),
-        failed=len(failures),
-        conflicts=len(conflicts),
+        desired=synced.total,
+        synced=synced.total - synced.failed - synced.conflicting,
+        failed=synced.failed,
+        conflicts=synced.conflicting,
     )
-    shown = [*failures, *conflicts][:SHOWN_FAILURES]
+    shown = [*failures, *conflicts][:SHOWN]
     return PointSetStatus(
         target=where,
         points=counts,
@@ -161,16 +159,14 @@ def _synced_status(
         plan=None,
         last_handled_approve_plan=_handled(resource, now=synced.bound),
         last_handled_verify_at=resource.meta.annotations.get(VERIFY) or resource.status.get("lastHandledVerifyAt"),
-        conditions=_points_conditions(counts, shown, declaration.complete, synced),
+        conditions=_points_conditions(counts, shown, synced),
     )
 
 
-def _points_conditions(
-    counts: PointCounts, shown: list[PointFailure], complete: bool, synced: Synced
-) -> list[Condition]:
+def _points_conditions(counts: PointCounts, shown: list[PointFailure], synced: Synced) -> list[Condition]:
     rebuilt = synced.rebuilt
     if synced.withheld:
-        return conditions(False, Reason.LEDGER_DAMAGED, synced.withheld, stalled=True)
+        return conditions(False, Reason.LEDGER_UNREADABLE, synced.withheld, stalled=True)
     if not shown:
         message = f"{counted(counts.synced, 'point')} as declared"
         if rebuilt:
@@ -180,7 +176,7 @@ def _points_conditions(
     parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
     parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
     message = f"{', '.join(parts)}; first: point {first.id!r}: {first.reason}"
-    if not complete:
+    if not synced.complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
     return conditions(False, reason, message, stalled=True)

@@ -18,11 +18,12 @@ from vectorops.api.pointset import PointSetSpec, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.collections.locks import locks_of
 from vectorops.errors import Terminal, Waiting
+from vectorops.ledger.records import LedgerKey
+from vectorops.ledger.store import LedgerStore
 from vectorops.points.identity import UnusableId, point_id
 from vectorops.points.schema import point_schema
-from vectorops.points.sync import GivenUp, Target
+from vectorops.points.target import GivenUp, Target
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import LedgerKey, LedgerStore
 from vectorops.qdrant.marks import LEDGER_KEY, Mark, registration_key
 from vectorops.qdrant.observe import Observed, read_collection, read_mark, require_no_alias
 from vectorops.reconcilers import approvals

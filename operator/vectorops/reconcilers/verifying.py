@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 from vectorops.api.meta import VERIFY, JsonObject, Resource
 from vectorops.api.pointset import PointSetSpec
+from vectorops.ledger.entries import EntriesById
+from vectorops.ledger.store import LedgerStore
 from vectorops.points import verification
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
 from vectorops.points.schema import PointSchema
-from vectorops.points.sync import Target
+from vectorops.points.target import Target
 from vectorops.points.verification import Remembered, Verification
-from vectorops.qdrant.ledger import Entries, LedgerStore
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.spec import parse
 
@@ -79,7 +80,7 @@ class Verifier:
             return None
         return declaration
 
-    def remember(self, declaration: Declaration, entries: Entries | None = None) -> None:
+    def remember(self, declaration: Declaration, entries: EntriesById | None = None) -> None:
         """The next look need not compare everything.
 
         entries: what the ledger says of the declaration; None: what it should say.

@@ -18,12 +18,16 @@ from vectorops.api.pointset import Point
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts, Unusable
 from vectorops.errors import OutcomeUnknown
+from vectorops.ledger.lifecycle import read_all_parts
+from vectorops.ledger.records import Ledger, LedgerKey
+from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.schema import point_schema
-from vectorops.points.sync import GivenUp, Synced, Target, nothing_given_up, remove_points, sync
+from vectorops.points.stage import Inline
+from vectorops.points.sync import Synced, remove_points, sync
+from vectorops.points.target import GivenUp, Target, nothing_given_up
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
-from vectorops.qdrant.ledger import Ledger, LedgerKey, LedgerStore
 from vectorops.qdrant.marks import Mark, registration_key
 from vectorops.qdrant.observe import Observed, read_collection
 from vectorops.vectors import Sparse, VectorData
@@ -172,6 +176,7 @@ class Scene:
         self.collection = f"zoo-{uuid.uuid4().hex[:8]}"
         self.ledgers = f"{self.collection}-ledgers"
         self.incarnation = "first"
+        self.bits = 0
         self.reader = Reader()
         self._writers = itertools.count(1)
 
@@ -215,7 +220,13 @@ class Scene:
         """A pass, by a process that was just started unless `writer` says which one it is."""
         declaration = await self.declared(*points, store_id_as=store_id_as)
         target = replace(await self.target(owner, installation, previous), hides=hides, adopts=adopts)
-        return await sync(self.store(owner, installation, writer, database), target, declaration, self.reader, given_up)
+        return await sync(
+            self.store(owner, installation, writer, database),
+            target,
+            Inline(declaration, self.bits),
+            self.reader,
+            given_up,
+        )
 
     async def remove_all(self, *, owner: str = "mine", database: Any = None) -> int:
         store = self.store(owner, database=database)
@@ -250,7 +261,12 @@ class Scene:
         return LedgerStore(database or self.database, self.ledgers, key, writer or f"writer-{next(self._writers)}")
 
     async def ledger(self, owner: str = "mine", installation: str = "here") -> Ledger | None:
-        return await self.store(owner, installation).read()
+        """All parts together."""
+        parts = await read_all_parts(self.store(owner, installation))
+        if not parts:
+            return None
+        first = next((part for part in parts if part.pending), parts[0])
+        return replace(first, entries={id: entry for part in parts for id, entry in part.entries.items()})
 
     async def stranger(self, id: PointId, text: list[float], **payload: Any) -> Frozen:
         """Another program writes a point, whatever is there."""

@@ -27,6 +27,9 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Transient
 from vectorops.points import embedding
 
+pytestmark = pytest.mark.timeout(600)
+"""Each lives a life dozens of times."""
+
 CONTESTED = 7
 DOC = "doc"
 
@@ -81,8 +84,18 @@ TO_EMBED: tuple[list[str], ...] = (
 
 Instead = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
-SERVER = pytest.mark.parametrize("database", ["rest"], indirect=True)
-SERVER_AND_FOLDER = pytest.mark.parametrize("database", ["rest", "embedded"], indirect=True)
+ONE_PART, FOUR_PARTS = ("rest", 0), ("rest", 2)
+SERVER = pytest.mark.parametrize(("database", "bits"), [ONE_PART, FOUR_PARTS], indirect=["database"])
+SERVER_AND_FOLDER = pytest.mark.parametrize(
+    ("database", "bits"), [ONE_PART, FOUR_PARTS, ("embedded", 0)], indirect=["database"]
+)
+
+
+@pytest.fixture
+async def scene(scene: Scene, bits: int) -> Scene:
+    """The same with a ledger of one part, and of several."""
+    scene.bits = bits
+    return scene
 
 
 async def step(scene: Scene, declared: list[JsonObject] | None, database: object = None) -> None:

@@ -11,11 +11,12 @@ import pytest
 from integration.points.scene import TOO_MANY_TERMS, VECTORS, Killed, Watched, killed_after, point, text_point, without
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, RateLimited, Terminal, Transient
+from vectorops.ledger.collection import require_ledger_collection
+from vectorops.ledger.entries import Entry
 from vectorops.points.identity import point_id
-from vectorops.points.ledgers import aligned
+from vectorops.points.stage import Inline
 from vectorops.points.sync import sync
 from vectorops.qdrant.database import PayloadChange, PointData, PointId, StoredPoint
-from vectorops.qdrant.ledger import Entry, require_ledger_collection
 from vectorops.qdrant.marks import Mark
 from vectorops.vectors import Sparse
 
@@ -396,7 +397,7 @@ async def test_a_ledger_that_is_in_another_collection_is_not_lost(scene):
     declaration = await scene.declared(PLAIN[0])
 
     with pytest.raises(Terminal) as raised:
-        await sync(elsewhere, replace(target, elsewhere=(scene.ledgers,)), declaration)
+        await sync(elsewhere, replace(target, elsewhere=(scene.ledgers,)), Inline(declaration))
 
     assert raised.value.reason is Reason.INVALID_SPEC
     assert scene.ledgers in raised.value.message
@@ -593,7 +594,7 @@ async def test_a_collection_that_goes_away_meanwhile_is_looked_at_again(scene):
     await scene.database.delete_collection(scene.collection)
 
     with pytest.raises(Transient) as raised:
-        await sync(scene.store(), target, declaration)
+        await sync(scene.store(), target, Inline(declaration))
 
     assert raised.value.reason is Reason.COLLECTION_NOT_READY
 
@@ -897,10 +898,10 @@ async def test_vectors_that_the_collection_gets_or_loses_are_no_reason_to_write_
     store, target = scene.store(), await scene.target()
     declaration = await scene.declared(*PLAIN)
     ledger = await store.take(await store.read())
-    await store.restate(aligned(ledger, ("another", "image", "text", "zero")))
+    await store.restate(ledger.align(("another", "image", "text", "zero")))
     watched = Watched(scene.database)
 
-    synced = await sync(scene.store(database=watched), target, declaration)
+    synced = await sync(scene.store(database=watched), target, Inline(declaration))
 
     assert (synced.unchanged, synced.written) == (2, 0)
     assert (await scene.ledger()).names == tuple(sorted(VECTORS))

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vectorops.ledger.entries import ABSENT, TOMBSTONE, UNKNOWN, Entry
+from vectorops.ledger.records import Ledger, Slot
 from vectorops.points import diff as diff_module
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import (
@@ -22,7 +24,6 @@ from vectorops.points.diff import (
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector, unpredicted
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PayloadChange, PointData, StoredPoint
-from vectorops.qdrant.ledger import ABSENT, TOMBSTONE, UNKNOWN, Entry, Ledger, Slot
 
 SCHEMA = {"a": VectorSchema("dense", 2, "Dot"), "b": VectorSchema("dense", 1, "Cosine")}
 NAMES = ("a", "b")

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vectorops.ledger.entries import TOMBSTONE, UNKNOWN, Entry
+from vectorops.ledger.records import Ledger
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import Stored, entry_of
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
 from vectorops.points.replaced import Replaced, replacement
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PointData, PointId, StoredPoint
-from vectorops.qdrant.ledger import TOMBSTONE, UNKNOWN, Entry, Ledger
 
 SCHEMA = {"v": VectorSchema("dense", 2)}
 NAMES = ("v",)

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorops.api.meta import Ref
+from vectorops.ledger.entries import TOMBSTONE, UNKNOWN, Entry
+from vectorops.ledger.records import Ledger
 from vectorops.points import verification
 from vectorops.points.fingerprints import unpredicted
 from vectorops.points.verification import SHARE_POINTS, Remembered, Verification, agrees, digest, share
 from vectorops.qdrant.database import PointId
-from vectorops.qdrant.ledger import TOMBSTONE, UNKNOWN, Entry, Ledger
 
 NAMES = ("image", "text")
 ENTRIES: dict[PointId, Entry] = {1: Entry(100, (200, 300)), UUID(int=2): Entry(101, (201, 301))}

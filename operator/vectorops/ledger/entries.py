@@ -1,0 +1,284 @@
+"""What was last written of each point of a set, in sorted arrays: a million entries are no million Python objects.
+
+Everything here is pure. A set of ids is always compared in one step, never id by id, except where a caller asks for
+one id. The functions that hash ids give the same numbers as the `xxhash` package, for whole arrays at once.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorops.qdrant.database import PointId
+
+ABSENT: Final = 0
+"""Fingerprint of a vector that the point does not have."""
+UNKNOWN: Final = 1
+"""Fingerprint of what is ours, while its content is not known."""
+TOMBSTONE: Final = 2
+"""Fingerprint of what is being deleted."""
+FIRST_HASH: Final = 16
+"""Smaller fingerprints are no hashes."""
+
+LARGE: Final = 16_384
+"""More entries than this are never turned into Python objects all at once to find one of them."""
+
+Rows = NDArray[np.uint64]
+
+
+class Entry(NamedTuple):
+    """What was last written of one point."""
+
+    payload: int
+    """Fingerprint of the payload."""
+    vectors: tuple[int, ...]
+    """One fingerprint for each named vector of the ledger, in the order of its names."""
+
+    @property
+    def dying(self) -> bool:
+        """Is the point being deleted?"""
+        return self.payload == TOMBSTONE
+
+
+EntriesById = Mapping[PointId, Entry]
+"""`Entries`, or a dict of them."""
+
+
+def unknown_entry(names: Sequence[str]) -> Entry:
+    """The entry of a point that is ours, and of which nothing is known."""
+    return Entry(UNKNOWN, (UNKNOWN,) * len(names))
+
+
+class Entries(Mapping[PointId, Entry]):
+    """Entries by id, in the order of the ids: first the integers, then the UUIDs. Immutable."""
+
+    __slots__ = ("_by_id", "numbers", "uuids")
+
+    numbers: Rows
+    """Shape (n, 2 + width), little-endian: the id, the payload's fingerprint, one for each vector; sorted by id."""
+    uuids: Rows
+    """Shape (n, 3 + width): the same with the 16 bytes of a UUID as the first two columns."""
+
+    def __init__(self, numbers: Rows, uuids: Rows) -> None:
+        self.numbers, self.uuids = numbers, uuids
+        self._by_id: dict[PointId, Entry] | None = None
+
+    @classmethod
+    def of(cls, entries: EntriesById, width: int) -> Entries:
+        """The same entries as arrays. width: how many vectors each of them has."""
+        if isinstance(entries, Entries) and entries.width == width:
+            return entries
+        numbers = sorted(id for id in entries if isinstance(id, int))
+        uuids = sorted(id for id in entries if isinstance(id, UUID))
+        u64 = [(id, entries[id].payload, *entries[id].vectors) for id in numbers]
+        halves = np.frombuffer(b"".join(id.bytes for id in uuids), dtype="<u8").reshape(-1, 2)
+        rest = [(entries[id].payload, *entries[id].vectors) for id in uuids]
+        fingerprints = np.array(rest, dtype="<u8").reshape(-1, 1 + width)
+        return cls(np.array(u64, dtype="<u8").reshape(-1, 2 + width), np.hstack([halves, fingerprints]))
+
+    @classmethod
+    def join(cls, several: Sequence[EntriesById], width: int) -> Entries:
+        """The entries of several parts, which have no id in common."""
+        parts = [cls.of(entries, width) for entries in several]
+        numbers = np.concatenate([part.numbers for part in parts])
+        uuids = np.concatenate([part.uuids for part in parts])
+        # As bytes, a UUID is big-endian.
+        order = np.lexsort((uuids[:, 1].byteswap(), uuids[:, 0].byteswap()))
+        return cls(numbers[np.argsort(numbers[:, 0], kind="stable")], uuids[order])
+
+    @classmethod
+    def decode(cls, u64: str, uuid: str, width: int) -> Entries:
+        """The entries that two base64 strings of rows hold. Raises ValueError or TypeError."""
+        return cls(_decode_rows(u64, 2 + width), _decode_rows(uuid, 3 + width))
+
+    def encode(self) -> tuple[str, str]:
+        """Two base64 strings of rows, of the integers and of the UUIDs."""
+        return _encode_rows(self.numbers), _encode_rows(self.uuids)
+
+    @property
+    def width(self) -> int:
+        """How many vectors each entry has a fingerprint of."""
+        return int(self.numbers.shape[1]) - 2
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.uuids)
+
+    def __iter__(self) -> Iterator[PointId]:
+        yield from self.numbers[:, 0].tolist()
+        for half in self.uuids[:, :2]:
+            yield UUID(bytes=half.tobytes())
+
+    def __getitem__(self, id: PointId) -> Entry:
+        if self._by_id is None and len(self) <= LARGE:
+            self._by_id = dict(zip(self, self._entries(), strict=True))
+        if self._by_id is not None:
+            return self._by_id[id]
+        found = self.only([id])
+        if not found:
+            raise KeyError(id)
+        return found[id]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Entries):
+            same = np.array_equal(self.numbers, other.numbers) and np.array_equal(self.uuids, other.uuids)
+            return same or (not self and not other)
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        raise TypeError("entries are compared, never hashed")
+
+    def __repr__(self) -> str:
+        return f"Entries({len(self.numbers)} integers, {len(self.uuids)} UUIDs, width={self.width})"
+
+    def only(self, ids: Collection[PointId]) -> Entries:
+        """Those of these ids."""
+        return self._chosen(*self._among(ids))
+
+    def split(self, bits: int) -> list[Entries]:
+        """By part: 2**bits of them, see `part_numbers`."""
+        numbers = _grouped(self.numbers, _first_bits(_hash_numbers(self.numbers[:, 0]), bits), 1 << bits)
+        uuids = _grouped(self.uuids, _first_bits(_hash_uuids(self.uuids[:, :2]), bits), 1 << bits)
+        return [Entries(*rows) for rows in zip(numbers, uuids, strict=True)]
+
+    def align(self, old: tuple[str, ...], new: tuple[str, ...]) -> Entries:
+        """The same entries for another list of vector names. A name that came is absent: no point has it yet."""
+        places = [old.index(name) if name in old else None for name in new]
+
+        def aligned(rows: Rows, ids: int) -> Rows:
+            absent = np.full(len(rows), ABSENT, dtype="<u8")
+            columns = [rows[:, ids + 1 + place] if place is not None else absent for place in places]
+            return np.column_stack([rows[:, : ids + 1], *columns]) if columns else rows[:, : ids + 1]
+
+        return Entries(aligned(self.numbers, 1), aligned(self.uuids, 2))
+
+    def fit(self, width: int) -> Entries:
+        """The same ids with a fingerprint of so many vectors. Of another number of vectors, nothing is known."""
+        if self.width == width:
+            return self
+
+        def fitted(rows: Rows, ids: int) -> Rows:
+            return np.hstack([rows[:, : ids + 1], np.full((len(rows), width), UNKNOWN, dtype="<u8")])
+
+        return Entries(fitted(self.numbers, 1), fitted(self.uuids, 2))
+
+    def hashes(self, bits: int) -> list[int]:
+        """The first bits of the hash of each id, sorted, each once."""
+        both = [_hash_numbers(self.numbers[:, 0]), _hash_uuids(self.uuids[:, :2])]
+        # np.unique of numpy 2.4 takes 150 times as long as a sort.
+        ordered = np.sort(_first_bits(np.concatenate(both), bits))
+        found: list[int] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]].tolist()
+        return found
+
+    def _entries(self) -> Iterator[Entry]:
+        for row in self.numbers[:, 1:].tolist():
+            yield Entry(row[0], tuple(row[1:]))
+        for row in self.uuids[:, 2:].tolist():
+            yield Entry(row[0], tuple(row[1:]))
+
+    def _chosen(self, numbers: NDArray[np.bool_], uuids: NDArray[np.bool_]) -> Entries:
+        return Entries(self.numbers[numbers], self.uuids[uuids])
+
+    def _among(self, ids: Iterable[PointId]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """For each row, whether its id is one of these."""
+        wanted = list(ids)
+        numbers = np.fromiter((id for id in wanted if isinstance(id, int)), dtype="<u8")
+        uuids = np.frombuffer(b"".join(id.bytes for id in wanted if isinstance(id, UUID)), dtype="V16")
+        own = np.ascontiguousarray(self.uuids[:, :2]).view("V16").reshape(-1)
+        if len(own) and len(uuids):
+            # Two UUIDs may have their first half in common, so the few that agree in it are compared whole.
+            maybe = np.isin(self.uuids[:, 0], uuids.view("<u8").reshape(-1, 2)[:, 0])
+            exact = {id.tobytes() for id in uuids}
+            maybe[maybe] = [id.tobytes() in exact for id in own[maybe]]
+        else:
+            maybe = np.zeros(len(own), dtype=bool)
+        return np.isin(self.numbers[:, 0], numbers), maybe
+
+
+def hash_ids(ids: Iterable[PointId]) -> list[int]:
+    """XXH3-64 of each id: of its 8 bytes, little-endian, or of the 16 of a UUID. In the order of the ids."""
+    wanted = list(ids)
+    hashes = np.zeros(len(wanted), dtype="<u8")
+    is_number = np.fromiter((isinstance(id, int) for id in wanted), dtype=bool, count=len(wanted))
+    hashes[is_number] = _hash_numbers(np.fromiter((id for id in wanted if isinstance(id, int)), dtype="<u8"))
+    uuids = b"".join(id.bytes for id in wanted if isinstance(id, UUID))
+    hashes[~is_number] = _hash_uuids(np.frombuffer(uuids, dtype="<u8").reshape(-1, 2))
+    found: list[int] = hashes.tolist()
+    return found
+
+
+def part_numbers(ids: Iterable[PointId], bits: int) -> list[int]:
+    """The part of each id: the first bits of its hash. 0 bits are one part, number 0."""
+    return [hashed >> (64 - bits) for hashed in hash_ids(ids)]
+
+
+def _first_bits(hashes: Rows, bits: int) -> Rows:
+    return hashes >> np.uint64(64 - bits) if bits else np.zeros_like(hashes)
+
+
+def _grouped(rows: Rows, groups: Rows, count: int) -> list[Rows]:
+    """The rows of each group, in the same order."""
+    order = np.argsort(groups.astype("<u4"), kind="stable")
+    ends = np.searchsorted(groups[order], np.arange(1, count, dtype="<u8"))
+    return np.split(rows[order], ends)
+
+
+SECRET: Final = np.frombuffer(
+    bytes.fromhex(
+        "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671fcb79e64eccc0e578825ad07dccff7221b8084674f743248e"
+    ),
+    dtype="<u8",
+)
+"""The beginning of the default secret of XXH3."""
+LOW: Final = np.uint64(0xFFFFFFFF)
+HALF: Final = np.uint64(32)
+
+
+def _hash_numbers(ids: Rows) -> Rows:
+    """XXH3-64 of 8 bytes each."""
+    swapped = (ids >> HALF) | (ids << HALF)
+    hashes = swapped ^ (SECRET[1] ^ SECRET[2])
+    hashes = hashes ^ _rotated(hashes, 49) ^ _rotated(hashes, 24)
+    hashes = hashes * np.uint64(0x9FB21C651E98DF25)
+    hashes = hashes ^ ((hashes >> np.uint64(35)) + np.uint64(8))
+    hashes = hashes * np.uint64(0x9FB21C651E98DF25)
+    mixed: Rows = hashes ^ (hashes >> np.uint64(28))
+    return mixed
+
+
+def _hash_uuids(ids: Rows) -> Rows:
+    """XXH3-64 of 16 bytes each. ids: shape (n, 2)."""
+    low = ids[:, 0] ^ (SECRET[3] ^ SECRET[4])
+    high = ids[:, 1] ^ (SECRET[5] ^ SECRET[6])
+    hashes = np.uint64(16) + low.byteswap() + high + _multiplied(low, high)
+    hashes = hashes ^ (hashes >> np.uint64(37))
+    hashes = hashes * np.uint64(0x165667919E3779F9)
+    mixed: Rows = hashes ^ (hashes >> HALF)
+    return mixed
+
+
+def _rotated(numbers: Rows, bits: int) -> Rows:
+    return (numbers << np.uint64(bits)) | (numbers >> np.uint64(64 - bits))
+
+
+def _multiplied(one: Rows, other: Rows) -> Rows:
+    """The two halves of the products of 128 bits, combined by exclusive or."""
+    lows = (one & LOW) * (other & LOW)
+    cross = (one >> HALF) * (other & LOW)
+    middle = (one & LOW) * (other >> HALF) + (lows >> HALF) + (cross & LOW)
+    high: Rows = (one >> HALF) * (other >> HALF) + (cross >> HALF) + (middle >> HALF)
+    low: Rows = (middle << HALF) | (lows & LOW)
+    return high ^ low
+
+
+def _encode_rows(rows: Rows) -> str:
+    return base64.b64encode(rows.tobytes()).decode()
+
+
+def _decode_rows(text: str, width: int) -> Rows:
+    rows: Rows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8").reshape(-1, width)
+    return rows
