@@ -16,7 +16,7 @@ LEAST: dict[type[Model], dict[str, Any]] = {
     QdrantCollectionSpec: {"connectionRef": {"name": "main"}, "vector": {"size": 2}},
     PointSetSpec: {"collectionRef": {"name": "zoo"}, "points": []},
 }
-SPECS = {model: model.model_validate(raw) for model, raw in LEAST.items()}
+SPECS: dict[type[Model], Any] = {model: model.model_validate(raw) for model, raw in LEAST.items()}
 WORDS = {
     (model, name): match[1]
     for model in LEAST
