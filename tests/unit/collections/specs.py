@@ -8,12 +8,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.meta import ObjectMeta, Resource
 from vectorops.collections.apply import Applied, apply_plan
 from vectorops.collections.plan import Plan, make_plan
 from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.embedders.base import Resolved
 from vectorops.qdrant.marks import Mark, new_incarnation
 from vectorops.qdrant.observe import observe
+from vectorops.reconcilers.placement import Placement
 
 VERSION = "1.16.3"
 TEXT = {"name": "text", "size": 4}
@@ -27,8 +29,9 @@ def declare(name: str = "zoo", embedders: Mapping[str, Resolved] | None = None, 
     """A collection from the fields of a spec, camelCase as in YAML. Default: one vector "text"."""
     if not spec.keys() & {"vector", "vectors", "sparseVectors"}:
         spec["vectors"] = [TEXT]
-    whole = QdrantCollectionSpec.model_validate({"connectionRef": {"name": "main"}, **spec})
-    return resolve_collection(whole, name, embedders or {})
+    raw = {"connectionRef": {"name": "main"}, **spec}
+    placement = Placement.of(Resource("QdrantCollection", ObjectMeta(name=name), raw, {}))
+    return resolve_collection(QdrantCollectionSpec.model_validate(raw), placement.filled, embedders or {})
 
 
 def model(name: str = "a/model", **known: Any) -> Resolved:
