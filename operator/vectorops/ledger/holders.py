@@ -48,15 +48,24 @@ class Holders:
     """By id, the set that owns it, as `installation/namespace/name`."""
     moving: Mapping[PointId, str] = field(default_factory=dict)
     """Ids that another set has in a window that it has open, or is deleting; whether it owns them or not."""
-    unreadable: tuple[str, ...] = ()
-    """Records, with their owners, that this version cannot read: these sets may hold any point."""
+    unreadable: Mapping[PointId, str] = field(default_factory=dict)
+    """Ids of records that this version cannot read, with their owners, "" if unknown: these sets may hold any point."""
 
-    def explain_unreadable(self) -> str:
-        """For people: why points that leave the set are not deleted."""
+    def explain_unreadable(self, namespace: str) -> str:
+        """Why points that leave a set are not deleted, for readers of this namespace.
+
+        A set of another namespace is not named: the reader may not know of it, and the record is named.
+        """
+        record, owner = next(iter(self.unreadable.items()))
+        match owner.rsplit("/", 2):
+            case _, of, _:
+                whose = owner if of == namespace else "another namespace"
+            case _:
+                whose = "an unknown set"
         more = f" and {len(self.unreadable) - 1} more" if len(self.unreadable) > 1 else ""
         return (
-            f"in the collection of the ledgers, {self.unreadable[0]}{more} cannot be read and may hold any point, so "
-            "no point is deleted: upgrade VectorOps if a newer version wrote it, else mend or delete it "
+            f"in the collection of the ledgers, record {record} of {whose}{more} cannot be read and may hold any "
+            "point, so no point is deleted: upgrade VectorOps if a newer version wrote it, else mend or delete it "
             "(docs/operations.md)"
         )
 
@@ -71,25 +80,27 @@ async def find_holders(store: LedgerStore, ids: Collection[PointId], former: Seq
     """
     held: dict[PointId, str] = {}
     moving: dict[PointId, str] = {}
-    unreadable: dict[str, None] = {}
+    unreadable: dict[PointId, str] = {}
     asked = list(ids)
     for start in range(0, len(asked), IDS_AT_ONCE):
         some = asked[start : start + IDS_AT_ONCE]
         keys, bad = await _candidates(store, some, former)
-        unreadable |= dict.fromkeys(bad)
+        unreadable |= bad
         for first in range(0, len(keys), LEDGERS_AT_ONCE):
             owners = {key: keys[key] for key in list(keys)[first : first + LEDGERS_AT_ONCE]}
             for found in await _read_ledgers(store, owners, some):
                 held |= found.held
                 moving |= found.moving
-                unreadable |= dict.fromkeys(found.unreadable)
-    return Holders(held, moving, tuple(unreadable))
+                unreadable |= found.unreadable
+    return Holders(held, moving, unreadable)
 
 
 async def _candidates(
     store: LedgerStore, ids: Sequence[PointId], former: Sequence[LedgerKey]
-) -> tuple[dict[str, str], list[str]]:
-    """Ledgers of other sets that may speak of one of the ids, as key to owner; and records that nobody can read."""
+) -> tuple[dict[str, str], dict[PointId, str]]:
+    """Ledgers of other sets that may speak of one of the ids, as key to owner; and records that nobody can read, as id
+    to owner.
+    """
     key = store.key
     same_shard_key: JsonObject = {
         "should": [{"key": "shard_key", "match": {"value": store.shard_key}}, {"is_empty": {"key": "shard_key"}}]
@@ -113,16 +124,16 @@ async def _candidates(
     except Rejected as error:
         if error.status != 404:
             raise
-        return {}, []
+        return {}, {}
     keys: dict[str, str] = {}
-    bad = []
+    bad: dict[PointId, str] = {}
     for record in records:
         named, owner = str(record.payload.get("key")), str(record.payload.get("owner"))
         is_a_set = owner.count("/") > 1 and named == f"{owner}/{key.collection}/{key.incarnation}"
         if is_a_set and record.id in _ids_of_part(named, _stated_part(record.payload)):
             keys[named] = owner
         else:
-            bad.append(_name_unreadable(record.id, record.payload.get("owner")))
+            bad[record.id] = owner if isinstance(record.payload.get("owner"), str) else ""
     return keys, bad
 
 
@@ -134,10 +145,6 @@ def _stated_part(payload: JsonObject) -> Part:
 def _ids_of_part(key: str, part: Part) -> tuple[UUID, UUID]:
     """Where the base and the slot of a part are."""
     return record_id(key, "base", part), record_id(key, "slot", part)
-
-
-def _name_unreadable(id: PointId, owner: object) -> str:
-    return f"record {id} of {owner}" if isinstance(owner, str) else f"record {id} of an unknown set"
 
 
 async def _read_ledgers(store: LedgerStore, owners: Mapping[str, str], ids: Sequence[PointId]) -> list[Holders]:
@@ -159,7 +166,7 @@ async def _read_parts(
     """What a ledger in several parts says of these ids."""
     cut = part_of(head)
     if cut is None:
-        return [Holders(unreadable=(_name_unreadable(record_id(key, "head"), owner),))]
+        return [Holders(unreadable={record_id(key, "head"): owner})]
     numbers = part_numbers(ids, cut.bits)
     by_part: dict[Part, list[PointId]] = {}
     for id, number in zip(ids, numbers, strict=True):
@@ -188,11 +195,11 @@ def read_whole_ledgers(owners: Mapping[str, str], records: Payloads, ids: frozen
     """What some ledgers of one part say of these ids. owners: by key. records: head, base and slot of all, by id."""
     held: dict[PointId, str] = {}
     moving: dict[PointId, str] = {}
-    unreadable: list[str] = []
+    unreadable: dict[PointId, str] = {}
     for key, owner in owners.items():
         head = records.get(record_id(key, "head"))
         if head is not None and part_of(head) != WHOLE:
-            unreadable.append(_name_unreadable(record_id(key, "head"), owner))
+            unreadable[record_id(key, "head")] = owner
             continue
         base, slot = _ids_of_part(key, WHOLE)
         if base not in records and slot not in records:
@@ -201,8 +208,8 @@ def read_whole_ledgers(owners: Mapping[str, str], records: Payloads, ids: frozen
         found = _read_part(key, owner, WHOLE, records, ids)
         held |= found.held
         moving |= found.moving
-        unreadable += found.unreadable
-    return Holders(held, moving, tuple(unreadable))
+        unreadable |= found.unreadable
+    return Holders(held, moving, unreadable)
 
 
 def _read_part(key: str, owner: str, part: Part, records: Payloads, ids: frozenset[PointId]) -> Holders:
@@ -212,7 +219,7 @@ def _read_part(key: str, owner: str, part: Part, records: Payloads, ids: frozens
             raise KeyError(part)
         claimed, in_flight = read_claims(base, slot, ids)
     except UNREADABLE:
-        return Holders(unreadable=(_name_unreadable(record_id(key, "base", part), owner),))
+        return Holders(unreadable={record_id(key, "base", part): owner})
     return Holders(dict.fromkeys(claimed, owner), dict.fromkeys(in_flight, owner))
 
 

@@ -43,7 +43,7 @@ async def initial_ledger(
         stored = await store.database.points(store.key.collection, declared)
         asked = await find_holders(store, stored, previous)
         if asked.unreadable:
-            words = f"the ledger of this set is lost, and {asked.explain_unreadable()}"
+            words = f"the ledger of this set is lost, and {asked.explain_unreadable(store.key.point_set.namespace)}"
             raise Terminal(Reason.LEDGER_UNREADABLE, words)
         return Ledger(names, dict.fromkeys(stored.keys() - asked.held.keys(), unknown_entry(names)), rebuilt=True)
     for key in previous:

@@ -160,7 +160,7 @@ async def compare(
     await require_replayed(store.database)
     withheld = ""
     if asked.unreadable and found.delete:
-        found, withheld = replace(found, delete=()), asked.explain_unreadable()
+        found, withheld = replace(found, delete=()), asked.explain_unreadable(store.key.point_set.namespace)
     return View(
         ledger,
         ours,
@@ -347,5 +347,5 @@ async def find_owned(store: LedgerStore, collection: str, ledger: Ledger, judge:
             ours = replace(ours, entries=replaced.kept(ours.entries))
     asked = await find_holders(store, ours.entries.keys() & stored.keys())
     if asked.unreadable:
-        raise Terminal(Reason.LEDGER_UNREADABLE, asked.explain_unreadable())
+        raise Terminal(Reason.LEDGER_UNREADABLE, asked.explain_unreadable(store.key.point_set.namespace))
     return ours, stored

@@ -186,7 +186,7 @@ async def test_a_point_that_a_set_of_several_parts_holds_is_left_alone(scene):
     assert dict(synced.conflicts) == {5: "here/default/large"}
     assert await scene.stored() == {**before, **await scene.expected(point(100))}
     assert dict(asked.held) == dict.fromkeys([1, 2], "here/default/large")
-    assert asked.unreadable == ()
+    assert asked.unreadable == {}
 
 
 @SERVER
@@ -201,7 +201,7 @@ async def test_a_ledger_of_several_parts_that_cannot_be_read_may_hold_any_point(
 
     assert asked.held == {}
     assert len(asked.unreadable) == 1
-    assert "here/default/large" in asked.explain_unreadable()
+    assert "here/default/large" in asked.explain_unreadable("default")
 
 
 @SERVER

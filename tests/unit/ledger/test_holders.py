@@ -6,7 +6,7 @@ import pytest
 
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.ledger.entries import ABSENT, TOMBSTONE, EntriesById, Entry
-from vectorops.ledger.holders import find_holders, read_claims, read_whole_ledgers
+from vectorops.ledger.holders import Holders, find_holders, read_claims, read_whole_ledgers
 from vectorops.ledger.records import LedgerKey, Slot, base_record, head_record, record_id, slot_record
 from vectorops.ledger.store import LedgerStore
 from vectorops.qdrant.database import Database, PointId, StoredPoint
@@ -66,7 +66,7 @@ def page(in_base: JsonObject, in_head: JsonObject | None = None):
 def test_a_ledger_that_cannot_be_read_may_hold_any_point_and_hides_no_other(junk):
     found = page(junk)
 
-    assert found.unreadable == (f"record {record_id(CATS, 'base')} of prod/search/cats",)
+    assert found.unreadable == {record_id(CATS, "base"): "prod/search/cats"}
     assert found.held == {1: "prod/search/dogs"}
 
 
@@ -74,14 +74,14 @@ def test_a_ledger_that_cannot_be_read_may_hold_any_point_and_hides_no_other(junk
 def test_a_ledger_whose_head_cannot_be_read_may_hold_any_point(junk):
     found = page({}, junk)
 
-    assert found.unreadable == (f"record {record_id(CATS, 'head')} of prod/search/cats",)
+    assert found.unreadable == {record_id(CATS, "head"): "prod/search/cats"}
     assert found.held == {1: "prod/search/dogs"}
-    assert "prod/search/cats" in found.explain_unreadable()
+    assert "prod/search/cats" in found.explain_unreadable("search")
 
 
 def test_ledgers_that_can_be_read_say_who_holds_a_point():
     assert page({}).held == {1: "prod/search/dogs"}
-    assert page({}).unreadable == ()
+    assert page({}).unreadable == {}
 
 
 def test_a_ledger_of_which_half_is_gone_may_hold_any_point_and_one_that_is_gone_holds_none():
@@ -91,7 +91,7 @@ def test_a_ledger_of_which_half_is_gone_may_hold_any_point_and_one_that_is_gone_
     gone = read_whole_ledgers({CATS: "prod/search/cats"}, {}, frozenset({1}))
 
     assert len(half.unreadable) == 1
-    assert gone.unreadable == ()
+    assert gone.unreadable == {}
 
 
 @pytest.mark.parametrize(
@@ -113,3 +113,22 @@ async def test_a_record_that_does_not_stand_where_it_should_may_hold_any_point(o
     found = await find_holders(LedgerStore(cast("Database", Played()), "ledgers", KEY, "me"), [1])
 
     assert (found.held, len(found.unreadable)) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [
+        ("prod/search/dogs", "record 7 of prod/search/dogs"),
+        ("test/search/dogs", "record 7 of test/search/dogs"),
+        ("prod/rival/dogs", "record 7 of another namespace"),
+        ("prod/rival/search", "record 7 of another namespace"),
+        ("search/rival/dogs", "record 7 of another namespace"),
+        ("prod/rival", "record 7 of an unknown set"),
+        ("", "record 7 of an unknown set"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named_and_its_owner_only_in_the_same_namespace(owner, words):
+    explained = Holders(unreadable={7: owner, 8: "prod/rival/birds"}).explain_unreadable("search")
+
+    assert f"{words} and 1 more cannot be read" in explained
+    assert "rival" not in explained
