@@ -100,13 +100,13 @@ TakeOverFrom = Annotated[
         show_default=False,
     ),
 ]
-Namespace = Annotated[
+NamespaceOption = Annotated[
     str | None,
     typer.Option(
         "--namespace",
         "-n",
         metavar="NAME",
-        help="Namespace of manifests that name none. Default: default.",
+        help="NamespaceOption of manifests that name none. Default: default.",
         show_default=False,
     ),
 ]
@@ -121,7 +121,7 @@ class ManifestFlags:
     """Of every command that reads manifests."""
 
     filename: Filenames
-    namespace: Namespace = None
+    namespace: NamespaceOption = None
     output: Format = Output.TABLE
 
     @property
@@ -259,7 +259,7 @@ def _schema(flags: SchemaFlags) -> None:
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
     with show.progress():
         found = _run(schemas.resolve_schemas(manifests, Options(embedders=flags.embedders)))
-    show.schemas(found, as_json=flags.as_json)
+    show.print_schemas(found, as_json=flags.as_json)
     raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)
 
 
@@ -289,7 +289,11 @@ def export(
     namespace: Annotated[
         str | None,
         typer.Option(
-            "--namespace", "-n", metavar="NAME", help="Namespace of the manifests. Default: none.", show_default=False
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="NamespaceOption of the manifests. Default: none.",
+            show_default=False,
         ),
     ] = None,
     connection: Annotated[

@@ -15,7 +15,7 @@ SameFractions = Callable[[float, float], bool]
 """Are two numbers, one of them a fraction, the same?"""
 
 
-def within(tolerance: float) -> SameFractions:
+def is_within(tolerance: float) -> SameFractions:
     """Fractions are the same if they differ by at most this, relative to the larger one."""
     return partial(math.isclose, rel_tol=tolerance)
 

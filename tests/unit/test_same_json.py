@@ -2,9 +2,9 @@
 
 import pytest
 
-from vectorops.same_json import is_same_json, within
+from vectorops.same_json import is_same_json, is_within
 
-CLOSE = within(1e-12)
+CLOSE = is_within(1e-12)
 
 
 @pytest.mark.parametrize(

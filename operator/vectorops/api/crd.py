@@ -6,7 +6,6 @@ pydantic gives is brought into that form here; rules, list types and formats com
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import yaml
@@ -47,17 +46,6 @@ def crds() -> list[JsonObject]:
 def render() -> dict[str, str]:
     """The CRDs as YAML, by file name."""
     return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER + _yaml(crd) for crd in crds()}
-
-
-def write(folder: Path) -> list[Path]:
-    """Write the files into a folder, which is made if need be. Returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in render().items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
 
 
 def resource_schema(info: KindInfo) -> JsonObject:
@@ -171,7 +159,7 @@ def _resolved(schema: JsonObject, definitions: JsonObject) -> JsonObject:
             return dict(schema)
 
 
-class _Dumper(yaml.SafeDumper):
+class _CrdDumper(yaml.SafeDumper):
     """Writes lists indented, and repeated parts in full."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
@@ -182,4 +170,4 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _yaml(document: JsonObject) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(document, Dumper=_CrdDumper, sort_keys=False, width=120, allow_unicode=True)

@@ -40,7 +40,7 @@ def is_deeper(value: object, levels: int) -> bool:
     return bool(level)
 
 
-def cut(content: bytes, levels: int = READ_LEVELS) -> bytes:
+def cut_deep(content: bytes, levels: int = READ_LEVELS) -> bytes:
     """The same JSON text with `null` for whatever lies deeper. What is no JSON stays none."""
     kept: list[bytes] = []
     depth = begin = 0

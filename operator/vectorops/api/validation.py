@@ -50,10 +50,12 @@ def validate(manifest: JsonObject) -> list[str]:
     kind = manifest.get("kind")
     info = BY_NAME.get(kind) if isinstance(kind, str) else None
     if manifest.get("apiVersion") != API_VERSION:
-        problems.append(f'apiVersion: Unsupported value: {_shown(manifest.get("apiVersion"))}: must be "{API_VERSION}"')
+        problems.append(
+            f'apiVersion: Unsupported value: {_show_value(manifest.get("apiVersion"))}: must be "{API_VERSION}"'
+        )
     if info is None:
         known = ", ".join(f'"{kind}"' for kind in BY_NAME)
-        return [*problems, f"kind: Unsupported value: {_shown(kind)}: supported values: {known}"]
+        return [*problems, f"kind: Unsupported value: {_show_value(kind)}: supported values: {known}"]
     problems += [f'unknown field "{field}"' for field in manifest if field not in _FIELDS]
     problems += metadata.problems(manifest.get("metadata"))
     problems += _status_problems(manifest.get("status"), info)
@@ -116,12 +118,12 @@ def _lines(details: ErrorDetails, root: str) -> Iterator[str]:
         for rule in context["rules"]:
             yield f"{path}.{rule.field}: {rule.message}" if rule.field else f"{path}: {rule.message}"
     elif kind == "duplicate":
-        yield f"{path}[{context['index']}]: Duplicate value: {_shown(context['value'])}"
+        yield f"{path}[{context['index']}]: Duplicate value: {_show_value(context['value'])}"
     elif given is None and _is_field(details["loc"]):
         # The API server drops the null of a field, and then misses the field.
         yield f"{path}: Required value"
     else:
-        words = {**context, "given": _json_type(given), "value": _shown(given) if kind == "literal_error" else ""}
+        words = {**context, "given": _json_type(given), "value": _show_value(given) if kind == "literal_error" else ""}
         yield f"{path}: {_WORDS[kind].format_map(words) if kind in _WORDS else details['msg']}"
 
 
@@ -152,6 +154,6 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "null")
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

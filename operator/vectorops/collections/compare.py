@@ -12,7 +12,7 @@ from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import MEMORY, ChangeRule, How, rule_for
 from vectorops.collections.words import VECTORS, describe_path, shorten_value
 from vectorops.qdrant.observe import Observed, Path, leaves, same, shown
-from vectorops.same_json import is_same_json, within
+from vectorops.same_json import is_same_json, is_within
 
 INDEXES: Final = "payload_indexes"
 """First part of the path of an option of a payload index."""
@@ -87,7 +87,7 @@ def compare_metadata(
 ) -> list[Difference]:
     """What differs in the metadata, by top-level key, as Qdrant merges it. Keys of others are left alone."""
     found, have = [], observed.metadata
-    same_fractions = within(METADATA_TOLERANCE)
+    same_fractions = is_within(METADATA_TOLERANCE)
     for key, value in sorted((dict.fromkeys(last.metadata) | desired.metadata).items()):
         if value is None:
             is_as_declared = key not in have

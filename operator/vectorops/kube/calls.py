@@ -81,7 +81,7 @@ class Calls:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> JsonObject:
-        """The JSON of the answer; what is nested too deeply to be read is `null` in it (`nesting.cut`).
+        """The JSON of the answer; what is nested too deeply to be read is `null` in it (`nesting.cut_deep`).
 
         Raises Refused, or Transient when there is no answer.
         """
@@ -94,7 +94,7 @@ class Calls:
         metrics.KUBERNETES_REQUESTS.labels(method, str(answer.status)).inc()
         if not 200 <= answer.status < 300:
             raise _refused(answer.status, content, answer.headers.get("Retry-After"))
-        parsed: JsonObject = parse(content)
+        parsed: JsonObject = parse_json(content)
         return parsed
 
     async def lines(self, path: str, *, query: Mapping[str, str | int], accept: str) -> AsyncIterator[bytes]:
@@ -165,14 +165,14 @@ def _mapped(method: str) -> Iterator[None]:
         raise Transient(Reason.KUBERNETES_API, f"no answer of the Kubernetes API server: {words}") from error
 
 
-def parse(content: bytes) -> Any:
+def parse_json(content: bytes) -> Any:
     """The value of a JSON text; what is nested too deeply is `null` in it. Raises Transient."""
     try:
         return orjson.loads(content)
     except ValueError:
         pass
     try:
-        return orjson.loads(nesting.cut(content))
+        return orjson.loads(nesting.cut_deep(content))
     except ValueError:
         # Not from the API server: something between us answered in its place.
         raise Transient(Reason.KUBERNETES_API, "the answer of the Kubernetes API server is no JSON") from None

@@ -32,7 +32,7 @@ from vectorops.kube.calls import (
     Calls,
     Refused,
     core_path,
-    parse,
+    parse_json,
     resource_path,
 )
 from vectorops.kube.outlines import column_names, is_complete, outline
@@ -127,7 +127,7 @@ class KubeCluster:
         columns: list[str] = []
         async for line in self._calls.lines(resource_path(kind, namespace), query=query, accept=TABLE):
             try:
-                event = parse(line)
+                event = parse_json(line)
                 content: JsonObject = event["object"]
                 version = content["metadata"].get("resourceVersion", since)
             except (Transient, KeyError, TypeError, AttributeError) as error:

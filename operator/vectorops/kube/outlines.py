@@ -40,7 +40,7 @@ def outline(kind: str, columns: Sequence[str], row: JsonObject) -> Resource:
         path = PATHS[kind].get(name)
         if path is not None and cell is not None:
             _put(content, path, cell)
-    return Resource(kind, _metadata(row), content["spec"], content["status"])
+    return Resource(kind, _outline_metadata(row), content["spec"], content["status"])
 
 
 def _put(content: JsonObject, path: str, cell: Any) -> None:
@@ -53,7 +53,7 @@ def _put(content: JsonObject, path: str, cell: Any) -> None:
     content[field] = cell
 
 
-def _metadata(row: JsonObject) -> ObjectMeta:
+def _outline_metadata(row: JsonObject) -> ObjectMeta:
     raw = row["object"]["metadata"]
     # kubectl keeps the whole manifest in one of the others.
     ours = {name: value for name, value in (raw.get("annotations") or {}).items() if name in ANNOTATIONS}

@@ -24,7 +24,7 @@ NOT_LOOKED_AT: Final = {"reason": Reason.PROGRESSING.value, "message": "not look
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ApplyResult:
     """How one resource came out. `-o json` prints these."""
 
     kind: str
@@ -40,7 +40,7 @@ class Result:
 class Report:
     """How `apply` came out."""
 
-    results: tuple[Result, ...]
+    results: tuple[ApplyResult, ...]
     """Of all resources of the files, and of those that should have been pruned and are still there."""
     pruned: tuple[str, ...] = ()
     """What is gone, in words."""
@@ -75,7 +75,7 @@ async def apply(
         in_time = await runner.run(until)
         found = LeftOver()
         pruned: list[str] = []
-        blocked: list[Result] = []
+        blocked: list[ApplyResult] = []
         if options.prune and in_time:
             found = await left_over(opened, stand_in=options.override is not None)
             for name, resources in found.moved.items():
@@ -88,7 +88,7 @@ async def apply(
                 context = replace(opened.context, cluster=former)
                 await Runner(former, Driver(context, RECONCILERS)).run(until, kinds=REFERRING_KINDS)
                 left = [resource.ref for resource in resources if former.now(resource.ref) is not None]
-                blocked += [_result(former, ref) for ref in left]
+                blocked += [_describe_outcome(former, ref) for ref in left]
                 gone = [resource.ref for resource in resources if resource.ref not in left]
                 pruned += [f"{ref}, as it was in collection {name!r}" for ref in gone]
             for resource in found.resources:
@@ -105,7 +105,7 @@ async def apply(
                 if (held := cluster.now(ref)) is not None and held.status.get("plan"):
                     await driver.run(ref)
         return Report(
-            results=(*(_result(cluster, ref) for ref in cluster.in_order()), *blocked),
+            results=(*(_describe_outcome(cluster, ref) for ref in cluster.in_order()), *blocked),
             pruned=tuple(pruned),
             notices=tuple(found.notices),
             timed_out=not in_time,
@@ -140,11 +140,11 @@ def _in_their_places(places: Places) -> dict[str, Reconciler]:
     return {kind: _InItsPlace(places, reconciler) for kind, reconciler in RECONCILERS.items()}
 
 
-def _result(cluster: LocalCluster, ref: Ref) -> Result:
+def _describe_outcome(cluster: LocalCluster, ref: Ref) -> ApplyResult:
     resource = cluster.now(ref)
     assert resource is not None, "refs lists what is there"
     told = resource.condition("Ready") or NOT_LOOKED_AT
-    return Result(
+    return ApplyResult(
         kind=ref.kind,
         namespace=ref.namespace,
         name=ref.name,

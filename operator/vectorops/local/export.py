@@ -14,7 +14,7 @@ from vectorops.errors import Rejected, Terminal
 from vectorops.ledger.collection import ledger_collections, ledgers_of
 from vectorops.local.export_manifests import (
     ExportedManifest,
-    Refused,
+    NotExportable,
     collection_manifest,
     connection_manifest,
     point_set_manifest,
@@ -75,7 +75,7 @@ async def export(options: ExportOptions) -> Exported:
         connection = connection_manifest(
             options.connection, options.url, options.namespace, has_key=options.api_key is not None
         )
-    except Refused as error:
+    except NotExportable as error:
         found.refused.append(str(error))
         return found
     found.add(connection)
@@ -142,7 +142,7 @@ async def _export_collection(
                 observed, names[name], options.connection, options.namespace, version=database.info.version
             )
         )
-    except Refused as error:
+    except NotExportable as error:
         found.refused.append(str(error))
         return
     if options.points:
@@ -184,5 +184,5 @@ async def _export_points(
                 )
         except Rejected as error:
             found.refused.append(f"collection {collection!r}: its points cannot be read: {error.message}")
-        except Refused as error:
+        except NotExportable as error:
             found.refused.append(f"{error}; its points are not exported")

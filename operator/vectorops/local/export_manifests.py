@@ -68,7 +68,7 @@ CONFIG_FIELDS: Final[Mapping[str, str]] = {
 """Blocks of a collection's configuration, to the fields of the spec."""
 
 
-class Refused(Exception):
+class NotExportable(Exception):
     """Something that exists cannot be declared. The text says what, where and why, in a line each. Never content."""
 
 
@@ -116,7 +116,7 @@ def _slug(name: str) -> str:
 def connection_manifest(name: str, url: str, namespace: str | None, *, has_key: bool) -> ExportedManifest:
     """How to reach the server. has_key: was a key given? The manifest then names a Secret, which a person creates.
 
-    Raises Refused if no QdrantConnection can have this URL, or this name.
+    Raises NotExportable if no QdrantConnection can have this URL, or this name.
     """
     secret = f"{name}-api-key"
     comment = ["The URL as this command reached it: write the one that the operator reaches."]
@@ -139,7 +139,7 @@ def collection_manifest(
 ) -> ExportedManifest:
     """The QdrantCollection that declares a collection as it is. version: the server's.
 
-    Raises Refused if the collection cannot be declared, or if applying the manifest would change it.
+    Raises NotExportable if the collection cannot be declared, or if applying the manifest would change it.
     """
     where = f"collection {observed.name!r}"
     notices: list[str] = []
@@ -148,9 +148,9 @@ def collection_manifest(
         "collectionName": observed.name if observed.name != name else None,
         "adoptionPolicy": "IfMatching",
         "deletionPolicy": "Retain",
-        "vector": _vector(observed.vectors[UNNAMED]) if UNNAMED in observed.vectors else None,
+        "vector": _vector_spec(observed.vectors[UNNAMED]) if UNNAMED in observed.vectors else None,
         "vectors": [
-            {"name": vector, **_vector(params)} for vector, params in sorted(observed.vectors.items()) if vector
+            {"name": vector, **_vector_spec(params)} for vector, params in sorted(observed.vectors.items()) if vector
         ],
         "sparseVectors": [
             {"name": vector, **_sparse_vector(vector, params, notices)}
@@ -159,7 +159,7 @@ def collection_manifest(
         "payloadIndexes": [{"field": path, "schema": index} for path, index in sorted(observed.indexes.items())],
         "aliases": _aliases(observed.aliases, notices),
         "shardKeys": _shard_keys(observed, notices),
-        "metadata": _metadata(observed.metadata, notices),
+        "metadata": _exported_metadata(observed.metadata, notices),
         **_config(observed, notices),
     }
     spec = {field: value for field, value in spec.items() if value not in (None, [], {})}
@@ -167,18 +167,18 @@ def collection_manifest(
     _require_valid(manifest, where)
     for field in ("vector", "vectors", "sparseVectors", "payloadIndexes"):
         if problem := uncarried(spec.get(field), field):
-            raise Refused(f"{where}: {problem}")
+            raise NotExportable(f"{where}: {problem}")
     try:
         wanted = resolve_collection(QdrantCollectionSpec.model_validate(spec), observed.name)
         changes = differences(wanted, observed, version=version)
     except Terminal as error:
-        raise Refused(f"{where}: {error.message}") from None
+        raise NotExportable(f"{where}: {error.message}") from None
     if changes:
-        raise Refused(f"{where}: no manifest declares it as it is: {_listed(changes)}")
+        raise NotExportable(f"{where}: no manifest declares it as it is: {_listed(changes)}")
     return ExportedManifest(manifest, notices=tuple(f"{where}: {notice}" for notice in notices))
 
 
-def _vector(params: JsonObject) -> JsonObject:
+def _vector_spec(params: JsonObject) -> JsonObject:
     rest = dict(params)
     fields: JsonObject = {
         "size": rest.pop("size"),
@@ -245,7 +245,7 @@ def _shard_keys(observed: Observed, notices: list[str]) -> list[JsonObject]:
     return found
 
 
-def _metadata(metadata: JsonObject, notices: list[str]) -> JsonObject:
+def _exported_metadata(metadata: JsonObject, notices: list[str]) -> JsonObject:
     users = {key: value for key, value in sorted(metadata.items()) if not key.startswith(f"{GROUP}/")}
     for key in [key for key, value in users.items() if value is None]:
         notices.append(f"metadata.{key} is left out: it is null, which in a manifest means that there is no such key")
@@ -288,13 +288,13 @@ def point_set_manifest(
 ) -> ExportedManifest:
     """The PointSet that declares these points as they are. collection: its name in Qdrant, and its resource's.
 
-    Raises Refused if a point cannot be declared, if applying the manifest would change one, or if they are too many
-    or too large for one resource.
+    Raises NotExportable if a point cannot be declared, if applying the manifest would change one, or if they are too
+    many or too large for one resource.
     """
     in_qdrant, resource = collection
     where = f"collection {in_qdrant!r}" + (f", shard key {shard_key!r}" if shard_key else "")
     if len(points) > MAX_POINTS:
-        raise Refused(f"{where}: more than {MAX_POINTS:,} points, which one PointSet cannot hold")
+        raise NotExportable(f"{where}: more than {MAX_POINTS:,} points, which one PointSet cannot hold")
     ordered = sorted(points, key=lambda point: (isinstance(point.id, UUID), point.id))
     id_format = _id_format([point.id for point in ordered], where)
     _require_carried(ordered, where)
@@ -310,7 +310,7 @@ def point_set_manifest(
     manifest = _manifest("PointSet", name, namespace, spec)
     size = len(orjson.dumps(manifest))
     if size > MAX_BYTES:
-        raise Refused(f"{where}: its points take {size:,} bytes, and one PointSet holds {MAX_BYTES:,}")
+        raise NotExportable(f"{where}: its points take {size:,} bytes, and one PointSet holds {MAX_BYTES:,}")
     _require_valid(manifest, where)
     parsed = PointSetSpec.model_validate(spec)
     _require_adoptable(ordered, declare(parsed.points, schema, id_format=parsed.id_format or "Auto"), schema, where)
@@ -323,7 +323,7 @@ def _id_format(ids: list[PointId], where: str) -> str | None:
     if large is None:
         return None
     if any(isinstance(id, UUID) for id in ids):
-        raise Refused(
+        raise NotExportable(
             f"{where}: the id {large} needs idFormat: Integer, because the API server rounds integers from 2^63 on; "
             "beside it are UUIDs, which that format does not take"
         )
@@ -335,7 +335,7 @@ def _require_carried(points: Iterable[StoredPoint], where: str) -> None:
         f"point {str(point.id)!r}: {problem}" for point in points if (problem := uncarried(point.payload, "payload"))
     ]
     if problems:
-        raise Refused(f"{where}: {_listed(problems)}")
+        raise NotExportable(f"{where}: {_listed(problems)}")
 
 
 def _require_adoptable(
@@ -348,7 +348,7 @@ def _require_adoptable(
     unlike = declaration.points.keys() - adopted.keys()
     problems += [f"point {str(id)!r}: Qdrant would not give back what is declared" for id in sorted(unlike, key=str)]
     if problems:
-        raise Refused(f"{where}: {_listed(problems)}")
+        raise NotExportable(f"{where}: {_listed(problems)}")
 
 
 def _point(point: StoredPoint) -> JsonObject:
@@ -416,9 +416,9 @@ def _sorted(free: JsonObject) -> JsonObject:
 
 
 def _require_valid(manifest: JsonObject, where: str) -> None:
-    """Raises Refused with what the API server would say."""
+    """Raises NotExportable with what the API server would say."""
     if problems := validate(manifest):
-        raise Refused(f"{where}: no manifest declares it: {_listed(problems)}")
+        raise NotExportable(f"{where}: no manifest declares it: {_listed(problems)}")
 
 
 def _listed(lines: list[str]) -> str:

@@ -8,14 +8,14 @@ from typing import Literal
 
 from vectorops.api.meta import JsonObject, Ref
 
-Action = Literal["create", "update", "delete", "adopt", "hold"]
+PlanAction = Literal["create", "update", "delete", "adopt", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlannedChange:
     """One thing that `apply` would do."""
 
-    action: Action
+    action: PlanAction
     """`adopt`: `apply` would own what is there, and leave its content. `hold`: `apply` would not do it before somebody
     approves it.
     """
@@ -30,7 +30,7 @@ class ResourcePlan:
     kind: str
     namespace: str
     name: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[PlannedChange, ...] = ()
     remarks: tuple[str, ...] = ()
     """What is worth knowing and no change."""
     problem: str | None = None
@@ -42,7 +42,7 @@ class ResourcePlan:
 
 def planned(
     ref: Ref,
-    changes: Iterable[Change] = (),
+    changes: Iterable[PlannedChange] = (),
     *,
     remarks: Iterable[str] = (),
     problem: str | None = None,

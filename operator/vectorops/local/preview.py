@@ -27,7 +27,7 @@ from vectorops.errors import VectorOpsError
 from vectorops.local import plans
 from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
-from vectorops.local.plans import Change, ResourcePlan, planned
+from vectorops.local.plans import PlannedChange, ResourcePlan, planned
 from vectorops.local.preview_points import PointsPreview, describe_points, describe_removal, preview_points
 from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
@@ -43,7 +43,7 @@ from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
 
-SIGNS: Final[Mapping[steps.Action, plans.Action]] = {
+SIGNS: Final[Mapping[steps.Action, plans.PlanAction]] = {
     steps.Action.CREATE_COLLECTION: "create",
     steps.Action.CREATE_SHARD_KEY: "create",
     steps.Action.CREATE_VECTOR: "create",
@@ -120,7 +120,7 @@ class _Preview:
 
     async def of_pruned(self, resource: Resource) -> ResourcePlan:
         try:
-            return planned(resource.ref, [Change("delete", await self._removal(resource))])
+            return planned(resource.ref, [PlannedChange("delete", await self._removal(resource))])
         except VectorOpsError as error:
             return planned(resource.ref, problem=_error_words(error))
 
@@ -158,7 +158,7 @@ class _Preview:
         # What `apply` would do about replicas, and why the collection would not become Ready if it does nothing.
         seen = await findings(database, decision.found, spec, await read_replicas(database, decision.found.name))
         if seen.step is not None:
-            change = Change("update", f"replicas, one at a time, beginning with: {seen.step.line}")
+            change = PlannedChange("update", f"replicas, one at a time, beginning with: {seen.step.line}")
             return replace(would_be, changes=(*would_be.changes, change))
         return replace(would_be, problem=shortage(spec, seen)) if seen.counts.short else would_be
 
@@ -199,7 +199,7 @@ def _describe_connection(resource: Resource) -> ResourcePlan:
 
 def _describe_inspection(ref: Ref, decision: Inspection) -> ResourcePlan:
     words = "release the mark: the collection becomes its user's"
-    changes = [Change("update", words)] if decision.released_mark is not None else []
+    changes = [PlannedChange("update", words)] if decision.released_mark is not None else []
     try:
         decision.require_as_declared()
     except VectorOpsError as error:
@@ -214,9 +214,9 @@ def _describe_decision(ref: Ref, decision: Decision) -> ResourcePlan:
     if decision.reports_drift:
         remark = f"changed by others; driftPolicy is Report, so {approval.how} to put it right:"
         return planned(ref, changes, remarks=[remark, *todo.describe(points)])
-    changes += [Change(_sign(step, todo), "\n".join(step.described(points))) for step in decision.steps]
+    changes += [PlannedChange(_sign(step, todo), "\n".join(step.described(points))) for step in decision.steps]
     if not approval.given:
-        changes += [Change("hold", "\n".join(step.described(points))) for step in todo.held_back]
+        changes += [PlannedChange("hold", "\n".join(step.described(points))) for step in todo.held_back]
     problems = [decision.aliases.taken_words(alias, holder) for alias, holder in todo.taken]
     problems += [f"{line}: {NO_SHARD_KEY}" for line in todo.premature]
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
@@ -224,29 +224,29 @@ def _describe_decision(ref: Ref, decision: Decision) -> ResourcePlan:
         problems.append(f"held back: {approval.how}, or take the change back")
     remembered = replace(decision.mark, last_applied=todo.remembered().to_json())
     if not changes and decision.found.mark != remembered:
-        changes.append(Change("update", "the mark: what was applied last"))
+        changes.append(PlannedChange("update", "the mark: what was applied last"))
     if decision.mark.embedders != todo.locks() and decision.found.exists:
-        changes.append(Change("update", "the mark: which models make the vectors"))
+        changes.append(PlannedChange("update", "the mark: which models make the vectors"))
     return planned(ref, changes, problem="; ".join(problems) or None, remarks=decision.aliases.stay_words)
 
 
-def _sign(step: steps.Step, todo: Plan) -> plans.Action:
+def _sign(step: steps.Step, todo: Plan) -> plans.PlanAction:
     if step.action is steps.Action.PUT_INDEX:
         return "update" if step.target in todo.observed.indexes else "create"
     return SIGNS[step.action]
 
 
-def _of_the_mark(decision: Decision) -> list[Change]:
+def _of_the_mark(decision: Decision) -> list[PlannedChange]:
     """What changes about the ownership of a collection that is there."""
     before, mark = decision.found.mark, decision.mark
     if not decision.found.exists:
         return []
     if before is None or before.released:
-        return [Change("adopt", f"collection {mark.collection}")]
+        return [PlannedChange("adopt", f"collection {mark.collection}")]
     if (before.installation, before.namespace, before.name) != (mark.installation, mark.namespace, mark.name):
-        return [Change("update", f"take collection {mark.collection} over from {before.owner}")]
+        return [PlannedChange("update", f"take collection {mark.collection} over from {before.owner}")]
     if before.deletion_policy != mark.deletion_policy:
-        return [Change("update", f"deletionPolicy: {before.deletion_policy} -> {mark.deletion_policy}")]
+        return [PlannedChange("update", f"deletionPolicy: {before.deletion_policy} -> {mark.deletion_policy}")]
     return []
 
 

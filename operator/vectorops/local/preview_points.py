@@ -10,7 +10,7 @@ from typing import Any, Final
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.ledger.collection import require_ledger_collection
-from vectorops.local.plans import Change, ResourcePlan, planned
+from vectorops.local.plans import PlannedChange, ResourcePlan, planned
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
 from vectorops.points.part import View
@@ -95,7 +95,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     ref, declaration, view, diff = one.found.resource.ref, one.declaration, one.view, one.diff
     if view is not None and view.replaced is not None and one.held_back:
         steps = view.replaced.steps(declaration)
-        return planned(ref, [Change("hold", step) for step in steps], problem=one.held_back)
+        return planned(ref, [PlannedChange("hold", step) for step in steps], problem=one.held_back)
 
     def shown(ids: Collection[PointId]) -> list[str]:
         return [declaration.points[id].shown_id if id in declaration.points else str(id) for id in ids]
@@ -108,17 +108,17 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     to_adopt = [declaration.points[id].shown_id for id in declaration.points if id in adopted]
     unchanged = diff.unchanged - len(to_adopt)
     failed = [failure.shown_id for failure in declaration.failures]
-    changes = [Change("create", _counted(new, "to insert"))] if new else []
-    changes += [Change("update", _counted(changed, "to change"))] if changed else []
+    changes = [PlannedChange("create", _counted(new, "to insert"))] if new else []
+    changes += [PlannedChange("update", _counted(changed, "to change"))] if changed else []
     for taker in sorted({takers[id] for id in diff.delete if id in takers}, key=str):
         passing = shown([id for id in diff.delete if takers.get(id) == taker])
-        changes.append(Change("update", _counted(passing, f"to leave to {taker}")))
-    changes += [Change("delete", _counted(deleted, "to delete"))] if deleted else []
-    changes += [Change("adopt", _counted(to_adopt, "to adopt"))] if to_adopt else []
+        changes.append(PlannedChange("update", _counted(passing, f"to leave to {taker}")))
+    changes += [PlannedChange("delete", _counted(deleted, "to delete"))] if deleted else []
+    changes += [PlannedChange("adopt", _counted(to_adopt, "to adopt"))] if to_adopt else []
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
     ledger_only = view is not None and view.ledger is not None and diff.empty and not view.nothing_to_write
     if (ledger_only and not to_adopt) or (diff.forget and not changes):
-        changes.append(Change("update", "the ledger of this set"))
+        changes.append(PlannedChange("update", "the ledger of this set"))
     remarks = []
     if view is not None and view.ledger is None and view.ours.rebuilt:
         remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")

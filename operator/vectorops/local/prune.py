@@ -290,7 +290,7 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref, plac
         "deletionPolicy": head.get("deletion_policy", "Retain"),
     }
     where = PointSetTarget.through(connection, head["collection"], head["incarnation"])
-    return _Left(_deleted(ref, spec, {"target": where.dump()}), connection, place, head["incarnation"], current)
+    return _Left(_as_deleted(ref, spec, {"target": where.dump()}), connection, place, head["incarnation"], current)
 
 
 def _collection(mark: Mark, access: Access) -> _Left:
@@ -303,13 +303,13 @@ def _collection(mark: Mark, access: Access) -> _Left:
     where = {"name": mark.collection, "incarnation": mark.incarnation}
     connection = _connection(mark)
     place = (access.database.endpoint, mark.collection)
-    return _Left(_deleted(ref, spec, {"collection": where}), connection, place, mark.incarnation)
+    return _Left(_as_deleted(ref, spec, {"collection": where}), connection, place, mark.incarnation)
 
 
 def _connection(mark: Mark) -> Ref:
     return ref_to(mark.connection_kind, mark.namespace, mark.connection)
 
 
-def _deleted(ref: Ref, spec: JsonObject, status: JsonObject) -> Resource:
+def _as_deleted(ref: Ref, spec: JsonObject, status: JsonObject) -> Resource:
     meta = first_day(ref, deletion_timestamp=DELETED_AT, finalizers=[FINALIZER])
     return Resource(ref.kind, meta, spec, status)

@@ -103,7 +103,7 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
     )
 
 
-def schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None:
+def print_schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None:
     """What `schema` found out."""
     if as_json:
         _print_json([_schema_json(schema) for schema in schemas])

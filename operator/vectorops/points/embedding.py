@@ -103,16 +103,16 @@ async def _embedded(window: Sequence[Write], embed: Embed, schema: PointSchema) 
         made = await embed(name, [pending[index][name] for index in having])
         for index, vector in zip(having, made.vectors, strict=True):
             try:
-                vectors[index][name] = _checked(place(name), vector, schema[name])
+                vectors[index][name] = _checked_chunk(place(name), vector, schema[name])
             except BadPoint as error:
                 failed.setdefault(index, str(error))
     return Window(
         tuple(point.embedded(vectors[index]) for index, point in enumerate(window) if index not in failed),
-        tuple(_failure(window[index], reason) for index, reason in sorted(failed.items())),
+        tuple(_text_failure(window[index], reason) for index, reason in sorted(failed.items())),
     )
 
 
-def _checked(where: str, vector: VectorData | Unusable, expected: VectorSchema) -> VectorData:
+def _checked_chunk(where: str, vector: VectorData | Unusable, expected: VectorSchema) -> VectorData:
     """The vector if the collection takes it. Raises BadPoint for what is wrong with this one, Terminal for what would
     be wrong with all.
     """
@@ -137,6 +137,6 @@ def _checked(where: str, vector: VectorData | Unusable, expected: VectorSchema) 
     return vector
 
 
-def _failure(point: Write, reason: str) -> Failure:
+def _text_failure(point: Write, reason: str) -> Failure:
     declared = point.declared if isinstance(point, Change) else point
     return Failure(declared.shown_id, reason, declared.data.id)

@@ -34,7 +34,7 @@ HIDDEN_SECONDS: Final = 5.0
 """How soon points that Qdrant hides are looked for again."""
 
 
-class Verdict(NamedTuple):
+class Judgment(NamedTuple):
     """Is the collection another one than the ledger is about?"""
 
     replaced: Replaced | None = None
@@ -43,9 +43,9 @@ class Verdict(NamedTuple):
     """A person agreed to begin again in it."""
 
 
-NO_VERDICT: Final = Verdict()
+NO_VERDICT: Final = Judgment()
 
-Judge = Callable[[Replaced, Ledger], Awaitable[Verdict]]
+Judge = Callable[[Replaced, Ledger], Awaitable[Judgment]]
 """What the evidence of one part means, given its ledger."""
 
 
@@ -62,7 +62,7 @@ class View:
     """What differs from what is declared; if `bound`, after the set began again."""
     registered: bool
     """Does the collection say what is so, that there is a ledger or none?"""
-    verdict: Verdict = NO_VERDICT
+    verdict: Judgment = NO_VERDICT
     hidden: frozenset[PointId] = frozenset()
     """Points of which nobody can tell now whether they are there: they are left alone."""
     taken: frozenset[PointId] = frozenset()
@@ -76,12 +76,12 @@ class View:
 
     @property
     def replaced(self) -> Replaced | None:
-        """See Verdict."""
+        """See Judgment."""
         return self.verdict.replaced
 
     @property
     def bound(self) -> bool:
-        """See Verdict."""
+        """See Judgment."""
         return self.verdict.bound
 
     @property
@@ -147,7 +147,7 @@ async def compare(
         entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
         ours = replace(ours, entries={**entries, **dict.fromkeys(taken, unknown_entry(names)), **adopted})
         found = diff(declaration, ours, stored, target.schema)
-    verdict = Verdict()
+    verdict = Judgment()
     if judge is not None:
         # Points that others wrote say nothing about whether ours are still there.
         unsure = hidden | adopted.keys()

@@ -76,11 +76,11 @@ class Inline:
         if not part.bits:
             return self.whole
         if part.bits not in self._by_bits:
-            self._by_bits[part.bits] = _split(self.whole, part.bits)
+            self._by_bits[part.bits] = _split_declaration(self.whole, part.bits)
         return self._by_bits[part.bits][part.number]
 
 
-def _split(whole: Declaration, bits: int) -> list[Declaration]:
+def _split_declaration(whole: Declaration, bits: int) -> list[Declaration]:
     points: list[dict[PointId, Declared]] = [{} for _ in range(1 << bits)]
     for (id, declared), number in zip(whole.points.items(), part_numbers(whole.points, bits), strict=True):
         points[number][id] = declared

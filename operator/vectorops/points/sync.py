@@ -26,7 +26,7 @@ from vectorops.points.embedding import AtSafePoint, Embed, go_on
 from vectorops.points.part import (
     HIDDEN_SECONDS,
     Judge,
-    Verdict,
+    Judgment,
     View,
     compare,
     delete_part,
@@ -46,7 +46,7 @@ from vectorops.qdrant.database import PointId
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class ConflictingPoint:
     """A declared point whose id is taken."""
 
     id: PointId
@@ -70,7 +70,7 @@ class Synced:
     failures: tuple[Failure, ...] = ()
     """The first `SHOWN` of those that failed."""
     conflicting: int = 0
-    shown_conflicts: tuple[Conflict, ...] = ()
+    shown_conflicts: tuple[ConflictingPoint, ...] = ()
     """The first `SHOWN` of those whose id is taken."""
     rebuilt: bool = False
     """The ledger was lost once; points that left the set before that may still be stored."""
@@ -104,7 +104,7 @@ class Pass:
     """By part, what a set without a ledger begins with."""
     marked: bool = True
     """Did a mark tell the physical collection from the next since the ledger was begun?"""
-    verdict: Verdict | None = None
+    verdict: Judgment | None = None
     """Of all parts together, where one part cannot judge alone."""
     owned: bool = False
     """Is the head ours, and the ledger registered?"""
@@ -164,15 +164,15 @@ class Pass:
         declaration = self.staged.declaration(part)
         return await compare(self.at(part), self.target, declaration, ledger, known, self.given_up, judge)
 
-    async def _judge_alone(self, evidence: Replaced, ledger: Ledger) -> Verdict:
+    async def _judge_alone(self, evidence: Replaced, ledger: Ledger) -> Judgment:
         return await self._judge([evidence], ledger)
 
-    async def _repeat_verdict(self, _evidence: Replaced, _ledger: Ledger) -> Verdict:
-        return self.verdict or Verdict()
+    async def _repeat_verdict(self, _evidence: Replaced, _ledger: Ledger) -> Judgment:
+        return self.verdict or Judgment()
 
-    async def _judge(self, evidence: Sequence[Replaced], ledger: Ledger) -> Verdict:
+    async def _judge(self, evidence: Sequence[Replaced], ledger: Ledger) -> Judgment:
         found = judge(evidence, ledger.created_at, self.store.created_at)
-        return Verdict(found, found is not None and await self.target.approves(found.digest))
+        return Judgment(found, found is not None and await self.target.approves(found.digest))
 
     async def judge_all(self) -> None:
         """Finds out from all parts together whether the collection is another one, before any of them is written."""
@@ -181,10 +181,10 @@ class Pass:
         evidence: list[Replaced] = []
         last: list[Ledger] = []
 
-        async def gather(found: Replaced, ledger: Ledger) -> Verdict:
+        async def gather(found: Replaced, ledger: Ledger) -> Judgment:
             evidence.append(found)
             last.append(ledger)
-            return Verdict()
+            return Judgment()
 
         for part in self.parts:
             await self.look(part, gather)
@@ -255,7 +255,7 @@ class Pass:
         await self.at(first.part).restate_head(replace(first, names=self.target.names))
 
 
-class Tally:
+class SyncTally:
     """What a pass counts, and the first few of what it shows."""
 
     def __init__(self, staged: Staged) -> None:
@@ -263,7 +263,7 @@ class Tally:
         self.written = self.deleted = self.unchanged = self.conflicting = 0
         self.failed = staged.failed
         self.failures = staged.failures
-        self.shown: tuple[Conflict, ...] = ()
+        self.shown: tuple[ConflictingPoint, ...] = ()
         self.hidden = self.gave_up = False
         self.withheld = ""
 
@@ -280,7 +280,7 @@ class Tally:
             asked = await find_holders(store, shown)
         holders = {**asked.moving, **asked.held}
         points = self._staged.declaration(store.part).points
-        self.shown += tuple(Conflict(id, points[id].shown_id, holders.get(id, "")) for id in shown)
+        self.shown += tuple(ConflictingPoint(id, points[id].shown_id, holders.get(id, "")) for id in shown)
 
     def add_failures(self, failures: Sequence[Failure]) -> None:
         """What could not be written."""
@@ -352,7 +352,7 @@ async def sync(
 
 
 async def _sync(this: Pass, embed: Embed | None, pace: AtSafePoint) -> Synced:
-    tally, leaving = Tally(this.staged), list[Leaving]()
+    tally, leaving = SyncTally(this.staged), list[Leaving]()
     rebuilt = bound = False
     for number in range(len(this.parts)):
         part = this.parts[number]
@@ -531,12 +531,12 @@ async def _judge_removal(store: LedgerStore, collection: str, first: Ledger) -> 
     """What is kept of a collection without a mark that seems to be another one, by all parts together."""
     evidence: list[Replaced] = []
 
-    async def gather(found: Replaced, _ledger: Ledger) -> Verdict:
+    async def gather(found: Replaced, _ledger: Ledger) -> Judgment:
         evidence.append(found)
-        return Verdict()
+        return Judgment()
 
-    async def repeat(found: Replaced, ledger: Ledger) -> Verdict:
-        return Verdict(judge(evidence or [found], ledger.created_at, store.created_at))
+    async def repeat(found: Replaced, ledger: Ledger) -> Judgment:
+        return Judgment(judge(evidence or [found], ledger.created_at, store.created_at))
 
     if first.part.bits:
         for part in first.part.siblings:

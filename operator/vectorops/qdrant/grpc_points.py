@@ -144,7 +144,7 @@ class GrpcPoints:
         for point in answer.result:
             id = _parsed_id(point.id)
             try:
-                fields = {key: _json(value) for key, value in point.payload.items()}
+                fields = {key: _decode_json(value) for key, value in point.payload.items()}
             except _NotInGrpc:
                 left.append(id)
             else:
@@ -201,7 +201,7 @@ class GrpcPoints:
         return self._channel().unary_unary(
             "/qdrant.Points/Get",
             request_serializer=messages.GetPoints.SerializeToString,
-            response_deserializer=_readable,
+            response_deserializer=_readable_answer,
         )
 
     async def _write(self, operation: str, method: Callable[..., Awaitable[Any]], request: Any) -> None:
@@ -232,7 +232,7 @@ def _failure(error: grpc.aio.AioRpcError, endpoint: str, secret: str) -> VectorO
     return errors.from_grpc(error.code(), error.details(), endpoint, trailers=trailers, secret=secret)
 
 
-def _readable(answer: bytes) -> Any:
+def _readable_answer(answer: bytes) -> Any:
     """None if it is nested too deeply. (grpc's own stub gives None as well, and logs a traceback each time.)"""
     try:
         return messages.GetResponse.FromString(answer)
@@ -274,13 +274,13 @@ def _id(point_id: PointId) -> Any:
 
 def _vectors(vectors: Mapping[str, VectorData]) -> Any:
     if vectors.keys() == {UNNAMED}:
-        return messages.Vectors(vector=_vector(vectors[UNNAMED]))
+        return messages.Vectors(vector=_encode_vector(vectors[UNNAMED]))
     return messages.Vectors(
-        vectors=messages.NamedVectors(vectors={name: _vector(one) for name, one in vectors.items()})
+        vectors=messages.NamedVectors(vectors={name: _encode_vector(one) for name, one in vectors.items()})
     )
 
 
-def _vector(vector: VectorData) -> Any:
+def _encode_vector(vector: VectorData) -> Any:
     if isinstance(vector, Sparse):
         return messages.Vector(
             sparse=messages.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
@@ -350,13 +350,13 @@ def _parsed_id(message: Any) -> PointId:
     return UUID(message.uuid) if message.WhichOneof("point_id_options") == "uuid" else int(message.num)
 
 
-def _json(value: Any) -> Any:
+def _decode_json(value: Any) -> Any:
     """The JSON value of a `Value`. Raises _NotInGrpc if it may have been another one."""
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
-        return {key: _json(item) for key, item in value.struct_value.fields.items()}
+        return {key: _decode_json(item) for key, item in value.struct_value.fields.items()}
     if kind == "list_value":
-        return [_json(item) for item in value.list_value.values]
+        return [_decode_json(item) for item in value.list_value.values]
     if kind == "double_value" and value.double_value >= INT64.stop:
         raise _NotInGrpc
     return None if kind in {"null_value", None} else getattr(value, kind)
@@ -374,21 +374,21 @@ def _parsed_vectors(message: Any) -> dict[str, VectorData]:
 def _parsed_vector(message: Any) -> VectorData:
     match message.WhichOneof("vector"):
         case "dense":
-            return _floats(message.dense.data)
+            return _encode_floats(message.dense.data)
         case "sparse":
             return _parsed_sparse(message.sparse.indices, message.sparse.values)
         case "multi_dense":
-            return np.stack([_floats(row.data) for row in message.multi_dense.vectors])
+            return np.stack([_encode_floats(row.data) for row in message.multi_dense.vectors])
     # As servers before 1.17 answer.
     if message.HasField("indices"):
         return _parsed_sparse(message.indices.data, message.data)
-    numbers = _floats(message.data)
+    numbers = _encode_floats(message.data)
     return numbers.reshape(message.vectors_count, -1) if message.HasField("vectors_count") else numbers
 
 
 def _parsed_sparse(indices: Any, values: Any) -> Sparse:
-    return Sparse(np.array(indices, dtype=np.uint32), _floats(values))
+    return Sparse(np.array(indices, dtype=np.uint32), _encode_floats(values))
 
 
-def _floats(numbers: Any) -> NDArray[np.float32]:
+def _encode_floats(numbers: Any) -> NDArray[np.float32]:
     return np.array(numbers, dtype=np.float32)

@@ -35,7 +35,7 @@ class ConnectionReconciler:
         # Before anybody uses the connection: whoever cleans up later needs it.
         resource = await context.cluster.set_finalizer(resource, True)
         database = await context.databases.of(context.cluster, resource, fresh=True)
-        server = await _checked(database)
+        server = await _check_server(database)
         return _answer(resource, server, conditions(True, Reason.SUCCEEDED, f"Qdrant {server.version} answers"))
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
@@ -57,14 +57,14 @@ class ConnectionReconciler:
         """Deletion waits for those that need the connection; until then it works, or they could not be cleaned up."""
         # A dying namespace may lose the Secret first: the client that worked last goes on working.
         database = await context.databases.to_the_end(context.cluster, resource, fresh=True)
-        server = await _checked(database)
+        server = await _check_server(database)
         named = ", ".join(needed_by[:SHOWN_REFERRERS]) + (" and others" if len(needed_by) > SHOWN_REFERRERS else "")
         message = f"deletion waits for what needs this connection: {named}"
         told = conditions(True, Reason.DELETION_BLOCKED, message)
         return _answer(resource, server, told, look_again_seconds=BLOCKED_SECONDS)
 
 
-async def _checked(database: Database) -> ServerStatus:
+async def _check_server(database: Database) -> ServerStatus:
     info = await database.check()
     require_supported(info)
     return ServerStatus(version=info.version, distributed=info.distributed)

@@ -43,7 +43,7 @@ async def resolved(
                 embedder, locked=locks.get(name), pinned=pins.get(name), api_key=key
             )
         except VectorOpsError as error:
-            raise error.at(place(name)) from error
+            raise error.at(spec_place(name)) from error
     return found
 
 
@@ -70,7 +70,7 @@ class Embedding:
             key = await self._api_key(vector, locked)
             return await self.context.embedders.embed(locked, texts, api_key=key)
         except VectorOpsError as error:
-            raise error.at(place(vector)) from error
+            raise error.at(spec_place(vector)) from error
 
     async def _api_key(self, vector: str, locked: Resolved) -> str | None:
         if locked.provider != "openAI":
@@ -108,7 +108,7 @@ def declared(spec: QdrantCollectionSpec) -> dict[str, Embedder]:
     return {name: embedder for name, embedder in found.items() if embedder is not None}
 
 
-def place(vector: str) -> str:
+def spec_place(vector: str) -> str:
     """How messages name a vector."""
     return f"vector {vector!r}" if vector != UNNAMED else "the vector"
 

@@ -111,7 +111,7 @@ class Replicas:
         lost = self._lost(resource.meta.uid, placement)
         is_fine = (ready := outcome.status.ready) is not None and ready.status == "True"
         found = await findings(database, observed, spec, placement, lost=lost, may_act=is_fine)
-        status = outcome.status.model_copy(update={"replicas": _shown(found.counts)})
+        status = outcome.status.model_copy(update={"replicas": _replicas_status(found.counts)})
         if not is_fine:
             return replace(outcome, status=status)
         if found.step is not None:
@@ -200,7 +200,7 @@ def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     return Factors(of_all, is_declared, by_key)
 
 
-def _shown(found: ReplicaCounts) -> ReplicasStatus:
+def _replicas_status(found: ReplicaCounts) -> ReplicasStatus:
     return ReplicasStatus(wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring)
 
 

@@ -38,7 +38,7 @@ from vectorops.reconcilers.dependencies import (
     require_access,
     require_collection,
 )
-from vectorops.reconcilers.embedding import Embedding, place, resolved
+from vectorops.reconcilers.embedding import Embedding, resolved, spec_place
 from vectorops.reconcilers.embedding import declared as declared_embedders
 from vectorops.reconcilers.ownership import kept_for_ledgers, require_no_owner
 from vectorops.reconcilers.placement import Placement
@@ -195,7 +195,7 @@ async def embedding_of(context: Context, collection: Resource, names: Set[str], 
     with_embedder = sorted(names & declared_embedders(declared).keys())
     for name in with_embedder:
         if name not in locked:
-            raise _not_ready(collection, f"the embedder of {place(name)} is not resolved yet")
+            raise _not_ready(collection, f"the embedder of {spec_place(name)} is not resolved yet")
     return Embedding(context, collection, {name: locked[name] for name in with_embedder})
 
 

@@ -53,7 +53,7 @@ async def require_allowed(context: Context, connection: Resource, collection: Re
             on=connection.ref,
         )
     patterns = patterns_for(spec, namespace)
-    for field, used in _names(collection):
+    for field, used in _effective_names(collection):
         if not matches(used, patterns):
             raise Terminal(
                 Reason.NOT_ALLOWED,
@@ -108,7 +108,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _names(collection: Resource) -> list[tuple[str, str]]:
+def _effective_names(collection: Resource) -> list[tuple[str, str]]:
     """The names in Qdrant that a QdrantCollection declares, each with the field that says it."""
     field = "spec.collectionName" if collection.spec.get("collectionName") else "metadata.name"
     return [

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from vectorops.api.crd import crds, render, write
+from vectorops.api.crd import crds, render
 from vectorops.api.reasons import Reason
+from vectorops.cli import app
 
 FILES = Path(__file__).parents[3] / "crds"
 
@@ -39,11 +41,14 @@ def test_the_files_are_current():
     assert {path.name: path.read_text(encoding="utf-8") for path in FILES.iterdir()} == render(), "run `make crds`"
 
 
-def test_writing_gives_the_files_that_rendering_tells(tmp_path: Path):
-    written = write(tmp_path / "new" / "folder")
+def test_the_command_writes_the_files(tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
 
-    assert {path.name: path.read_text(encoding="utf-8") for path in written} == render()
-    assert [yaml.safe_load(path.read_text(encoding="utf-8")) for path in written] == crds()
+    result = CliRunner().invoke(app, ["crds", "--output-dir", str(folder)])
+
+    assert result.exit_code == 0
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == render()
+    assert [yaml.safe_load(text) for text in render().values()] == crds()
 
 
 @every_kind

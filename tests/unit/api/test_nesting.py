@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from vectorops.api import nesting
 from vectorops.api.kinds import KINDS
 from vectorops.api.meta import Model, Resource
-from vectorops.api.nesting import LEVELS, bounded, cut, is_deeper
+from vectorops.api.nesting import LEVELS, bounded, cut_deep, is_deeper
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.validation import validate
 from vectorops.errors import Terminal
@@ -46,7 +46,7 @@ def manifest(payload: Any) -> dict[str, Any]:
 
 
 def shallow(value: Any, levels: int) -> Any:
-    """What `cut` is to leave."""
+    """What `cut_deep` is to leave."""
     if not isinstance(value, dict | list):
         return value
     if not levels:
@@ -83,18 +83,18 @@ def test_every_field_of_free_json_is_held_to_the_limit(info: Any) -> None:
 
 @given(json_values, st.integers(0, 4))
 def test_what_lies_deeper_is_cut_out_of_a_text_and_the_rest_is_as_it_was(value: Any, levels: int) -> None:
-    assert orjson.loads(cut(orjson.dumps(value), levels)) == shallow(value, levels)
+    assert orjson.loads(cut_deep(orjson.dumps(value), levels)) == shallow(value, levels)
     assert is_deeper(value, levels) == (shallow(value, levels) != value)
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>[</html>", b'{"a', b"]]]", b"[[[["])
 def test_what_is_no_json_stays_none(text: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
-        orjson.loads(cut(text, 2))
+        orjson.loads(cut_deep(text, 2))
 
 
 def test_what_is_read_of_a_resource_is_deep_enough_to_see_that_it_is_too_deep() -> None:
-    read = orjson.loads(cut(orjson.dumps(manifest(nested(200)))))
+    read = orjson.loads(cut_deep(orjson.dumps(manifest(nested(200)))))
 
     assert not is_deeper(read, nesting.READ_LEVELS)
     assert validate(read) == [WORDS]

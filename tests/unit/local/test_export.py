@@ -17,7 +17,7 @@ from vectorops.collections.resolve import resolve_collection
 from vectorops.local.documents import parse_documents
 from vectorops.local.export_manifests import (
     MAX_BYTES,
-    Refused,
+    NotExportable,
     collection_manifest,
     connection_manifest,
     point_set_manifest,
@@ -93,7 +93,7 @@ def test_a_key_is_asked_for_and_never_written():
 
 @pytest.mark.parametrize(("name", "url"), [("Main", "http://qdrant:6333"), ("main", "http://qdrant:6333/a b")])
 def test_a_connection_that_the_api_server_would_refuse_is_refused(name, url):
-    with pytest.raises(Refused, match="no manifest declares it"):
+    with pytest.raises(NotExportable, match="no manifest declares it"):
         connection_manifest(name, url, None, has_key=False)
 
 
@@ -104,7 +104,7 @@ def test_a_connection_that_the_api_server_would_refuse_is_refused(name, url):
 def test_what_a_server_describes_is_declared_so_that_nothing_differs(version, name, answer):
     there = observed(name, answer, {})
     if not there.vectors and not there.sparse_vectors:
-        with pytest.raises(Refused, match="at least one of vector, vectors, sparseVectors is required"):
+        with pytest.raises(NotExportable, match="at least one of vector, vectors, sparseVectors is required"):
             collection_manifest(there, "docs", "main", None, version=version)
         return
 
@@ -193,7 +193,7 @@ def test_shard_keys_are_declared_but_for_numbers():
     ],
 )
 def test_a_collection_that_no_manifest_declares_is_refused(found, words):
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(NotExportable, match=words):
         spec_of(collection(**found))
 
 
@@ -255,7 +255,7 @@ def test_ids_that_the_api_server_would_round_are_written_as_digits():
     ],
 )
 def test_points_that_no_manifest_carries_are_refused_with_their_place(points, words):
-    with pytest.raises(Refused, match=words) as refused:
+    with pytest.raises(NotExportable, match=words) as refused:
         set_of(*points)
 
     assert str(2**64 - 1) not in str(refused.value)
@@ -267,7 +267,7 @@ def test_a_payload_that_is_nested_too_deeply_is_refused():
     for _ in range(33):
         deep = {"a": deep}
 
-    with pytest.raises(Refused, match="point '1': payload: nested more than 32 levels deep"):
+    with pytest.raises(NotExportable, match="point '1': payload: nested more than 32 levels deep"):
         set_of(stored(1, deep))
 
 

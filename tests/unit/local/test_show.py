@@ -11,7 +11,7 @@ from vectorops.api.collection import VectorStatus
 from vectorops.api.embedder import EmbedderStatus
 from vectorops.api.meta import Ref
 from vectorops.local import show
-from vectorops.local.apply import Report, Result
+from vectorops.local.apply import ApplyResult, Report
 from vectorops.local.schemas import CollectionSchema, UnresolvedVector
 from vectorops.words import counted
 
@@ -37,7 +37,7 @@ LOST = UnresolvedVector("image", "ModelNotFound: the model [a/b] is nowhere")
 @pytest.fixture
 def printed(capfdbinary):
     def lines(*schemas: CollectionSchema, as_json: bool = False) -> list[str]:
-        show.schemas(schemas, as_json=as_json)
+        show.print_schemas(schemas, as_json=as_json)
         out: bytes = capfdbinary.readouterr().out
         return out.decode().splitlines()
 
@@ -76,8 +76,8 @@ def test_programs_get_everything_in_full(printed):
 
 
 REASON = "the vector: size 2 -> 3 (cannot be changed in place), " * 4 + "and that is why"
-FAILED = Result("QdrantCollection", "default", "zoo", False, "PlanHeldBack", REASON, {})
-READY = Result("PointSet", "default", "animals", True, "Succeeded", "1 point as declared", {})
+FAILED = ApplyResult("QdrantCollection", "default", "zoo", False, "PlanHeldBack", REASON, {})
+READY = ApplyResult("PointSet", "default", "animals", True, "Succeeded", "1 point as declared", {})
 
 
 def reported(capfdbinary, monkeypatch, width: int | None) -> list[str]:
