@@ -182,14 +182,14 @@ def is_what_we_insert(found: StoredPoint, declared: Declared, schema: PointSchem
 
 def entry_read_back(
     target: Entry, declared: Declared, found: StoredPoint, names: tuple[str, ...], schema: PointSchema
-) -> Entry:
-    """What the ledger says of a point that was just written. found: the same point, read after that.
+) -> Entry | None:
+    """What the ledger says of a point that was just written; None if somebody else has changed it since.
 
-    Where the numbers are not as predicted, writing them again would not change them: they are not compared any more.
+    found: the same point, read after it was written. Where the numbers are not as predicted, writing them again would
+    not change them: they are not compared any more.
     """
     if not is_what_we_insert(found, declared, schema):
-        # Somebody else has changed it since.
-        return target
+        return None
     numbers = {name: vector for name, vector in declared.data.vectors.items() if name not in declared.texts}
     odd = {name for name, vector in numbers.items() if not _same(vector, found.vectors[name], schema[name])}
     return Entry(

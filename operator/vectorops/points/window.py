@@ -9,11 +9,11 @@ from typing import Final, TypeVar
 
 from vectorops import metrics
 from vectorops.errors import Rejected
-from vectorops.ledger.entries import EntriesById
+from vectorops.ledger.entries import EntriesById, Entry
 from vectorops.ledger.records import Ledger
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declared, Failure
-from vectorops.points.diff import Change, blurred, entry_of, entry_read_back, is_what_we_insert
+from vectorops.points.diff import Change, blurred, entry_of, entry_read_back
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
 
@@ -136,11 +136,14 @@ async def _read_back(
     stored = await database.points(collection, list(wanted), payload=True, vectors=True)
 
     def compare() -> tuple[list[PointId], EntriesById]:
-        stolen = [id for id, found in stored.items() if id in new and not is_what_we_insert(found, wanted[id], schema)]
-        known = {
-            id: entry_read_back(entry_of(wanted[id], names), wanted[id], found, names, schema)
-            for id, found in stored.items()
-        }
+        stolen: list[PointId] = []
+        known: dict[PointId, Entry] = {}
+        for id, found in stored.items():
+            target = entry_of(wanted[id], names)
+            entry = entry_read_back(target, wanted[id], found, names, schema)
+            if entry is None and id in new:
+                stolen.append(id)
+            known[id] = entry or target
         return stolen, known
 
     # Work of the processor's: beside the event loop, or leases and probes wait for it.
