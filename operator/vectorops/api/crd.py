@@ -45,7 +45,11 @@ def crds() -> list[JsonObject]:
 
 def render() -> dict[str, str]:
     """The CRDs as YAML, by file name."""
-    return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER + _yaml(crd) for crd in crds()}
+    return {
+        f"{GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER
+        + yaml.dump(crd, Dumper=_CrdDumper, sort_keys=False, width=120, allow_unicode=True)
+        for crd in crds()
+    }
 
 
 def resource_schema(info: KindInfo) -> JsonObject:
@@ -167,7 +171,3 @@ class _CrdDumper(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, False)
-
-
-def _yaml(document: JsonObject) -> str:
-    return yaml.dump(document, Dumper=_CrdDumper, sort_keys=False, width=120, allow_unicode=True)

@@ -103,7 +103,10 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
         if len(name) > MAX_PROMPT or len(str(value)) > MAX_PROMPT:
             raise PydanticCustomError("flat", "a field may not be more than {most} characters", {"most": MAX_PROMPT})
     # The API server makes 1 of 1.0, and that must not look like another embedder.
-    return {name: int(value) if _is_whole(value) else value for name, value in fields.items()}
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT else value
+        for name, value in fields.items()
+    }
 
 
 def _is_unicode(text: str) -> bool:
@@ -112,10 +115,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
 
 
 Fields = Annotated[FreeJson, Field(max_length=16), AfterValidator(_flat)]

@@ -110,8 +110,8 @@ def _status_problems(status: object, info: KindInfo) -> list[str]:
 
 
 def _lines(details: ErrorDetails, root: str) -> Iterator[str]:
-    kind, given, context = details["type"], details["input"], details.get("ctx", {})
-    path = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
+    kind, loc, given, context = details["type"], details["loc"], details["input"], details.get("ctx", {})
+    path = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     if kind == "extra_forbidden":
         yield f'unknown field "{path}"'
     elif kind == "rules":
@@ -119,16 +119,14 @@ def _lines(details: ErrorDetails, root: str) -> Iterator[str]:
             yield f"{path}.{rule.field}: {rule.message}" if rule.field else f"{path}: {rule.message}"
     elif kind == "duplicate":
         yield f"{path}[{context['index']}]: Duplicate value: {_show_value(context['value'])}"
-    elif given is None and _is_field(details["loc"]):
+    elif given is None and (not loc or isinstance(loc[-1], str)):
         # The API server drops the null of a field, and then misses the field.
         yield f"{path}: Required value"
     else:
-        words = {**context, "given": _json_type(given), "value": _show_value(given) if kind == "literal_error" else ""}
+        names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+        shown = _show_value(given) if kind == "literal_error" else ""
+        words = {**context, "given": names.get(type(given), "null"), "value": shown}
         yield f"{path}: {_WORDS[kind].format_map(words) if kind in _WORDS else details['msg']}"
-
-
-def _is_field(loc: tuple[int | str, ...]) -> bool:
-    return not loc or isinstance(loc[-1], str)
 
 
 def _not_json(value: object, path: str) -> Iterator[str]:
@@ -147,11 +145,6 @@ def _not_json(value: object, path: str) -> Iterator[str]:
             yield f"{path}: {value} is no number in JSON"
     elif value is not None and not isinstance(value, str | int):
         yield f"{path}: a {type(value).__name__} is no value in JSON: quote it"
-
-
-def _json_type(value: object) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "null")
 
 
 def _show_value(value: object) -> str:
