@@ -174,7 +174,20 @@ def schema_status(desired: Desired) -> SchemaStatus:
 def _vector_status(desired: Desired, name: str, params: JsonObject | None) -> VectorStatus:
     """params: None for a sparse vector."""
     embedder = desired.embedders.get(name)
-    shown = _embedder_status(embedder) if embedder is not None else None
+    shown = None
+    if embedder is not None:
+        shown = EmbedderStatus(
+            provider=embedder.provider,
+            model=embedder.model,
+            revision=embedder.revision or None,
+            dimensions=embedder.dimensions,
+            base_url=embedder.base_url or None,
+            document_prompt=embedder.document_prompt or None,
+            query_prompt=embedder.query_prompt or None,
+            document_extra_body=embedder.document_extra_body or None,
+            query_extra_body=embedder.query_extra_body or None,
+            identity=embedder.identity,
+        )
     sources = dict(desired.sources.get(name, {}))
     if params is None:
         return VectorStatus(name=name, kind="sparse", embedder=shown, sources=sources)
@@ -186,21 +199,6 @@ def _vector_status(desired: Desired, name: str, params: JsonObject | None) -> Ve
         datatype=params["datatype"],
         embedder=shown,
         sources=sources,
-    )
-
-
-def _embedder_status(embedder: Resolved) -> EmbedderStatus:
-    return EmbedderStatus(
-        provider=embedder.provider,
-        model=embedder.model,
-        revision=embedder.revision or None,
-        dimensions=embedder.dimensions,
-        base_url=embedder.base_url or None,
-        document_prompt=embedder.document_prompt or None,
-        query_prompt=embedder.query_prompt or None,
-        document_extra_body=embedder.document_extra_body or None,
-        query_extra_body=embedder.query_extra_body or None,
-        identity=embedder.identity,
     )
 
 
