@@ -142,7 +142,8 @@ class GrpcPoints:
         found: list[StoredPoint] = []
         left: list[PointId] = []
         for point in answer.result:
-            id = _parsed_id(point.id)
+            is_uuid = point.id.WhichOneof("point_id_options") == "uuid"
+            id = UUID(point.id.uuid) if is_uuid else int(point.id.num)
             try:
                 fields = {key: _decode_json(value) for key, value in point.payload.items()}
             except _NotInGrpc:
@@ -209,17 +210,15 @@ class GrpcPoints:
         if answer.result.status != messages.UpdateStatus.Completed:
             raise errors.incomplete(messages.UpdateStatus.Name(answer.result.status), self._endpoint)
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        named = (REQUEST_ID_HEADER, request_id())
-        return (("api-key", self._api_key), named) if self._api_key else (named,)
-
     async def _call(
         self, operation: str, method: Callable[..., Awaitable[Any]], request: Any, most_seconds: float = math.inf
     ) -> Any:
         timeout = min(most_seconds, self._timeout_seconds)
         async with self._traffic.one(operation) as under_way:
+            named = (REQUEST_ID_HEADER, request_id())
+            metadata = (("api-key", self._api_key), named) if self._api_key else (named,)
             try:
-                answer = await method(request, metadata=self._metadata(), timeout=timeout)
+                answer = await method(request, metadata=metadata, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 under_way.code = error.code().name
                 raise _failure(error, self._endpoint, self._api_key) from error
@@ -344,10 +343,6 @@ def _append(message: Any, values: Iterable[Any], depth: int) -> None:
     message.SetInParent()
     for value in values:
         _set(message.values.add(), value, depth)
-
-
-def _parsed_id(message: Any) -> PointId:
-    return UUID(message.uuid) if message.WhichOneof("point_id_options") == "uuid" else int(message.num)
 
 
 def _decode_json(value: Any) -> Any:

@@ -143,7 +143,9 @@ def is_ledger(collection: Mapping[str, object], name: str) -> bool:
 
 def _readable(collection: Mapping[str, object], name: str) -> Mapping[str, Any] | None:
     """The stored mark, of whatever kind; None if there is none. Raises Terminal UnknownMark."""
-    raw = _metadata(collection).get(MARK_KEY)
+    config = collection.get("config")
+    metadata = config.get("metadata") if isinstance(config, Mapping) else None
+    raw = metadata.get(MARK_KEY) if isinstance(metadata, Mapping) else None
     if raw is None:
         return None
     # A collection of ledgers is reached by no connection of its own: its mark has one format.
@@ -176,12 +178,6 @@ def _types() -> Mapping[str, type]:
 def registration_key(installation: str, point_set: Ref) -> str:
     """Key in the metadata that says: a ledger of this PointSet must exist."""
     return f"{REGISTRATION_PREFIX}{installation}/{point_set.namespace}/{point_set.name}"
-
-
-def _metadata(collection: Mapping[str, object]) -> Mapping[str, object]:
-    config = collection.get("config")
-    metadata = config.get("metadata") if isinstance(config, Mapping) else None
-    return metadata if isinstance(metadata, Mapping) else {}
 
 
 def has_metadata(collection: Mapping[str, object]) -> bool:

@@ -241,7 +241,7 @@ def observed(name: str, collection: JsonObject, holders: Mapping[str, str]) -> O
         sparse_vectors={key: pruned(value or {}) for key, value in sparse.items()},
         config={block: normal for block, body in blocks.items() if (normal := pruned(body))},
         indexes={
-            canonical_path(key): _observed_index(index)
+            canonical_path(key): canonical_index({"type": index.get("data_type"), **(index.get("params") or {})})
             for key, index in (collection.get("payload_schema") or {}).items()
         },
         holders=holders,
@@ -328,10 +328,6 @@ def _stopwords(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {key: sorted(set(words)) if isinstance(words, list) else words for key, words in value.items() if words}
-
-
-def _observed_index(index: Mapping[str, Any]) -> JsonObject:
-    return canonical_index({"type": index.get("data_type"), **(index.get("params") or {})})
 
 
 def canonical_path(path: str) -> str:

@@ -28,7 +28,7 @@ from vectorops.qdrant.database import (
 )
 from vectorops.qdrant.rest import Rest, segment
 from vectorops.qdrant.traffic import Traffic
-from vectorops.vectors import Sparse, VectorData
+from vectorops.vectors import Sparse
 
 if TYPE_CHECKING:
     from vectorops.qdrant.grpc_points import GrpcPoints
@@ -417,13 +417,12 @@ class _Patience:
 
 def _fitting(points: Iterable[StoredPoint]) -> int:
     """How many points like these are read at once."""
-    sizes = [sum(_components(vector) for vector in point.vectors.values()) for point in points]
+    sizes = [
+        sum(len(vector.values) if isinstance(vector, Sparse) else vector.size for vector in point.vectors.values())
+        for point in points
+    ]
     largest = max(sizes, default=0)
     return max(1, min(CONTENTS_AT_ONCE, COMPONENTS_AT_ONCE // largest)) if largest else CONTENTS_AT_ONCE
-
-
-def _components(vector: VectorData) -> int:
-    return len(vector.values) if isinstance(vector, Sparse) else vector.size
 
 
 def _path(collection: str) -> str:
