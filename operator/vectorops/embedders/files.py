@@ -191,17 +191,16 @@ class ModelFiles:
         names = frozenset(_list_files(folder))
         whole = hashlib.sha256()
         for name in sorted(names):
-            if not name.lower().endswith(NOT_READ):
-                whole.update(name.encode(errors="surrogateescape") + b"\0" + self._hash_file(folder / name))
+            if name.lower().endswith(NOT_READ):
+                continue
+            path = folder / name
+            stat = path.stat()
+            key = (str(path), stat.st_size, stat.st_mtime_ns)
+            if key not in self._digests:
+                with path.open("rb") as file:
+                    self._digests[key] = hashlib.file_digest(file, "sha256").digest()
+            whole.update(name.encode(errors="surrogateescape") + b"\0" + self._digests[key])
         return names, FOLDER_REVISION + whole.hexdigest()
-
-    def _hash_file(self, path: Path) -> bytes:
-        stat = path.stat()
-        key = (str(path), stat.st_size, stat.st_mtime_ns)
-        if key not in self._digests:
-            with path.open("rb") as file:
-                self._digests[key] = hashlib.file_digest(file, "sha256").digest()
-        return self._digests[key]
 
     async def _ask(self, call: Callable[..., T], *args: object) -> T:
         """Calls the hub, with the timeout for one answer."""

@@ -211,7 +211,12 @@ class SentenceTransformersModel:
         options = {"prompt": self._prompt, "batch_size": size, "show_progress_bar": False}
         if self._kind == "sparse":
             rows = self._model.encode_document(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **options)
-            return _sparse_rows(rows)
+            # A sparse tensor of shape (texts, vocabulary).
+            rows = rows.coalesce()
+            members, terms = rows.indices().numpy()
+            values = rows.values().float().numpy()
+            bounds = np.searchsorted(members, np.arange(rows.shape[0] + 1))
+            return [_sorted_sparse(terms[start:end], values[start:end]) for start, end in pairwise(bounds)]
         rows = self._model.encode_document(list(texts), convert_to_numpy=True, **options)
         return [np.asarray(row, np.float32) for row in rows]
 
@@ -329,15 +334,6 @@ def _check_finite(vector: VectorData) -> VectorData | Unusable:
 def _sorted_sparse(indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> Sparse:
     order = np.argsort(indices)
     return Sparse(indices[order].astype(np.uint32), values[order].astype(np.float32))
-
-
-def _sparse_rows(rows: Any) -> list[VectorData]:
-    """rows: a sparse tensor of shape (texts, vocabulary)."""
-    rows = rows.coalesce()
-    texts, terms = rows.indices().numpy()
-    values = rows.values().float().numpy()
-    bounds = np.searchsorted(texts, np.arange(rows.shape[0] + 1))
-    return [_sorted_sparse(terms[start:end], values[start:end]) for start, end in pairwise(bounds)]
 
 
 def _find_tokenizer(model: Any) -> tuple[Any, int | None]:

@@ -201,11 +201,19 @@ class OpenAI:
             place = f"the embedding server {parts.netloc}"
             server = HostedServer(place, self._settings.concurrency, self._clock, rules.texts, rules.tokens)
             self._servers[account] = server
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+        if api_key:
+            # Otherwise the error message of the HTTP client would show the key.
+            if not re.fullmatch(r"[!-~]+", api_key):
+                raise Terminal(Reason.SECRET_INVALID, "the API key has characters that no HTTP header can hold")
+            headers["Authorization"] = f"Bearer {api_key}"
+            if rules.key_header is not None:
+                headers[rules.key_header] = api_key
         timeout = self._settings.timeout_seconds
         http = httpx.AsyncClient(
             transport=Outbound(self._settings.allowed_hosts),
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            headers=_headers(api_key, rules),
+            headers=headers,
             trust_env=False,
         )
         url = parts._replace(path=f"{parts.path}/embeddings").geturl()
@@ -260,18 +268,6 @@ def _resolve_from_table(resolved: Resolved, facts: HostedModelFacts) -> Resolved
         normalized=facts.normalized,
         sources=sources,
     )
-
-
-def _headers(api_key: str | None, rules: ServerRules) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-    if api_key:
-        # Otherwise the error message of the HTTP client would show the key.
-        if not re.fullmatch(r"[!-~]+", api_key):
-            raise Terminal(Reason.SECRET_INVALID, "the API key has characters that no HTTP header can hold")
-        headers["Authorization"] = f"Bearer {api_key}"
-        if rules.key_header is not None:
-            headers[rules.key_header] = api_key
-    return headers
 
 
 @dataclass(slots=True)
