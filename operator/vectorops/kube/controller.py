@@ -109,8 +109,13 @@ class Controller:
         begin = time.perf_counter()
         changed = self._changed_during[ref] = set()
         result = "error"
+        turn = Turn(
+            should_yield=partial(self._queue.should_yield, ref, patience_seconds=YIELD_SECONDS),
+            is_stopping=lambda: self._queue.is_draining,
+            report_progress=partial(self._queue.report_progress, ref),
+        )
         try:
-            verdict = await self._driver.run(ref, self._turn(ref))
+            verdict = await self._driver.run(ref, turn)
             result = result_of(verdict.error)
         except VectorOpsError as error:
             # The API server itself failed, so the error cannot be written to a status.
@@ -130,13 +135,6 @@ class Controller:
             # It changed after it was read, and before the references knew that this verdict rests on it.
             self._queue.add(ref, Lane.CHANGE)
         return Result(verdict.requeue_after, verdict.backoff, verdict.longest_backoff)
-
-    def _turn(self, ref: Ref) -> Turn:
-        return Turn(
-            should_yield=partial(self._queue.should_yield, ref, patience_seconds=YIELD_SECONDS),
-            is_stopping=lambda: self._queue.is_draining,
-            report_progress=partial(self._queue.report_progress, ref),
-        )
 
     def _record(self, ref: Ref, verdict: Verdict) -> None:
         if verdict.error is not None and not isinstance(verdict.error, Waiting | GaveWay):

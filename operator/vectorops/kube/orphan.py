@@ -60,7 +60,16 @@ async def orphan_resources(calls: Calls, namespaces: Sequence[str], tell: PrintL
 
     async def one(resource: Resource) -> None:
         async with limit:
-            await _delete_resource(calls, cluster, resource)
+            path = resource_path(resource.kind, resource.meta.namespace, resource.meta.name)
+            annotated = {"metadata": {"annotations": {SKIP_CLEANUP: "true"}}}
+            try:
+                # Before the deletion, so that no operator cleans up.
+                await calls.call("PATCH", path, body=annotated, content_type=MERGE_PATCH)
+                await calls.call("DELETE", path)
+            except Refused as error:
+                if error.status != NOT_FOUND:
+                    raise
+            await _remove_finalizer(cluster, resource)
 
     # Dependents first, so that a running operator has nothing to wait for and nothing to report.
     kinds = [info.kind for info in within(namespaces)]
@@ -98,19 +107,6 @@ async def _all(cluster: KubeCluster, kind: str, namespaces: Sequence[str]) -> li
             raise
         # Without the CRD there are no resources.
         return []
-
-
-async def _delete_resource(calls: Calls, cluster: KubeCluster, resource: Resource) -> None:
-    path = resource_path(resource.kind, resource.meta.namespace, resource.meta.name)
-    annotated = {"metadata": {"annotations": {SKIP_CLEANUP: "true"}}}
-    try:
-        # Before the deletion, so that no operator cleans up.
-        await calls.call("PATCH", path, body=annotated, content_type=MERGE_PATCH)
-        await calls.call("DELETE", path)
-    except Refused as error:
-        if error.status != NOT_FOUND:
-            raise
-    await _remove_finalizer(cluster, resource)
 
 
 async def _remove_finalizer(cluster: KubeCluster, resource: Resource) -> None:

@@ -40,7 +40,11 @@ def outline(kind: str, columns: Sequence[str], row: JsonObject) -> Resource:
         path = PATHS[kind].get(name)
         if path is not None and cell is not None:
             _put(content, path, cell)
-    return Resource(kind, _outline_metadata(row), content["spec"], content["status"])
+    raw = row["object"]["metadata"]
+    # kubectl keeps the whole manifest in one of the others.
+    ours = {name: value for name, value in (raw.get("annotations") or {}).items() if name in ANNOTATIONS}
+    meta = ObjectMeta.model_validate({**raw, "annotations": ours})
+    return Resource(kind, meta, content["spec"], content["status"])
 
 
 def _put(content: JsonObject, path: str, cell: Any) -> None:
@@ -51,10 +55,3 @@ def _put(content: JsonObject, path: str, cell: Any) -> None:
     for name in above:
         content = content.setdefault(name, {})
     content[field] = cell
-
-
-def _outline_metadata(row: JsonObject) -> ObjectMeta:
-    raw = row["object"]["metadata"]
-    # kubectl keeps the whole manifest in one of the others.
-    ours = {name: value for name, value in (raw.get("annotations") or {}).items() if name in ANNOTATIONS}
-    return ObjectMeta.model_validate({**raw, "annotations": ours})

@@ -59,7 +59,11 @@ class Watch:
                 # leaves it good.
                 if isinstance(error, Refused) and error.status not in NOT_OURS:
                     version = None
-                self._complain(error)
+                # That a version becomes too old is the rule where little happens.
+                expired = isinstance(error, Refused) and error.status == EXPIRED
+                level = logging.DEBUG if expired else logging.WARNING
+                words = {"kind": self.kind, "reason": error.reason.value}
+                logger.log(level, "the watch was interrupted: %s", error.message, extra=words)
             except Exception:
                 logger.exception("watching failed", extra={"kind": self.kind})
                 version = None
@@ -73,10 +77,3 @@ class Watch:
                 self.audience.gone(resource.ref)
             else:
                 self.audience.seen(resource)
-
-    def _complain(self, error: Transient) -> None:
-        # That a version becomes too old is the rule where little happens.
-        expired = isinstance(error, Refused) and error.status == EXPIRED
-        level = logging.DEBUG if expired else logging.WARNING
-        words = {"kind": self.kind, "reason": error.reason.value}
-        logger.log(level, "the watch was interrupted: %s", error.message, extra=words)
