@@ -95,7 +95,9 @@ class LocalCluster:
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:
         kept = [name for name in resource.meta.finalizers if name != FINALIZER]
-        changed = self._with_meta(resource, finalizers=[*kept, FINALIZER] if present else kept)
+        current = self._resources.get(resource.ref, resource)
+        meta = current.meta.model_copy(update={"finalizers": [*kept, FINALIZER] if present else kept})
+        changed = replace(current, meta=meta)
         if changed.deleting and not changed.meta.finalizers:
             self._resources.pop(resource.ref, None)
         else:
@@ -109,7 +111,3 @@ class LocalCluster:
 
     async def event(self, resource: Resource, reason: str, message: str, *, warning: bool) -> None:  # noqa: ARG002
         self._tell(resource.ref, reason, message)
-
-    def _with_meta(self, resource: Resource, **changes: object) -> Resource:
-        current = self._resources.get(resource.ref, resource)
-        return replace(current, meta=current.meta.model_copy(update=changes))

@@ -78,17 +78,15 @@ class Override:
     async def rewrite(self, cluster: LocalCluster) -> None:
         """Makes every connection lead here, and adds those that collections name and the files lack."""
         for ref in [*cluster.refs, *missing_connections(cluster)]:
-            if ref.kind in CONNECTION_KINDS:
-                cluster.add(await self._here(cluster, ref))
-
-    async def _here(self, cluster: LocalCluster, ref: Ref) -> Resource:
-        there = cluster.now(ref) or Resource(ref.kind, first_day(ref), _allows_all(cluster, ref), {})
-        kept: JsonObject = {key: there.spec[key] for key in KEPT if key in there.spec}
-        # The gRPC port of this server is not known, and often not reachable (`docker run -p 6333:6333`).
-        spec: JsonObject = {**kept, "url": self.url or there.spec.get("url") or UNUSED_URL, "preferGrpc": False}
-        if self.url is not None:
-            spec |= await self._secrets_at_hand(cluster, there)
-        return replace(there, spec=spec)
+            if ref.kind not in CONNECTION_KINDS:
+                continue
+            there = cluster.now(ref) or Resource(ref.kind, first_day(ref), _allows_all(cluster, ref), {})
+            kept: JsonObject = {key: there.spec[key] for key in KEPT if key in there.spec}
+            # The gRPC port of this server is not known, and often not reachable (`docker run -p 6333:6333`).
+            spec: JsonObject = {**kept, "url": self.url or there.spec.get("url") or UNUSED_URL, "preferGrpc": False}
+            if self.url is not None:
+                spec |= await self._secrets_at_hand(cluster, there)
+            cluster.add(replace(there, spec=spec))
 
     async def _secrets_at_hand(self, cluster: Cluster, there: Resource) -> JsonObject:
         """What the connection says of key and certificates, as far as the files hold the Secrets: those of a

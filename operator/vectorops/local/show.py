@@ -16,7 +16,7 @@ from rich.text import Text
 
 from vectorops import metrics
 from vectorops.api.collection import VectorStatus
-from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.meta import Ref
 from vectorops.local.apply import Report
 from vectorops.local.plans import ResourcePlan
 from vectorops.local.schemas import CollectionSchema, UnresolvedVector
@@ -71,7 +71,15 @@ def report(report: Report, *, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(result) for result in report.results])
     else:
-        _print_table(report)
+        several = len({result.namespace for result in report.results}) > 1
+        namespace = ["NAMESPACE"] if several else []
+        rows = []
+        for result in report.results:
+            where = [result.namespace] if several else []
+            ready = "True" if result.ready else "False"
+            cells = [result.kind, *where, result.name, ready, result.reason, result.message]
+            rows.append(Row(cells, "" if result.ready else "red"))
+        _print_rows(["KIND", *namespace, "NAME", "READY", "REASON", "MESSAGE"], rows)
     if report.timed_out:
         _note("time ran out before everything had settled; run the same command again to go on")
 
@@ -106,7 +114,17 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
 def print_schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None:
     """What `schema` found out."""
     if as_json:
-        _print_json([_schema_json(schema) for schema in schemas])
+        _print_json(
+            [
+                {
+                    "namespace": schema.namespace,
+                    "name": schema.name,
+                    "vectors": [vector.dump() for vector in schema.vectors],
+                    "problem": "; ".join(problem.words for problem in schema.problems) or None,
+                }
+                for schema in schemas
+            ]
+        )
         return
     several = len({schema.namespace for schema in schemas}) > 1
     rows = []
@@ -119,15 +137,6 @@ def print_schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None
                 rows.append(Row([where, *_vector_cells(one)]))
     titles = ["COLLECTION", "NAME", "KIND", "SIZE", "DISTANCE", "DATATYPE", "MODEL", "REVISION", "FROM"]
     _print_rows(titles, rows)
-
-
-def _schema_json(schema: CollectionSchema) -> JsonObject:
-    return {
-        "namespace": schema.namespace,
-        "name": schema.name,
-        "vectors": [vector.dump() for vector in schema.vectors],
-        "problem": "; ".join(problem.words for problem in schema.problems) or None,
-    }
 
 
 def _vector_cells(vector: VectorStatus) -> list[str]:
@@ -152,18 +161,6 @@ def _by_source(sources: Mapping[str, str]) -> str:
     for fact, source in sources.items():
         facts.setdefault(source, []).append(fact)
     return "; ".join(f"{', '.join(found)}: {source}" for source, found in facts.items())
-
-
-def _print_table(report: Report) -> None:
-    several = len({result.namespace for result in report.results}) > 1
-    namespace = ["NAMESPACE"] if several else []
-    rows = []
-    for result in report.results:
-        where = [result.namespace] if several else []
-        ready = "True" if result.ready else "False"
-        cells = [result.kind, *where, result.name, ready, result.reason, result.message]
-        rows.append(Row(cells, "" if result.ready else "red"))
-    _print_rows(["KIND", *namespace, "NAME", "READY", "REASON", "MESSAGE"], rows)
 
 
 @dataclass(frozen=True, slots=True)
