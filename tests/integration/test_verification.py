@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import numpy as np
@@ -21,10 +22,13 @@ from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.pointset import MAX_POINTS
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
+from vectorops.errors import GaveWay
 from vectorops.local.cluster import LocalCluster
+from vectorops.points import verification
 from vectorops.points.verification import SHARE_POINTS, Verification
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import UNNAMED, Database, PayloadChange, PointData
+from vectorops.reconcilers import pointset
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
@@ -148,6 +152,22 @@ async def test_points_that_somebody_changed_are_as_declared_once_all_shares_had_
     await library.look(looks=4)
 
     assert [await library.is_in_its_place(id) for id in (1, COUNT // 2, COUNT)] == [True, True, True]
+
+
+async def test_a_difference_is_not_forgotten_if_the_pass_that_found_it_did_not_reach_its_end(library, monkeypatch):
+    """The status stays Ready for two minutes then, and the next share may be one without a difference."""
+    monkeypatch.setattr(verification, "first_position", lambda _: 0)
+    library.restart()
+    await library.look()
+    await library.spoil(1)
+    monkeypatch.setattr(verification, "first_position", lambda _: SHARE_POINTS)
+    with monkeypatch.context() as broken:
+        broken.setattr(pointset, "sync", AsyncMock(side_effect=GaveWay("other resources are waiting")))
+        await library.look()
+
+    await library.look()
+
+    assert await library.is_in_its_place(1)
 
 
 async def test_who_asks_for_it_has_all_points_compared_at_once(library):

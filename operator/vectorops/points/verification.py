@@ -58,7 +58,8 @@ class Verification:
     """What the looks of this process remember of the sets that they found as declared."""
 
     def __init__(self) -> None:
-        self._sets: OrderedDict[Ref, Remembered] = OrderedDict()
+        self._sets: OrderedDict[Ref, Remembered | None] = OrderedDict()
+        """None: see `suspect`."""
 
     def known(self, ref: Ref, uid: str, generation: int) -> Remembered | None:
         """What is remembered of this declaration, None if nothing is, or of another one."""
@@ -67,14 +68,24 @@ class Verification:
 
     def remember(self, ref: Ref, remembered: Remembered) -> None:
         """Takes the place of what was remembered of the set."""
+        self._put(ref, remembered)
+
+    def suspect(self, ref: Ref) -> None:
+        """All of the set is to be compared until it is remembered again, whatever its status says.
+
+        A status stays Ready for a while if the pass that was to put something right could not be carried out.
+        """
+        self._put(ref, None)
+
+    def is_suspected(self, ref: Ref) -> bool:
+        """See `suspect`."""
+        return ref in self._sets and self._sets[ref] is None
+
+    def _put(self, ref: Ref, remembered: Remembered | None) -> None:
         self._sets[ref] = remembered
         self._sets.move_to_end(ref)
         if len(self._sets) > SETS_REMEMBERED:
             self._sets.popitem(last=False)
-
-    def forget(self, ref: Ref) -> None:
-        """The set is compared as after a start."""
-        self._sets.pop(ref, None)
 
 
 def share(following: int, count: int) -> tuple[list[int], int]:

@@ -78,6 +78,8 @@ class Verifier:
         declaration = await self._declare(spec)
         if known is None and await self._is_as_status_says(declaration):
             return None
+        if self.context.verification is not None and len(declaration.points) > verification.SHARE_POINTS:
+            self.context.verification.suspect(self.resource.ref)
         return declaration
 
     def remember(self, declaration: Declaration, entries: EntriesById | None = None) -> None:
@@ -103,7 +105,6 @@ class Verifier:
 
     async def _is_as_remembered(self, known: Remembered) -> bool:
         memory = _required(self.context)
-        memory.forget(self.resource.ref)
         if (known.schema, known.identities) != (self.target.schema, self.identities):
             return False
         ledger = await verification.settled_ledger(self.store, self.target)
@@ -125,6 +126,7 @@ class Verifier:
             or is_small
             or declaration.failures
             or not _may_be_unchanged(self.resource)
+            or self.context.verification.is_suspected(self.resource.ref)
         ):
             return False
         ledger = await verification.settled_ledger(self.store, self.target)
