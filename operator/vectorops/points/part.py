@@ -275,7 +275,10 @@ async def _each(points: Iterable[Write]) -> AsyncIterator[Write]:
 async def delete_part(
     store: LedgerStore, collection: str, ledger: Ledger, ids: Sequence[PointId], gone: Sequence[PointId]
 ) -> int:
-    """The window of deletions. Returns how many points were deleted. gone: to be forgotten only."""
+    """The window of deletions. Returns how many points were deleted. gone: to be forgotten only.
+
+    Raises Terminal LedgerUnreadable, and deletes nothing, if another set's record cannot be read.
+    """
     if not (ids or gone):
         return 0
     dropped = {*ids, *gone}
@@ -287,8 +290,12 @@ async def delete_part(
     slot = await store.open(ledger, tombstones, ())
     # Asked after our window says what we are deleting. So if another set claims one of the ids as well and deletes it
     # at the same time, one of us sees the other's claim gone, and the point is not left behind.
-    theirs = (await find_holders(store, ids)).held
-    mine = [id for id in ids if id not in theirs]
+    asked = await find_holders(store, ids)
+    if asked.unreadable:
+        # It could be read when the parts were compared, or nobody had asked, as about points that are hidden.
+        await store.settle(ledger, {id: ledger.entries[id] for id in ledger.entries if id not in gone}, slot.sequence)
+        raise Terminal(Reason.LEDGER_UNREADABLE, asked.explain_unreadable(store.key.point_set.namespace))
+    mine = [id for id in ids if id not in asked.held]
     await store.database.delete_points(collection, mine)
     still_there = await store.database.points(collection, mine)
     entries |= {id: tombstones[id] for id in still_there}
@@ -302,7 +309,8 @@ async def delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger 
     """Deletes where nothing can be written, the ledger included: that will find them gone. Returns how many.
 
     ledger: as it was found. Raises Transient AnotherWriter if another process has written it since: the ids may be
-    wanted again, and to say that they are gone would have the ledger removed.
+    wanted again, and to say that they are gone would have the ledger removed. None is deleted while another set's
+    record cannot be read.
     A server that is full takes deletions (from Qdrant 1.19 on), or nothing at all, and then raises OutOfSpace.
     """
     if not ids:
@@ -310,8 +318,10 @@ async def delete_unrecorded(store: LedgerStore, collection: str, ledger: Ledger 
     found = await store.read()
     if found is None or (found.token != store.writer and found != ledger):
         raise written_meanwhile()
-    theirs = (await find_holders(store, ids)).held
-    mine = [id for id in ids if id not in theirs]
+    asked = await find_holders(store, ids)
+    if asked.unreadable:
+        return 0
+    mine = [id for id in ids if id not in asked.held]
     await store.database.delete_points(collection, mine)
     metrics.POINT_OUTCOMES.labels("deleted").inc(len(mine))
     return len(mine)

@@ -303,6 +303,33 @@ async def test_another_process_that_writes_the_set_while_texts_are_embedded_stop
 
 
 @REST
+async def test_nothing_is_deleted_beside_a_record_that_became_unreadable_while_texts_were_embedded(scene):
+    """That may have taken an hour."""
+    await scene.sync(point(1))
+    await scene.sync(point(5), owner="other")
+    record = scene.store("other").key.record_id("base")
+    before = await scene.ledger()
+
+    async def written_by_a_newer_version() -> None:
+        await scene.database.upsert(scene.ledgers, [PointData(record, payload=newer)])
+
+    stored = (await scene.database.points(scene.ledgers, [record], payload=True))[record].payload
+    newer = {**stored, "format": 9, "hashes": None}
+    scene.reader.at_call = {1: written_by_a_newer_version}
+
+    with pytest.raises(Terminal) as raised:
+        await scene.sync(text_point(2, "lion"))
+
+    assert raised.value.reason is Reason.LEDGER_UNREADABLE
+    assert str(record) in raised.value.message
+    assert await scene.stored() == await scene.expected(point(1), text_point(2, "lion"), point(5))
+    ledger = await scene.ledger()
+    assert ledger.pending is None
+    assert ledger.entries[1] == before.entries[1]
+    assert str(record) in (await scene.sync(text_point(2, "lion"))).withheld
+
+
+@REST
 async def test_vectors_that_qdrant_normalizes_are_unchanged_at_the_second_look(scene):
     scene.collection += "-kinds"
     await scene.make({"text": {**VECTORS["text"], "distance": "Cosine"}})
