@@ -343,7 +343,8 @@ async def sync(
     """One pass. Raises what `Database`, `embed` and `pace` raise; then the next pass does the rest.
 
     embed: of the embedders that the points were declared with; None if there are none.
-    pace: called between two windows, and between two parts; what it raises ends the pass there.
+    pace: called between two windows, and after a part of which something was written or deleted; what it raises ends
+    the pass there.
     """
     with _collection_may_go():
         this = Pass(store, target, staged, given_up)
@@ -379,21 +380,25 @@ async def _sync(this: Pass, embed: Embed | None, pace: AtSafePoint) -> Synced:
                 # What leaves the set makes room.
                 await _make_room(this, part, view, leaving)
                 raise
-            tally.written += len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
+            written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
+            tally.written += written
             tally.add_failures(done.failures)
             await tally.add(this.at(part), view, done.stolen)
             if view.leaving:
                 ledger = done.ledger if not part.bits else None
                 leaving.append(Leaving(part, ledger, view.diff.delete, view.diff.forget))
             tally.gave_up = tally.gave_up or bool(held_before - done.ledger.entries.keys()) or view.leaving
-        if part.bits:
-            await pace()
+            # The next pass begins with the first part again: one that gave way before it wrote anything might never
+            # reach the last.
+            if part.bits and written:
+                await pace()
     await this.restate_head()
     for each in leaving:
         store = this.at(each.part)
         ledger = each.ledger or await _read_again(store)
-        tally.deleted += await delete_part(store, this.target.collection, ledger, each.delete, each.forget)
-        if each.part.bits:
+        deleted = await delete_part(store, this.target.collection, ledger, each.delete, each.forget)
+        tally.deleted += deleted
+        if each.part.bits and deleted:
             await pace()
     return tally.conclude(rebuilt=rebuilt, bound=bound)
 

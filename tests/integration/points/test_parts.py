@@ -7,7 +7,7 @@ import pytest
 
 from integration.points.scene import Killed, Scene, Watched, answer_lost, killed_after, killed_before, point, text_point
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, Terminal, Transient
+from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.ledger.records import Part
@@ -172,6 +172,25 @@ async def test_nothing_is_deleted_in_any_part_before_the_points_of_all_parts_are
         await scene.sync(*FEWER, text_point("doc2", "text"), text_point("doc3", "text"))
 
     assert (await scene.stored()).keys() >= (await scene.expected(*MANY)).keys()
+
+
+@SERVER
+async def test_a_set_that_gives_way_wherever_it_can_is_as_declared_in_the_end(scene):
+    """Each pass begins with the first part."""
+    scene.bits = 2
+    await scene.sync(*MANY)
+    wanted = [point(id, text=[9, float(place), 0], n=place) for place, id in enumerate(IDS[2:])]
+
+    async def others_wait() -> None:
+        raise GaveWay("other resources are waiting")
+
+    passes = 0
+    while await scene.stored() != await scene.expected(*wanted):
+        passes += 1
+        assert passes < 10
+        with suppress(GaveWay):
+            staged = Inline(await scene.declared(*wanted), 2)
+            await sync(scene.store(), await scene.target(), staged, scene.reader, pace=others_wait)
 
 
 @SERVER
