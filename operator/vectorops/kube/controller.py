@@ -201,6 +201,6 @@ def result_of(error: VectorOpsError | None) -> str:
     """The label `result` of a reconciliation."""
     if error is None:
         return "success"
-    if isinstance(error, Waiting):
+    if isinstance(error, Waiting | GaveWay):
         return "waiting"
     return "terminal" if isinstance(error, Terminal) else "transient"

@@ -12,8 +12,8 @@ from vectorops.api.meta import JsonObject, Ref, Resource
 from vectorops.api.pointset import PointCounts, PointSetStatus
 from vectorops.api.reasons import Reason
 from vectorops.embedders.pool import Embedders
-from vectorops.errors import Terminal, Transient, VectorOpsError, Waiting
-from vectorops.kube.controller import Controller, endpoint
+from vectorops.errors import GaveWay, Terminal, Transient, VectorOpsError, Waiting
+from vectorops.kube.controller import Controller, endpoint, result_of
 from vectorops.local.cluster import LocalCluster
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.databases import Databases
@@ -423,3 +423,9 @@ def test_two_urls_of_one_server_are_one_endpoint(one, other):
 
 def test_a_url_that_is_none_is_an_endpoint_of_its_own():
     assert endpoint("http://[::1") != endpoint("http://[::2")
+
+
+def test_a_reconciliation_that_gave_way_counts_as_none_that_failed():
+    """Or a set whose texts take hours would set off the alert about requests that fail."""
+    assert result_of(GaveWay("other resources are waiting")) == "waiting"
+    assert result_of(Transient(Reason.UNREACHABLE, "no answer")) == "transient"
