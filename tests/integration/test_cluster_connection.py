@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from integration.conftest import crds
@@ -247,6 +248,39 @@ async def test_no_tenant_gets_or_learns_what_another_one_has(
     seen = await told(two)
     for hidden in (one.namespace, resource, "shared-key", KEY, OWN_NAMESPACE):
         assert hidden not in seen
+
+
+async def test_a_collection_that_holds_points_of_another_namespace_is_not_adopted(
+    servers: Servers, api: KubeApi, tenants: tuple[Team, Team], stored: Stored
+) -> None:
+    """Its user manages it, so it carries no mark: only the ledgers, or what a wiped mark left, tell whose points are
+    in it.
+    """
+    one, two = tenants
+    shared, byhand, wiped = unique("shared"), unique("byhand"), unique("wiped")
+    await make_by_hand(stored, byhand)
+    await connect(api, servers.qdrant, shared, allowedNamespaces=names(one, two), collectionNames=["*"])
+    await one.collection("byhand", collectionName=byhand, managedBy="User", **through(shared), until=is_ready)
+    await one.points("kept", "byhand", [point(7, 1, 0, 0)], until=is_ready)
+    await one.collection("wiped", collectionName=wiped, **through(shared), until=is_ready)
+    await one.points("kept-too", "wiped", [point(8, 1, 0, 0)], until=is_ready)
+    await one.collection("wiped", collectionName=wiped, **through(shared), suspend=True, until="Suspended")
+    httpx.patch(
+        f"{servers.qdrant.url}/collections/{wiped}",
+        json={"metadata": {MARK: None}},
+        headers={"api-key": KEY},
+        verify=False,
+    ).raise_for_status()
+
+    adopts = {"adoptionPolicy": "IfMatching", "deletionPolicy": "Delete", **through(shared)}
+    refused = [await two.collection(f"of-{name}", collectionName=name, **adopts) for name in (byhand, wiped)]
+
+    assert [reason(each) for each in refused] == ["OwnedByAnother"] * 2
+    assert all("another namespace" in message(each) for each in refused)
+    assert one.namespace not in await told(two)
+    for name in (byhand, wiped):
+        await two.delete("QdrantCollection", f"of-{name}")
+    assert [list(await stored.points(name)) for name in (byhand, wiped)] == [[7], [8]]
 
 
 async def test_a_connection_that_fails_tells_its_reason_to_its_users_and_no_more(

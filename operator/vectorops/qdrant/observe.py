@@ -154,6 +154,11 @@ class Observed:
             if key.startswith(REGISTRATION_PREFIX) and isinstance(value, str)
         )
 
+    @property
+    def registered_namespaces(self) -> frozenset[str]:
+        """The namespaces whose PointSets have registered ledgers, for whichever physical collection."""
+        return frozenset(key.split("/")[-2] for key in self.metadata if key.startswith(REGISTRATION_PREFIX))
+
     def registrations(self, incarnation: str) -> dict[str, str]:
         """Ledgers that must exist for this physical collection: registration key to incarnation.
 

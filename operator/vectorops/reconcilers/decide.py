@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vectorops.api.collection import QdrantCollectionSpec
+from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
@@ -204,7 +205,29 @@ async def _circumstances(
         how_to_take_over=approvals.how_to_take_over(context, resource, mark.installation) if mark else "",
         owner_exists=owner_exists,
         is_shared=is_shared(resource),
+        holds_foreign_points=await _holds_foreign_points(resource, access, found),
     )
+
+
+async def _holds_foreign_points(resource: Resource, access: Access, found: Observed) -> bool:
+    """May sets of other namespaces keep points in a collection that a namespace is about to adopt through a shared
+    connection?
+
+    A collection that its user manages carries no mark, and neither does one that lost it. Ledgers tell, or what sets
+    registered in the metadata.
+    """
+    is_unowned = found.exists and (found.mark is None or found.mark.released)
+    if not (is_unowned and is_shared(resource)):
+        return False
+    namespace = resource.meta.namespace
+    if found.registered_namespaces - {namespace}:
+        return True
+    is_wiped = needs_ledgers(found)
+    for ledger in sorted({access.ledger_collection, LEDGER_COLLECTION}):
+        for key in await ledgers_of(access.database, ledger, found.name, ""):
+            if key.point_set.namespace != namespace and (is_wiped or key.incarnation == UNMANAGED):
+                return True
+    return False
 
 
 async def _incarnation_of_ledgers(

@@ -37,6 +37,8 @@ class Circumstances:
     """Is the resource that the mark names still there? Asked if it is of this installation, and may be taken over."""
     is_shared: bool = False
     """Do other namespaces use the same connection, without the key of the database?"""
+    holds_foreign_points: bool = False
+    """May sets of other namespaces keep points in the collection? Asked if `is_shared` and no live mark is on it."""
 
 
 def claim(ours: Mark, found: Observed, given: Circumstances) -> Mark:
@@ -61,6 +63,12 @@ def claim(ours: Mark, found: Observed, given: Circumstances) -> Mark:
         )
     if given.is_shared:
         _require_not_foreign(mark, ours.namespace)
+    if given.holds_foreign_points:
+        raise Terminal(
+            Reason.OWNED_BY_ANOTHER,
+            f"collection {found.name!r} holds points of another namespace, so it is not adopted; nothing is changed in "
+            "it. Choose another name",
+        )
     if mark is not None and not mark.released:
         _require_take_over(mark, ours.installation, given)
         previous = mark.installation if mark.installation != ours.installation else mark.previous
