@@ -374,6 +374,8 @@ async def test_a_foreign_point_becomes_the_sets_own_once_the_set_adopts_and_it_m
     assert reason(await team.points(name, name, [same, other])) == "PointConflicts"
     told = await team.points(name, name, [same, other], adoptionPolicy="IfMatching")
     assert set(reasons(told)) == {"8"}
+    assert "differs from what is declared" in reasons(told)["8"]
+    assert "set adoptionPolicy" not in reasons(told)["8"]
     told = await team.points(name, name, [same], adoptionPolicy="Never")
     assert reason(told) == "Succeeded"
     assert await stored.points(name) == foreign

@@ -184,6 +184,11 @@ def _points_conditions(counts: PointCounts, shown: list[PointFailure], synced: S
 
 def _held_by(owner: str, resource: Resource, where: PointSetTarget) -> str:
     if not owner:
+        if resource.spec.get("adoptionPolicy") == "IfMatching":
+            return (
+                "another writer made this point, and it differs from what is declared; it is left alone. Delete it, "
+                "declare it as it is stored, or declare another id"
+            )
         return (
             "another writer made this point; it is left alone. Delete it, declare another id, or set adoptionPolicy: "
             "IfMatching if it equals what is declared"
