@@ -310,6 +310,7 @@ def export(
     Exit code: 0 all is declared, 1 something is not, 2 wrong usage.
     """
     from vectorops.local import export as exporting
+    from vectorops.local.export_manifests import NotExportable
     from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
 
     try:
@@ -326,7 +327,10 @@ def export(
         namespace=namespace,
         connection=connection,
     )
-    exported = _run(exporting.export(options))
+    try:
+        exported = _run(exporting.export(options))
+    except NotExportable as error:
+        raise typer.BadParameter(str(error)) from None
     for line in (*exported.notices, *exported.refused):
         typer.echo(line, err=True)
     text = exported.yaml()

@@ -30,7 +30,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 RECONCILE: Final = Counter(
     "vectorops_reconcile",
-    "Reconciliations. result: success, waiting (for a dependency, or for others), transient, terminal, or error (unforeseen).",
+    "Reconciliations. result: success, waiting (for a dependency, or for others), transient, terminal, or error "
+    "(unforeseen).",
     ("kind", "result"),
     registry=REGISTRY,
 )

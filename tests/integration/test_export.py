@@ -307,6 +307,14 @@ def test_what_is_no_server_is_wrong_usage(shell: Shell, given: str):
     assert "--qdrant: " in answer.err
 
 
+@pytest.mark.parametrize("flag", ["--namespace", "--connection"])
+def test_a_name_that_kubernetes_does_not_take_is_wrong_usage(shell: Shell, flag: str):
+    answer = shell.run("export", "--qdrant", "http://127.0.0.1:1", flag, "Not_A_Name")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "Not_A_Name" in answer.err
+
+
 def value_of(document: Document) -> Any:
     return document.value
 

@@ -69,16 +69,15 @@ class Exported:
 
 
 async def export(options: ExportOptions) -> Exported:
-    """Reads what there is. Raises what `Database` raises; Terminal UnsupportedVersion."""
+    """Reads what there is.
+
+    Raises NotExportable if no connection can have this name, namespace or URL; what `Database` raises; Terminal
+    UnsupportedVersion.
+    """
     found = Exported()
-    try:
-        connection = connection_manifest(
-            options.connection, options.url, options.namespace, has_key=options.api_key is not None
-        )
-    except NotExportable as error:
-        found.refused.append(str(error))
-        return found
-    found.add(connection)
+    found.add(
+        connection_manifest(options.connection, options.url, options.namespace, has_key=options.api_key is not None)
+    )
     async with _opened(options) as database:
         there = sorted(await database.collection_names())
         aliases = await database.aliases()
