@@ -27,7 +27,7 @@ from vectorops.api.meta import JsonObject
 TWIN = "team/all-MiniLM-L6-v2-twin"
 """The same files under another name: another model of equal size, as far as anybody can tell."""
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 360.0
 """Loading a model takes a while where all cores are busy."""
 MANY = 1100
 """Texts of a set that takes three windows, so that a pass over it can be interrupted."""
@@ -39,7 +39,7 @@ ANIMALS = {
     4: "Bees dance to tell each other where flowers are.",
 }
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(800)
 
 
 def text_point(id: int, text: str, **more: Any) -> Object:
