@@ -84,11 +84,11 @@ async def find_holders(store: LedgerStore, ids: Collection[PointId], former: Seq
     asked = list(ids)
     for start in range(0, len(asked), IDS_AT_ONCE):
         some = asked[start : start + IDS_AT_ONCE]
-        keys, bad = await _candidates(store, some, former)
+        keys, parts, bad = await _candidates(store, some, former)
         unreadable |= bad
         for first in range(0, len(keys), LEDGERS_AT_ONCE):
             owners = {key: keys[key] for key in list(keys)[first : first + LEDGERS_AT_ONCE]}
-            for found in await _read_ledgers(store, owners, some):
+            for found in await _read_ledgers(store, owners, parts, some):
                 held |= found.held
                 moving |= found.moving
                 unreadable |= found.unreadable
@@ -97,9 +97,9 @@ async def find_holders(store: LedgerStore, ids: Collection[PointId], former: Seq
 
 async def _candidates(
     store: LedgerStore, ids: Sequence[PointId], former: Sequence[LedgerKey]
-) -> tuple[dict[str, str], dict[PointId, str]]:
-    """Ledgers of other sets that may speak of one of the ids, as key to owner; and records that nobody can read, as id
-    to owner.
+) -> tuple[dict[str, str], dict[str, set[Part]], dict[PointId, str]]:
+    """Ledgers of other sets that may speak of one of the ids, as key to owner, and by key the parts that may; and
+    records that nobody can read, as id to owner.
     """
     key = store.key
     same_shard_key: JsonObject = {
@@ -124,17 +124,20 @@ async def _candidates(
     except Rejected as error:
         if error.status != 404:
             raise
-        return {}, {}
+        return {}, {}, {}
     keys: dict[str, str] = {}
+    parts: dict[str, set[Part]] = {}
     bad: dict[PointId, str] = {}
     for record in records:
         named, owner = str(record.payload.get("key")), str(record.payload.get("owner"))
         is_a_set = owner.count("/") > 1 and named == f"{owner}/{key.collection}/{key.incarnation}"
-        if is_a_set and record.id in _ids_of_part(named, _stated_part(record.payload)):
+        stated = _stated_part(record.payload)
+        if is_a_set and record.id in _ids_of_part(named, stated):
             keys[named] = owner
+            parts.setdefault(named, set()).add(stated)
         else:
             bad[record.id] = owner if isinstance(record.payload.get("owner"), str) else ""
-    return keys, bad
+    return keys, parts, bad
 
 
 def _stated_part(payload: JsonObject) -> Part:
@@ -147,8 +150,10 @@ def _ids_of_part(key: str, part: Part) -> tuple[UUID, UUID]:
     return record_id(key, "base", part), record_id(key, "slot", part)
 
 
-async def _read_ledgers(store: LedgerStore, owners: Mapping[str, str], ids: Sequence[PointId]) -> list[Holders]:
-    """What some ledgers say of these ids. owners: by key."""
+async def _read_ledgers(
+    store: LedgerStore, owners: Mapping[str, str], parts: Mapping[str, set[Part]], ids: Sequence[PointId]
+) -> list[Holders]:
+    """What some ledgers say of these ids. owners: by key; parts: by key, those that may speak of them."""
     records = [id for key in owners for id in (record_id(key, "head"), *_ids_of_part(key, WHOLE))]
     stored = await _payloads(store, records)
     cut = [key for key in owners if (stored.get(record_id(key, "head")) or {}).get("bits")]
@@ -157,6 +162,23 @@ async def _read_ledgers(store: LedgerStore, owners: Mapping[str, str], ids: Sequ
     found = [await asyncio.to_thread(read_whole_ledgers, whole, stored, frozenset(ids))]
     for key in cut:
         found += await _read_parts(store, key, owners[key], stored[record_id(key, "head")], ids)
+    for key, owner in owners.items():
+        if record_id(key, "head") not in stored:
+            found += await _read_parts_without_head(store, key, owner, sorted(parts[key] - {WHOLE}), ids)
+    return found
+
+
+async def _read_parts_without_head(
+    store: LedgerStore, key: str, owner: str, parts: Sequence[Part], ids: Sequence[PointId]
+) -> list[Holders]:
+    """What parts say whose head is gone: as with one part, what they claim counts until the set has a ledger again."""
+    found: list[Holders] = []
+    for first in range(0, len(parts), PARTS_AT_ONCE):
+        some = parts[first : first + PARTS_AT_ONCE]
+        stored = await _payloads(store, [id for part in some for id in _ids_of_part(key, part)])
+        # Those that were removed since they were found say nothing.
+        left = [part for part in some if stored.keys() & set(_ids_of_part(key, part))]
+        found += [await asyncio.to_thread(_read_part, key, owner, part, stored, frozenset(ids)) for part in left]
     return found
 
 

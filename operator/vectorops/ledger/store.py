@@ -313,7 +313,7 @@ class LedgerStore:
         """Deletes the records, also what is left of them; safe to repeat.
 
         Head, slot and base in one request, and the slot before the base: a slot that is left beside the base of the
-        next ledger would look like an open window. Parts without a head are nobody's.
+        next ledger would look like an open window.
         """
         ids = [self.key.record_id(kind) for kind in ("head", "slot", "base")]
         try:

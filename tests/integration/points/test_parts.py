@@ -209,12 +209,27 @@ async def test_a_point_that_a_set_of_several_parts_holds_is_left_alone(scene):
 
 
 @SERVER
-@pytest.mark.parametrize("kind", ["head", "base"])
+@pytest.mark.parametrize("bits", [0, 2])
+async def test_points_of_a_ledger_whose_head_is_gone_are_nobody_elses(scene, bits):
+    """Until the set has made its ledger again."""
+    scene.bits = bits
+    await scene.sync(*MANY, owner="large")
+    await scene.database.delete_points(scene.ledgers, [scene.store("large").key.record_id("head")])
+    scene.bits = 0
+
+    synced = await scene.sync(*MANY, owner="small", adopts=True)
+
+    assert (synced.conflicting, synced.unchanged) == (len(MANY), 0)
+    assert set(synced.conflicts.values()) == {"here/default/large"}
+
+
+@SERVER
+@pytest.mark.parametrize("kind", ["base", "slot"])
 async def test_a_ledger_of_several_parts_that_cannot_be_read_may_hold_any_point(scene, kind):
     scene.bits = 2
     await scene.sync(*MANY, owner="large")
     part = next(ledger.part for ledger in await read_all_parts(scene.store("large")) if 5 in ledger.entries)
-    await scene.database.delete_points(scene.ledgers, [scene.store("large").key.record_id("slot", part)])
+    await scene.database.delete_points(scene.ledgers, [scene.store("large").key.record_id(kind, part)])
 
     asked = await find_holders(scene.store("small"), [5])
 
