@@ -1,4 +1,4 @@
-"""Which resource is looked at next, and when: the work queue between hints and reconciliations.
+"""Which resource is reconciled next, and when: the work queue between hints and reconciliations.
 
 The shell (`kube/`) adds a key whenever something may have changed and gives `run(key)`, which reconciles it; that is
 all the two know of each other, so nothing here knows Kopf, Kubernetes or Qdrant. What the queue promises, and
@@ -313,7 +313,7 @@ class WorkQueue(Generic[Key]):
 
     def _start(self, key: Key, lane: Lane, endpoint: Hashable | None) -> None:
         del self._waiting[lane][key]
-        # This run is the look that the timer was for.
+        # This run is the one that the timer was for.
         if timer := self._timers.pop(key, None):
             timer.handle.cancel()
         self._starts += 1

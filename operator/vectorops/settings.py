@@ -1,4 +1,4 @@
-"""What `vectorops run` may be told: one row for each flag, with its unit, its bounds and its environment variable.
+"""The options of `vectorops run`: one row for each flag, with its unit, its bounds and its environment variable.
 
 A dataclass is the options of a command: `command_of` makes one of the other. Nothing else knows a default.
 """

@@ -197,8 +197,8 @@ def core_path(namespace: str, plural: str, name: str) -> str:
 
 def _refused(status: int, content: bytes, retry_after: str | None) -> Refused:
     try:
-        told: Any = orjson.loads(content)
-        message = str(told["message"])
+        answer: Any = orjson.loads(content)
+        message = str(answer["message"])
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {status} without an explanation"
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None

@@ -1,6 +1,6 @@
 """/healthz, /readyz and /metrics. Started and stopped by `app`.
 
-A server of our own, because Kopf's answers as long as the event loop turns: not whether anything is still looked at.
+A server of our own, because Kopf's answers as long as the event loop turns: not whether anything is still reconciled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Vitals:
 
 
 def complaints(vitals: Vitals, *, now: float) -> list[str]:
-    """Why the process had better be started anew; empty when it need not.
+    """Why the process had better be restarted; empty when it need not.
 
     That this is asked at all shows that the event loop turns.
     """

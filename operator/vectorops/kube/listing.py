@@ -34,7 +34,7 @@ class Pages(Protocol):
 
 
 class Audience(Protocol):
-    """Who is told: the `Controller`."""
+    """Receives what was listed."""
 
     def seen(self, resource: Resource) -> None: ...
 

@@ -1,7 +1,8 @@
 """Whether RBAC lets the operator do what it cannot do without, asked of the API server before anything begins.
 
 Called by `app`. Without this a missing `watch` ends the process with a traceback, and a missing `patch` shows at the
-first write. What only some need is told where it is missed, such as a Secret in the status of its connection.
+first write. What only some resources need is reported where it is missing, such as a Secret in the status of its
+connection.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ async def missing(calls: Calls, rights: Sequence[Right]) -> list[Right]:
     return [right for right, granted in zip(rights, answers, strict=True) if not granted]
 
 
-def told(rights: Sequence[Right]) -> str:
+def describe_rights(rights: Sequence[Right]) -> str:
     """What is missing, for people: `patch on pointsets.vectorops.dev/status in namespace team`."""
     verbs: dict[str, list[str]] = {}
     for right in rights:

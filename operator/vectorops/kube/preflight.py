@@ -37,7 +37,7 @@ async def check(calls: Calls, namespaces: Sequence[str], rights: Sequence[permis
         _require_supported(await calls.call("GET", "/version"))
         missing = await permissions.missing(calls, rights)
         if missing:
-            raise CannotStart(permissions.told(missing))
+            raise CannotStart(permissions.describe_rights(missing))
         for info in within(namespaces):
             await _require_served(calls, info, namespaces)
         absent = await _absent_fields(calls, namespaces)
@@ -65,9 +65,9 @@ def _require_supported(version: JsonObject) -> None:
     numbers = [re.match(r"\d+", str(version.get(part, ""))) for part in ("major", "minor")]
     found = tuple(int(number.group()) for number in numbers if number)
     if len(found) == len(OLDEST_KUBERNETES) and found < OLDEST_KUBERNETES:
-        told = str(version.get("gitVersion", ".".join(map(str, found)))).removeprefix("v")
+        shown = str(version.get("gitVersion", ".".join(map(str, found)))).removeprefix("v")
         oldest = ".".join(map(str, OLDEST_KUBERNETES))
-        raise CannotStart(f"Kubernetes {told} is older than {oldest}, the oldest supported")
+        raise CannotStart(f"Kubernetes {shown} is older than {oldest}, the oldest supported")
 
 
 async def _require_served(calls: Calls, info: KindInfo, namespaces: Sequence[str]) -> None:

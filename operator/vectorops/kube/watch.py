@@ -1,4 +1,4 @@
-"""All that changes in one kind of resource, told without a gap: LIST, then WATCH from there, for ever.
+"""All changes of one kind of resource, without a gap: LIST, then WATCH from there, for ever.
 
 Not Kopf's watch: it reads whole objects, and what it cannot read ends the operator, so that one object of one tenant
 could stop it for all. To have it ask for metadata only is not enough: managed fields are nested as deeply as what they

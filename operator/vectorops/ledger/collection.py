@@ -1,4 +1,4 @@
-"""The collection that ledgers are kept in: made, marked, and told from every other collection."""
+"""The collection that ledgers are kept in: made, marked, and distinguished from every other collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ little. (One for every field would make the collection six times slower to creat
 """
 
 SAMPLE: Final = 100
-"""Records of an unmarked collection that are looked at one by one."""
+"""Records of an unmarked collection that are read one by one."""
 
 
 async def ensure_ledger_collection(database: Database, name: str, *, replication_factor: int) -> None:
@@ -47,7 +47,7 @@ async def require_ledger_collection(database: Database, name: str, *, change: bo
     """May ledgers be kept in this collection? False: there is none yet.
 
     One that holds nothing but our records, from before collections of ledgers were marked, gets its mark here; one
-    that lacks payload indexes gets them. change: False only looks.
+    that lacks payload indexes gets them. change: False only reads.
     Raises Terminal OwnedByAnother, UnknownMark or NotAdopted if it is anything else: nothing is written into it.
     """
     found = await database.collection(name)

@@ -64,7 +64,7 @@ async def apply(
 ) -> Report:
     """Makes Qdrant as the manifests say, and waits for it.
 
-    tell: told of events. settled: told of each resource that cannot get further.
+    tell: called with events. settled: called with each resource that cannot get further.
     """
     async with open_session(manifests, options, read_only=False, tell=tell) as opened:
         cluster = opened.cluster
@@ -119,8 +119,8 @@ def _has_arrived(resource: Resource | None) -> bool:
     """
     if resource is None or RawSpec(resource).is_suspended:
         return False
-    told = resource.condition("Ready") or NOT_LOOKED_AT
-    return resource.ready or told["reason"] == Reason.ALIAS_TAKEN
+    ready = resource.condition("Ready") or NOT_LOOKED_AT
+    return resource.ready or ready["reason"] == Reason.ALIAS_TAKEN
 
 
 class _InItsPlace:
@@ -143,13 +143,13 @@ def _in_their_places(places: Places) -> dict[str, Reconciler]:
 def _describe_outcome(cluster: LocalCluster, ref: Ref) -> ApplyResult:
     resource = cluster.now(ref)
     assert resource is not None, "refs lists what is there"
-    told = resource.condition("Ready") or NOT_LOOKED_AT
+    ready = resource.condition("Ready") or NOT_LOOKED_AT
     return ApplyResult(
         kind=ref.kind,
         namespace=ref.namespace,
         name=ref.name,
         ready=resource.ready,
-        reason=told["reason"],
-        message=told["message"],
+        reason=ready["reason"],
+        message=ready["message"],
         status=resource.status,
     )

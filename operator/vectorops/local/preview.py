@@ -1,8 +1,8 @@
 """`vectorops plan`: what `apply` would do, found out without doing it.
 
 Connections are really tried, since that only reads. What would be done about collections and points is decided by what
-the reconcilers carry out (`decide`, `situation`, `points.sync.look`); here it is only put into words. The database that
-is seen here cannot write (`session.read_only`).
+the reconcilers carry out (`decide`, `situation`, `points.sync.preview_sync`); here it is only put into words. The
+database that is seen here cannot write (`session.read_only`).
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ def _error_words(error: VectorOpsError) -> str:
 def _describe_connection(resource: Resource) -> ResourcePlan:
     if resource.ready or RawSpec(resource).is_suspended:
         return planned(resource.ref)
-    told = resource.condition("Ready") or {"reason": Reason.UNREACHABLE.value, "message": "time ran out"}
-    return planned(resource.ref, problem=f"{told['reason']}: {told['message']}")
+    ready = resource.condition("Ready") or {"reason": Reason.UNREACHABLE.value, "message": "time ran out"}
+    return planned(resource.ref, problem=f"{ready['reason']}: {ready['message']}")
 
 
 def _describe_inspection(ref: Ref, decision: Inspection) -> ResourcePlan:

@@ -15,7 +15,7 @@ from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff
 from vectorops.points.part import View
 from vectorops.points.stage import Inline
-from vectorops.points.sync import kept_by_removal, look
+from vectorops.points.sync import kept_by_removal, preview_sync
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED
@@ -63,7 +63,7 @@ async def preview_points(found: Situation, declaration: Declaration, lost_vector
     store = found.store
     if lost_vectors:
         store = replace(store, database=_without_vectors(store.database, found.target.collection, lost_vectors))
-    view = await look(store, found.target, Inline(declaration), found.given_up)
+    view = await preview_sync(store, found.target, Inline(declaration), found.given_up)
     if view.replaced is None or view.bound:
         return PointsPreview(found, declaration, view)
     how = (await found.approval(view.replaced.digest)).how

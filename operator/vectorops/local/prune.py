@@ -168,7 +168,7 @@ def _moved(resource: Resource, had: _Left, here: Place) -> str:
 
 
 async def _is_its_place(session: Session, one: _Left) -> bool:
-    """Is it what the declared resource of its name is to have, or can that not be told?
+    """Is it what the declared resource of its name is to have, or is that unknown?
 
     Several addresses may lead to one server, so that another one proves nothing: another incarnation does.
     """

@@ -35,7 +35,7 @@ REVISION_SHOWN = 12
 
 
 class Progress:
-    """The line that moves while a command works. It is drawn anew several times a second."""
+    """The line that moves while a command works. It is drawn several times a second."""
 
     def __init__(self) -> None:
         self._settled: set[Ref] = set()

@@ -1,7 +1,7 @@
 """From the points of a spec to points that can be written, or to the reason why one cannot.
 
-One bad point never stops the others. What it protects is told apart: a point that cannot be written keeps what is
-stored under its id, and a point whose id cannot be told stops all deletions, because any stored point might be the
+One bad point never stops the others. What it protects differs: a point that cannot be written keeps what is
+stored under its id, and a point whose id is unknown stops all deletions, because any stored point might be the
 one it means.
 """
 
@@ -75,7 +75,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a declared point cannot be written, or was not. id: None if it cannot even be told which point is meant."""
+    """Why a declared point cannot be written, or was not. id: None if not even the point is known that is meant."""
 
     shown_id: str
     reason: str
@@ -282,7 +282,7 @@ def check_range(where: str, numbers: NDArray[np.float32], expected: VectorSchema
 
 
 def _is_surely_in_range(numbers: NDArray[np.float32], expected: VectorSchema) -> bool:
-    """False: look closely. It saves nine tenths of the time for nearly all vectors there are."""
+    """False: compare closely. It saves nine tenths of the time for nearly all vectors there are."""
     if expected.datatype not in {"float32", "float16"} or not numbers.size:
         return False
     # A NaN is neither.

@@ -89,7 +89,7 @@ class Diff:
         return not (self.insert or self.change or self.delete or self.forget)
 
     def without(self, hidden: Set[PointId]) -> Diff:
-        """The same while it cannot be told whether these points, which are not shown, are there: none of them is
+        """The same while nobody knows whether these points, which are not shown, are there: none of them is
         inserted, and those that leave the set are deleted, should they be there.
         """
         if not hidden:
@@ -250,7 +250,7 @@ def adoptable(
 
 
 def _vanished(declaration: Declaration, entries: EntriesById) -> list[PointId]:
-    """Ours, and no longer declared. None at all while some declared id cannot be told: any of them might be the one."""
+    """Ours, and no longer declared. None at all while some declared id is unknown: any of them might be the one."""
     if not declaration.complete:
         return []
     return [id for id in entries if id not in declaration.points and id not in declaration.protected]
@@ -424,7 +424,7 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
         return True
     if _is_surely_close(declared, found, schema):
         return True
-    # For Cosine too: a server keeps uint8 as it is, and a folder that is opened anew all that was inserted.
+    # For Cosine too: a server keeps uint8 as it is, and a folder that is opened again all that was inserted.
     close = _close(declared, found, schema.datatype)
     if schema.distance == "Cosine":
         # Row by row: a server leaves rows alone whose squared length is below 1.2e-7. A folder normalizes even uint8.
@@ -434,7 +434,7 @@ def _same(declared: VectorData, found: VectorData, schema: VectorSchema) -> bool
 
 
 def _is_surely_close(declared: NDArray[np.float32], found: NDArray[np.float32], schema: VectorSchema) -> bool:
-    """One float32 vector, a little more strictly and in a third of the time. False: look closely."""
+    """One float32 vector, a little more strictly and in a third of the time. False: compare closely."""
     if schema.datatype != "float32" or declared.ndim != 1 or not declared.size:
         return False
     if np.array_equal(declared, found):

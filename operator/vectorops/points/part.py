@@ -31,7 +31,7 @@ from vectorops.qdrant import visibility
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 
 HIDDEN_SECONDS: Final = 5.0
-"""How soon points that Qdrant hides are looked for again."""
+"""How soon to search again for points that Qdrant hides."""
 
 
 class Judgment(NamedTuple):

@@ -149,7 +149,7 @@ class Pass:
         declaration = self.staged.declaration(ledger.part)
         return recover(ledger.align(self.target.names), declaration, touched, self.target.schema)
 
-    async def look(self, part: Part, judge: Judge | None = None) -> View:
+    async def compare_part(self, part: Part, judge: Judge | None = None) -> View:
         """What there is to do about one part; writes nothing."""
         if self.first is None:
             return await self._compare(part, None, self.initial[part.number], judge)
@@ -187,7 +187,7 @@ class Pass:
             return Judgment()
 
         for part in self.parts:
-            await self.look(part, gather)
+            await self.compare_part(part, gather)
         self.verdict = await self._judge(evidence, last[0])
 
     @property
@@ -361,7 +361,7 @@ async def _sync(this: Pass, embed: Embed | None, pace: AtSafePoint) -> Synced:
     rebuilt = bound = False
     for number in range(len(this.parts)):
         part = this.parts[number]
-        view = await this.look(part)
+        view = await this.compare_part(part)
         if this.first is None:
             await _require_not_users(this, view)
         rebuilt, bound = view.ours.rebuilt, bound or view.bound
@@ -423,7 +423,7 @@ async def _make_room(this: Pass, part: Part, view: View, leaving: Sequence[Leavi
         await delete_unrecorded(this.at(each.part), collection, each.ledger, each.delete)
     await delete_unrecorded(this.at(part), collection, view.ledger, view.diff.delete)
     for later in this.parts[part.number + 1 :]:
-        found = await this.look(later)
+        found = await this.compare_part(later)
         await delete_unrecorded(this.at(later), collection, found.ledger, found.diff.delete)
 
 
@@ -431,7 +431,9 @@ def _held_back(replaced: Replaced, staged: Staged) -> Synced:
     return Synced(staged.total, staged.complete, failed=staged.failed, failures=staged.failures, replaced=replaced)
 
 
-async def look(store: LedgerStore, target: Target, staged: Staged, given_up: GivenUp = nothing_given_up) -> View:
+async def preview_sync(
+    store: LedgerStore, target: Target, staged: Staged, given_up: GivenUp = nothing_given_up
+) -> View:
     """What a pass would find, and do, of all parts together; writes nothing. For a set that fits into memory.
 
     Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
@@ -439,7 +441,7 @@ async def look(store: LedgerStore, target: Target, staged: Staged, given_up: Giv
     this = Pass(store, target, staged, given_up)
     await this.find_ledger()
     await this.judge_all()
-    views = [await this.look(part) for part in this.parts]
+    views = [await this.compare_part(part) for part in this.parts]
     if this.first is None:
         for view in views:
             await _require_not_users(this, view)
@@ -557,7 +559,7 @@ async def _judge_removal(store: LedgerStore, collection: str, first: Ledger) -> 
 
 @contextmanager
 def _collection_may_go() -> Iterator[None]:
-    """The collection, or a point that we are changing, may go away under our hands: then it helps to look again."""
+    """The collection, or a point that we are changing, may go away under our hands: then it helps to try again."""
     try:
         yield
     except Rejected as error:

@@ -1,9 +1,9 @@
-"""How much of a set that should be as declared is compared with Qdrant at one look.
+"""How much of a set that should be as declared is compared with Qdrant in one reconciliation.
 
-To read every vector of every large set at every resync costs more than to write them all. So a look asks whether every
-point is there, and compares the content of a share; the next look takes the next share. Whoever finds a difference
-compares everything. A small set is always compared whole, and so is one whose declaration changed, because then the
-ledger does not say what is declared.
+To read every vector of every large set at every resync costs more than to write them all. So each reconciliation asks
+whether every point is there, and compares the content of a share; the next one takes the next share. Whoever finds a
+difference compares everything. A small set is always compared whole, and so is one whose declaration changed, because
+then the ledger does not say what is declared.
 
 What is remembered of a set is a few hundred bytes, in memory only: the specs and the stored points are not in it.
 """
@@ -31,9 +31,9 @@ from vectorops.points.target import Target
 from vectorops.qdrant.database import PointId
 
 SHARE_POINTS: Final = 256
-"""So many points are compared at one look; a set of no more is always compared whole."""
+"""So many points are compared at once; a set of no more is always compared whole."""
 SETS_REMEMBERED: Final = 10_000
-"""Of those that were looked at longest ago, nothing is known: they are declared and compared as after a start."""
+"""Of those that were reconciled longest ago, nothing is known: they are declared and compared as after a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Remembered:
 
 
 class Verification:
-    """What the looks of this process remember of the sets that they found as declared."""
+    """What this process remembers of the sets that they found as declared."""
 
     def __init__(self) -> None:
         self._sets: OrderedDict[Ref, Remembered | None] = OrderedDict()
@@ -89,7 +89,7 @@ class Verification:
 
 
 def share(following: int, count: int) -> tuple[list[int], int]:
-    """Positions of the points to compare at this look, and where the next share begins. All positions come in turn."""
+    """Positions of the points to compare this time, and where the next share begins. All positions come in turn."""
     positions = [(following + step) % count for step in range(min(SHARE_POINTS, count))]
     return positions, (following + len(positions)) % count
 
@@ -122,7 +122,7 @@ def agrees(ledger: Ledger, declared: Mapping[PointId, Entry]) -> bool:
 
 
 async def settled_ledger(store: LedgerStore, target: Target) -> Ledger | None:
-    """The ledger, if nothing but its points can need a write; None: look at everything. Writes nothing."""
+    """The ledger, if nothing but its points can need a write; None: compare everything. Writes nothing."""
     if target.hides:
         return None
     try:

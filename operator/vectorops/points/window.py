@@ -1,4 +1,4 @@
-"""One window of inserts and changes: told to the ledger, written, checked, settled. Called by `sync`."""
+"""One window of inserts and changes: noted in the ledger, written, checked, settled."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def _read_back(
     """What became of what was written: new ids under which somebody else's point stands, and what is known of the
     others that are there.
 
-    A point of somebody else's came between our look and our insert, which left it alone.
+    A point of somebody else's came between our read and our insert, which left it alone.
     """
     wanted = {point.data.id: point for point in written}
     stored = await database.points(collection, list(wanted), payload=True, vectors=True)

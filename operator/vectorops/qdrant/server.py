@@ -97,7 +97,7 @@ class Server:
             found: JsonObject = await self._rest.read("get_collection", "GET", _path(name))
         except NotFound:
             return None
-        # As of the last look, which is before each pass.
+        # As of the last check, which is before each pass.
         (self._hiding.add if visibility.hides_points(found) else self._hiding.discard)(name)
         return found
 

@@ -1,7 +1,7 @@
 """Which aliases pass from one collection to another, so that readers find one of the two all the while.
 
 Blue and green by hand: one QdrantCollection gives an alias up, another one declares it, and nobody says in which order
-the two are looked at. So the one that declares it takes it, in one request, from a collection whose owner gave it up;
+the two are reconciled. So the one that declares it takes it, in one request, from a collection whose owner gave it up;
 and the one that gave it up leaves it where it is as long as another one declares it. Only aliases that we made pass,
 and only between collections of one installation.
 """

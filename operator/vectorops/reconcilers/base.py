@@ -59,7 +59,7 @@ class Turn:
     """What the shell says to one run of a reconciler, and hears of it. The default: it may take as long as it likes."""
 
     should_yield: Callable[[], bool] = lambda: False
-    """Do others wait for the place of this run, or is the resource to be looked at again anyway?"""
+    """Do others wait for the place of this run, or is the resource to be reconciled again anyway?"""
     is_stopping: Callable[[], bool] = lambda: False
     """Does the process end?"""
     report_progress: Callable[[], None] = lambda: None

@@ -1,4 +1,4 @@
-"""What all finalizers share: when to let go although cleaning up did not succeed, and how that is told."""
+"""What all finalizers share: when to let go although cleaning up did not succeed, and how that is reported."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _is_overdue(context: Context, resource: Resource) -> bool:
 
 
 async def _let_go(context: Context, resource: Resource, why: str) -> Outcome:
-    # First, so that a conflict, after which we come here again, is not told as a second letting go.
+    # First, so that a conflict, after which we come here again, is not reported as a second letting go.
     await context.cluster.set_finalizer(resource, False)
     message = f"let go without cleaning up: {why}; what it had in Qdrant stays there"
     logger.warning(message, extra={"resource": str(resource.ref), "reason": "CleanupSkipped"})

@@ -41,7 +41,7 @@ NO_SHARD_KEY: Final = (
 )
 
 SETS_SECONDS: Final = 1.0
-"""How often to look whether the sets of a collection know of a plan that takes something from their points."""
+"""How often to check whether the sets of a collection know of a plan that takes something from their points."""
 
 
 class CollectionReconciler:
@@ -149,16 +149,16 @@ def _decision_outcome(resource: Resource, decision: Decision, left: Plan, mark: 
     held_back = (*left.doable, *left.held_back) if decision.reports_drift else left.held_back
     shown = _plan_status(held_back, left, approval) if held_back else None
     drift = shown.steps if shown is not None and decision.reports_drift else []
-    told = _collection_conditions(left, approval, aliases, drift)
+    found = _collection_conditions(left, approval, aliases, drift)
     if aliases.again is not None:
-        told.append(told[0].model_copy(update={"type": "Reconciling", "status": "True"}))
+        found.append(found[0].model_copy(update={"type": "Reconciling", "status": "True"}))
     status = QdrantCollectionStatus(
         collection=PhysicalCollection(name=left.in_force.name, incarnation=mark.incarnation),
         schema_=schema_status(left.in_force),
         plan=shown,
         last_handled_take_over_from=annotations.get(TAKE_OVER_FROM),
         last_handled_approve_plan=asked if decision.approval.given or handled == asked else None,
-        conditions=told,
+        conditions=found,
     )
     return Outcome(status, requeue_after=aliases.again, resource=resource, rests_on=aliases.rests_on)
 
@@ -182,8 +182,8 @@ def _collection_conditions(left: Plan, approval: Approval, aliases: Aliases, dri
         return conditions(False, Reason.REQUEST_REJECTED, message, stalled=True, drifted=drifted)
     if left.unsupported:
         message = "; ".join(f"{path}: {value!r}" for path, value in left.unsupported)
-        told = f"Qdrant {left.version} accepts this and does not keep it: {message}"
-        return conditions(False, Reason.UNSUPPORTED_BY_SERVER, told, stalled=True, drifted=drifted)
+        message = f"Qdrant {left.version} accepts this and does not keep it: {message}"
+        return conditions(False, Reason.UNSUPPORTED_BY_SERVER, message, stalled=True, drifted=drifted)
     stay = "".join(f"; {words}" for words in aliases.stay_words)
     return conditions(True, Reason.SUCCEEDED, f"collection {left.desired.name!r} is as declared{stay}", drifted=drifted)
 
@@ -240,5 +240,5 @@ def _blocked_outcome(point_sets: list[Resource]) -> Outcome:
     else:
         reason = Reason.DELETING
         message = f"waiting for PointSets to delete their points: {', '.join(sorted(p.meta.name for p in point_sets))}"
-    told = conditions(False, reason, message, reconciling=True)
-    return Outcome(QdrantCollectionStatus(conditions=told), requeue_after=60.0)
+    blocked = conditions(False, reason, message, reconciling=True)
+    return Outcome(QdrantCollectionStatus(conditions=blocked), requeue_after=60.0)

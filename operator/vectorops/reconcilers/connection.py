@@ -19,9 +19,9 @@ from vectorops.reconcilers.spec import parse_connection
 from vectorops.reconcilers.status import conditions, suspended
 
 CHECK_SECONDS: Final = 60.0
-"""How often a connection is looked at: two small requests, and its Secrets are read again."""
+"""How often a connection is checked: two small requests, and its Secrets are read again."""
 BLOCKED_SECONDS: Final = 10.0
-"""The same while its deletion waits: not everything that needs it can be told to wake it when it goes."""
+"""The same while its deletion waits: not everything that needs it wakes it when it goes."""
 SHOWN_REFERRERS: Final = 3
 
 
@@ -60,8 +60,8 @@ class ConnectionReconciler:
         server = await _check_server(database)
         named = ", ".join(needed_by[:SHOWN_REFERRERS]) + (" and others" if len(needed_by) > SHOWN_REFERRERS else "")
         message = f"deletion waits for what needs this connection: {named}"
-        told = conditions(True, Reason.DELETION_BLOCKED, message)
-        return _answer(resource, server, told, look_again_seconds=BLOCKED_SECONDS)
+        shown = conditions(True, Reason.DELETION_BLOCKED, message)
+        return _answer(resource, server, shown, look_again_seconds=BLOCKED_SECONDS)
 
 
 async def _check_server(database: Database) -> ServerStatus:
@@ -71,7 +71,7 @@ async def _check_server(database: Database) -> ServerStatus:
 
 
 def _answer(
-    resource: Resource, server: ServerStatus, told: list[Condition], *, look_again_seconds: float = CHECK_SECONDS
+    resource: Resource, server: ServerStatus, shown: list[Condition], *, look_again_seconds: float = CHECK_SECONDS
 ) -> Outcome:
-    status = QdrantConnectionStatus(server=server, conditions=told)
+    status = QdrantConnectionStatus(server=server, conditions=shown)
     return Outcome(status, requeue_after=look_again_seconds, resource=resource)

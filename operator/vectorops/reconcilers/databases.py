@@ -1,6 +1,6 @@
 """The open databases, one for each connection: opened with what the connection and its Secrets say, and kept.
 
-The connection's reconciler opens them anew at each look (`fresh`), so that a rotated key is noticed; all other
+The connection's reconciler opens them again each time (`fresh`), so that a rotated key is noticed; all other
 reconcilers take what is open. The last good one is kept even when the Secret is gone: a dying namespace may lose it
 first.
 """

@@ -115,9 +115,9 @@ class Driver:
             words = f"{type(error).__name__}: a fault in the operator; its log has the details"
             return await self._failed(resource, Transient(Reason.INTERNAL_ERROR, words))
         if outcome.passing and (left := self._blip_left(resource)) > 0:
-            if outcome.status is not None and (told := outcome.status.ready) is not None:
-                extra = {"resource": str(ref), "reason": told.reason}
-                logger.info("trying again: %s", told.message, extra=extra)
+            if outcome.status is not None and (ready := outcome.status.ready) is not None:
+                extra = {"resource": str(ref), "reason": ready.reason}
+                logger.info("trying again: %s", ready.message, extra=extra)
             again = min(left, outcome.requeue_after or left)
             return Verdict(requeue_after=again, rests_on=outcome.rests_on, status=resource.status)
         if not outcome.passing:
@@ -157,7 +157,7 @@ class Driver:
             logger.info(
                 "trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value}
             )
-            # Not later than when it must be told.
+            # Not later than when it must be reported.
             longest = min(left, verdict.longest_backoff or left)
             return replace(verdict, status=resource.status, longest_backoff=longest)
         return await self._write_status(resource, status.failed(resource, error), verdict)

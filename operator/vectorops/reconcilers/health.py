@@ -1,8 +1,8 @@
 """Is a collection well, as Qdrant says in the answer that is read anyway?
 
-Told beside Ready, which says that it is as declared: one may be so without the other. Nothing that comes and goes by
-itself is told: yellow is a collection at work, and grey one that has something to do at its next write; so grey counts
-only if the look before found it, too.
+Reported beside Ready, which says that it is as declared: one may be so without the other. Nothing that comes and goes
+by itself is reported: yellow is a collection at work, and grey one that has something to do at its next write; so grey
+counts only if the reconciliation before found it, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vectorops.reconcilers.base import Outcome
 
 WELL: Final = frozenset({"green", "yellow"})
 GREY_SECONDS: Final = 60.0
-"""When to look again at one that is grey."""
+"""When to reconcile one again that is grey."""
 SHOWN_CHARACTERS: Final = 500
 
 
@@ -32,10 +32,12 @@ def with_health(outcome: Outcome, resource: Resource, health: Health) -> Outcome
     shown = HealthStatus(color=color, optimizer=health.optimizer or None, warnings=list(health.warnings))
     before = (resource.status.get("health") or {}).get("color")
     is_new = color == "grey" and before != "grey"
-    told = list(outcome.status.conditions)
+    shown_conditions = list(outcome.status.conditions)
     if words := _words(replace(health, color="green") if is_new else health):
-        told.append(Condition(type="Unhealthy", status="True", reason=Reason.UNHEALTHY.value, message=words))
-    status = outcome.status.model_copy(update={"health": shown, "conditions": told})
+        shown_conditions.append(
+            Condition(type="Unhealthy", status="True", reason=Reason.UNHEALTHY.value, message=words)
+        )
+    status = outcome.status.model_copy(update={"health": shown, "conditions": shown_conditions})
     again = min(outcome.requeue_after or GREY_SECONDS, GREY_SECONDS) if is_new else outcome.requeue_after
     return replace(outcome, status=status, requeue_after=again)
 

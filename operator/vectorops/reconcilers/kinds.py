@@ -1,4 +1,4 @@
-"""Which reconciler looks after which kind. Both shells hand this to the driver."""
+"""The reconciler of each kind. Both shells hand this to the driver."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ async def _carry_out_removal(resource: Resource, removal: Removal) -> None:
 
 
 def _progressing(resource: Resource, where: PointSetTarget) -> Outcome:
-    told = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
-    return Outcome(PointSetStatus(target=where, conditions=told), requeue_after=0.0, resource=resource)
+    progressing = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
+    return Outcome(PointSetStatus(target=where, conditions=progressing), requeue_after=0.0, resource=resource)
 
 
 def _replaced_status(

@@ -65,7 +65,7 @@ class References:
             self._rests_on[ref] = on - {ref}
 
     def looked_at(self, ref: Ref, status: JsonObject) -> bool:
-        """Learns how a look at a resource ended. Returns whether others hold some of its ids, and did not before."""
+        """Learns how a reconciliation ended. Returns whether others hold some of its ids, and did not before."""
         before = ref in self._contested
         if not (status.get("points") or {}).get("conflicts"):
             self._contested.discard(ref)
@@ -89,7 +89,7 @@ class References:
         return current
 
     def woken_by(self, ref: Ref) -> set[Ref]:
-        """Whose next look may find something new after `ref` changed or went.
+        """Whose next reconciliation may find something new after `ref` changed or went.
 
         All that hang on it, directly or not, those whose verdict rests on it, and what it refers to: that may wait to
         be deleted. Of the siblings of a PointSet those that found ids of theirs held by others: it may have given them

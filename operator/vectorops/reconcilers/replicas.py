@@ -1,9 +1,9 @@
 """Has the collection the replicas that are declared? Asked on a distributed Qdrant, when all else is as declared.
 
-`collections.replicas` decides. Here it is told, and, with `replicaPolicy: Converge`, done: one operation a look. Where
-Qdrant calls all replicas active, each must answer first. One on a node that died just now is called active too, until
-somebody writes; it must be neither the source of a copy, which then stays under way until the node returns, nor the one
-that is left.
+`collections.replicas` decides. Here it is reported, and, with `replicaPolicy: Converge`, done: one operation a
+reconciliation. Where Qdrant calls all replicas active, each must answer first. One on a node that died just now is
+called active too, until somebody writes; it must be neither the source of a copy, which then stays under way until the
+node returns, nor the one that is left.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 600.0
 """For so long a replica that is not active is waited for: it comes back by itself, within seconds of its node."""
 DONE_SECONDS: Final = 1.0
-"""When the next look comes after an operation."""
+"""When the next reconciliation comes after an operation."""
 TRANSFER_SECONDS: Final = 5.0
-"""How often is looked while replicas are being made."""
+"""How often to reconcile while replicas are being made."""
 ABSENT_SECONDS: Final = 60.0
 """The same while some are missing and nobody makes them."""
 
@@ -68,7 +68,7 @@ class Findings:
 
     @property
     def again_seconds(self) -> float | None:
-        """When to look again; None: at the resync."""
+        """When to reconcile again; None: at the resync."""
         if self.step is not None:
             return DONE_SECONDS
         if self.busy:
@@ -78,7 +78,7 @@ class Findings:
 
 class Replicas:
     """Those of all collections, over time. Since when a replica is not active is known by this process only: after a
-    restart it is waited for anew.
+    restart the waiting begins again.
 
     clock: in seconds.
     """
@@ -100,9 +100,9 @@ class Replicas:
         *,
         may_pass: bool = True,
     ) -> Outcome:
-        """The outcome of a look at a collection that exists, with what is to be told of its replicas. Does one step.
+        """The outcome for a collection that exists, with what is to be reported of its replicas. Does one step.
 
-        may_pass: was nothing else done that must be told at once?
+        may_pass: was nothing else done that must be reported at once?
         """
         assert isinstance(outcome.status, QdrantCollectionStatus), "the collection exists"
         if not database.info.distributed:
@@ -116,9 +116,9 @@ class Replicas:
             return replace(outcome, status=status)
         if found.step is not None:
             await _carry_out(database, resource, observed.name, found.step)
-        if told := _replica_conditions(observed.name, spec, found):
+        if found_conditions := _replica_conditions(observed.name, spec, found):
             drifted = [condition for condition in status.conditions if condition.type == "Drifted"]
-            status = status.model_copy(update={"conditions": [*told, *drifted]})
+            status = status.model_copy(update={"conditions": [*found_conditions, *drifted]})
         # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
         passing = bool(found.counts.short) and found.passes and found.step is None and may_pass
         again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)

@@ -70,8 +70,8 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     reason = (
         Reason.DELETING if resource.deleting and not terminal and error.reason is Reason.PROGRESSING else error.reason
     )
-    told = Status(conditions=conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal))
-    known = updated(resource, told)
+    failure = Status(conditions=conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal))
+    known = updated(resource, failure)
     if TAKE_OVER_FROM not in resource.meta.annotations:
         # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)

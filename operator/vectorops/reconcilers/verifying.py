@@ -1,4 +1,4 @@
-"""What is parsed, declared and compared at one look at a PointSet; `points.verification` has the reasons.
+"""What is parsed, declared and compared when a PointSet is reconciled; `points.verification` has the reasons.
 
 A set that this process found as declared before is not even parsed whole again: the points of one share are. One that
 only its status says is as declared (the operator was started since) is declared whole, and compared in a share.
@@ -26,8 +26,8 @@ from vectorops.reconcilers.spec import parse
 async def parse_for_this_look(
     context: Context, resource: Resource
 ) -> tuple[Remembered | None, PointSetSpec, frozenset[str]]:
-    """What an earlier look found, if all that is asked of this one is whether it still is so; the spec, then without
-    its points; and the names of the vectors that some point gives as text. Raises as `parse` does.
+    """What an earlier reconciliation found, if this one need only find out whether it still is so; the spec, then
+    without its points; and the names of the vectors that some point gives as text. Raises as `parse` does.
     """
     if context.verification is not None and _may_be_unchanged(resource):
         known = context.verification.known(resource.ref, resource.meta.uid, resource.meta.generation)
@@ -55,7 +55,7 @@ async def _parse_whole(resource: Resource) -> PointSetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """One look at one set."""
+    """One reconciliation of one set."""
 
     context: Context
     resource: Resource
@@ -83,7 +83,7 @@ class Verifier:
         return declaration
 
     def remember(self, declaration: Declaration, entries: EntriesById | None = None) -> None:
-        """The next look need not compare everything.
+        """The next reconciliation need not compare everything.
 
         entries: what the ledger says of the declaration; None: what it should say.
         """

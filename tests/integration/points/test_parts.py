@@ -12,7 +12,7 @@ from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.ledger.records import Part
 from vectorops.points.stage import Inline
-from vectorops.points.sync import look, remove_points, sync
+from vectorops.points.sync import preview_sync, remove_points, sync
 
 SERVER = pytest.mark.parametrize("database", ["rest"], indirect=True)
 SERVER_AND_FOLDER = pytest.mark.parametrize("database", ["rest", "embedded"], indirect=True)
@@ -265,7 +265,7 @@ async def test_what_a_pass_would_do_is_said_of_all_parts_together(scene):
     foreign = await scene.stranger(77, [7, 7, 7])
     changed = [point(2, text=[9, 9, 9]), *MANY[2:], point(77), point(78)]
 
-    view = await look(scene.store(), await scene.target(), Inline(await scene.declared(*changed), 2))
+    view = await preview_sync(scene.store(), await scene.target(), Inline(await scene.declared(*changed), 2))
 
     assert [declared.data.id for declared in view.diff.insert] == [78]
     assert [change.declared.data.id for change in view.diff.change] == [2]
@@ -291,7 +291,7 @@ async def test_a_collection_that_seems_replaced_is_judged_by_all_parts_together(
         return len(asked) > 1
 
     target = replace(await scene.target(), marked=False, approves=approves)
-    view = await look(scene.store(), target, Inline(await scene.declared(*MANY), 2))
+    view = await preview_sync(scene.store(), target, Inline(await scene.declared(*MANY), 2))
 
     assert view.held_back
     assert view.replaced is not None

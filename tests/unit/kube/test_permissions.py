@@ -4,7 +4,7 @@ from typing import Any
 
 from vectorops.api.meta import JsonObject
 from vectorops.kube.calls import Refused
-from vectorops.kube.permissions import missing, needed, told
+from vectorops.kube.permissions import describe_rights, missing, needed
 
 
 class Rbac:
@@ -33,11 +33,13 @@ async def test_who_may_do_everything_misses_nothing():
 async def test_missing_rights_are_named_by_resource_and_place():
     some = rbac(("pointsets", "watch", ""), ("pointsets", "patch", ""), ("qdrantcollections", "patch", "status"))
 
-    assert told(await missing(some, needed(["team"]))).endswith(
+    assert describe_rights(await missing(some, needed(["team"]))).endswith(
         "grant its service account: patch on qdrantcollections.vectorops.dev/status in namespace team; "
         "watch, patch on pointsets.vectorops.dev in namespace team"
     )
-    assert told(await missing(some, needed([]))).endswith("watch, patch on pointsets.vectorops.dev in all namespaces")
+    assert describe_rights(await missing(some, needed([]))).endswith(
+        "watch, patch on pointsets.vectorops.dev in all namespaces"
+    )
 
 
 async def test_where_asking_is_forbidden_nothing_is_claimed():
