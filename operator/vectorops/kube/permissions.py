@@ -1,6 +1,6 @@
 """Whether RBAC lets the operator do what it cannot do without, asked of the API server before anything begins.
 
-Called by `app`. Without this a missing `watch` ends the process with a traceback, and a missing `patch` shows at the
+Without this a missing `watch` ends the process with a traceback, and a missing `patch` shows at the
 first write. What only some resources need is reported where it is missing, such as a Secret in the status of its
 connection.
 """

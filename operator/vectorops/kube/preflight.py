@@ -1,6 +1,6 @@
 """What must be so before the operator begins, or stands by: asked once, so that its first lines say what is missing.
 
-A standby that could not lead must be seen when it is made, not in the hour of need. Called by `app`.
+A standby that could not lead must be seen when it is made, not in the hour of need.
 """
 
 from __future__ import annotations

@@ -78,9 +78,7 @@ async def regrow(store: LedgerStore, first: Ledger, recover: Recover, bits: int)
     taken = []
     for part in first.part.siblings:
         each = store.at(part)
-        ledger = await each.read()
-        assert ledger is not None
-        taken.append(await recover(await each.take(ledger)))
+        taken.append(await recover(await each.take(await each.read_existing())))
     entries = await asyncio.to_thread(Entries.join, [ledger.entries for ledger in taken], len(taken[0].names))
     return await store.at(first.part).regrow(taken, entries, bits)
 

@@ -100,6 +100,15 @@ class LedgerStore:
             # Without its origin: that would quote content.
             raise self._damaged("cannot be read") from None
 
+    async def read_existing(self) -> Ledger:
+        """The part, of a ledger that was there a moment ago. Raises Transient AnotherWriter if it is gone, and what
+        `read` raises.
+        """
+        ledger = await self.read()
+        self._expect(ledger is not None)
+        assert ledger is not None
+        return ledger
+
     async def require_parts(self, first: Ledger) -> None:
         """Raises Terminal LedgerDamaged if a record of another part is missing: before any part is written."""
         if first.part.bits:

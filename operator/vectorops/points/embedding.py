@@ -1,6 +1,6 @@
 """Makes points whose vectors are texts ready to be written: a stream in, windows of embedded points out.
 
-Called by `sync`, which writes one window while the next is embedded. At most two windows are in memory, however long
+One window is written while the next is embedded. At most two windows are in memory, however long
 the stream is: no window is begun before the one before the last was written.
 """
 

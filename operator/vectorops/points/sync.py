@@ -153,9 +153,7 @@ class Pass:
         """What there is to do about one part; writes nothing."""
         if self.first is None:
             return await self._compare(part, None, self.initial[part.number], judge)
-        ledger = self.first if part == self.first.part else await self.at(part).read()
-        if ledger is None:
-            raise written_meanwhile()
+        ledger = self.first if part == self.first.part else await self.at(part).read_existing()
         return await self._compare(part, ledger, ledger, judge)
 
     async def _compare(self, part: Part, ledger: Ledger | None, known: Ledger, judge: Judge | None = None) -> View:
@@ -212,8 +210,7 @@ class Pass:
                 await self._create()
                 assert self.first is not None
             part = self.first.part._replace(number=part.number)
-            ledger = self.first if part == self.first.part else await self.at(part).read()
-            assert ledger is not None
+            ledger = self.first if part == self.first.part else await self.at(part).read_existing()
         else:
             if part.bits and not self.owned and self.first is not None and self.first.token != self.store.writer:
                 await self.store.take_head()
@@ -498,9 +495,7 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
         judge_part = None if marked else await _judge_removal(store, collection, first)
         deleted = 0
         for part in first.part.siblings:
-            ledger = await store.at(part).read() if part.bits else first
-            if ledger is None:
-                raise written_meanwhile()
+            ledger = await store.at(part).read_existing() if part.bits else first
             deleted += await _remove_part(store.at(part), collection, ledger, judge_part)
         return deleted
 

@@ -25,7 +25,7 @@ from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
-from vectorops.reconcilers.verifying import Verifier, parse_for_this_look, parse_some
+from vectorops.reconcilers.verifying import Verifier, parse_needed, parse_some
 from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class PointSetReconciler:
         if resource.status.get("target") != where.dump():
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
-        known, spec, texts = await parse_for_this_look(context, resource)
+        known, spec, texts = await parse_needed(context, resource)
         found = await find_situation(context, resource, spec, destination, texts)
         await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
         verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)

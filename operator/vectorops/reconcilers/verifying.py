@@ -23,9 +23,7 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.spec import parse
 
 
-async def parse_for_this_look(
-    context: Context, resource: Resource
-) -> tuple[Remembered | None, PointSetSpec, frozenset[str]]:
+async def parse_needed(context: Context, resource: Resource) -> tuple[Remembered | None, PointSetSpec, frozenset[str]]:
     """What an earlier reconciliation found, if this one need only find out whether it still is so; the spec, then
     without its points; and the names of the vectors that some point gives as text. Raises as `parse` does.
     """
@@ -69,7 +67,7 @@ class Verifier:
     async def declaration(self, known: Remembered | None, spec: PointSetSpec) -> Declaration | None:
         """What is to be compared with all that is stored. None: the set is as its status says, and that is all.
 
-        known: see `parse_for_this_look`; then `spec` needs no points. Raises as `parse` does.
+        known: see `parse_needed`; then `spec` needs no points. Raises as `parse` does.
         """
         if known is not None:
             if await self._is_as_remembered(known):

@@ -9,7 +9,7 @@ from integration.points.scene import Killed, Scene, Watched, answer_lost, killed
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient
 from vectorops.ledger.holders import find_holders
-from vectorops.ledger.lifecycle import read_all_parts
+from vectorops.ledger.lifecycle import read_all_parts, regrow
 from vectorops.ledger.records import Part
 from vectorops.points.stage import Inline
 from vectorops.points.sync import preview_sync, remove_points, sync
@@ -317,3 +317,21 @@ async def test_a_pass_that_gives_way_after_a_part_leaves_the_rest_to_the_next_on
 
     assert halfway.keys() == (await scene.expected(*MANY)).keys(), "nothing is deleted yet"
     assert await scene.stored() == await scene.expected(*changed)
+
+
+@SERVER
+async def test_a_ledger_that_another_process_removes_while_it_is_cut_is_another_writers(scene):
+    await scene.sync(*MANY)
+    store = scene.store()
+    first = await store.read()
+    assert first is not None
+    await scene.store().remove()
+
+    async def recover(ledger):
+        return ledger
+
+    with pytest.raises(Transient) as raised:
+        await regrow(store, first, recover, 2)
+
+    assert raised.value.reason is Reason.ANOTHER_WRITER
+    assert not await store.exists()
