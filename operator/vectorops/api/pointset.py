@@ -22,7 +22,8 @@ from vectorops.api.meta import (
     WithoutNulls,
 )
 from vectorops.api.nesting import LEVELS, bounded
-from vectorops.api.rules import UpdateRule
+from vectorops.api.rules import Rule, UpdateRule
+from vectorops.api.source import Duration, Mapping, Source
 
 MAX_POINTS: Final = 2000
 """Points in one resource. etcd holds 1.5 MiB an object, kubectl's annotation 256 KiB: 2,000 small points come near."""
@@ -88,9 +89,26 @@ class PointSetSpec(Model):
         "`sharding_method: custom`. Immutable. Default: none.",
     )
     store_id_as: Name | None = Field(default=None, description="Payload field that keeps the id as it was declared.")
-    points: Annotated[list[Point], Field(max_length=MAX_POINTS)] = Field(
-        description="The points. Keep the resource under 200 KiB. An empty list is allowed, and deletes all points of "
-        "the set."
+    points: Annotated[list[Point], Field(max_length=MAX_POINTS)] | None = Field(
+        default=None,
+        description="The points, where they are few: exactly one of points, source. Keep the resource under 200 KiB. "
+        "An empty list is allowed, and deletes all points of the set.",
+    )
+    source: Source | None = Field(default=None, description="Where the rows are that become the points.")
+    mapping: Mapping | None = Field(default=None, description="How a row of the source becomes a point.")
+    refresh_interval: Duration | None = Field(
+        default=None,
+        description="How often to find out whether the source has changed. Default: at each resync of the operator.",
+    )
+    allow_empty_source: bool | None = Field(
+        default=None,
+        description="May a source without any row delete all points of the set? Most often it is empty by mistake. "
+        "Default: false.",
+    )
+    max_delete_percent: Annotated[int, Field(ge=0, le=100), Whole] | None = Field(
+        default=None,
+        description="If more of the set's own points than this would be deleted at once, none is, until the plan in "
+        "status is approved; inserts and changes go on. Default: 100.",
     )
     # Both in the order of the collection's: `typing` takes the two for one, and gives whichever was imported first.
     adoption_policy: Literal["Never", "IfMatching"] | None = Field(
@@ -104,6 +122,21 @@ class PointSetSpec(Model):
     )
     suspend: bool | None = Field(
         default=None, description="Leave the points as they are. Deletion of this resource still works. Default: false."
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.points) != has(self.source)",
+            "exactly one of points, source is required",
+            lambda spec: (spec.points is None) != (spec.source is None),
+        ),
+        Rule(
+            "has(self.source) || !has(self.mapping) && !has(self.refreshInterval) && !has(self.allowEmptySource)",
+            "mapping, refreshInterval and allowEmptySource are about rows: they need source",
+            lambda spec: (
+                spec.source is not None
+                or (spec.mapping, spec.refresh_interval, spec.allow_empty_source) == (None, None, None)
+            ),
+        ),
     )
     update_rules: ClassVar[tuple[UpdateRule, ...]] = (
         UpdateRule(
@@ -129,6 +162,19 @@ class PointSetSpec(Model):
     @property
     def effective_id_format(self) -> Literal["Auto", "Integer"]:
         return self.id_format or "Auto"
+
+    @property
+    def inline_points(self) -> list[Point]:
+        """The points of the manifest; none where they come from a source."""
+        return self.points or []
+
+    @property
+    def effective_allow_empty_source(self) -> bool:
+        return bool(self.allow_empty_source)
+
+    @property
+    def effective_max_delete_percent(self) -> int:
+        return 100 if self.max_delete_percent is None else self.max_delete_percent
 
     @property
     def effective_adoption_policy(self) -> Literal["Never", "IfMatching"]:

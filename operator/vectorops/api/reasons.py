@@ -85,6 +85,24 @@ class Reason(StrEnum):
     EMBEDDER_REJECTED = "EmbedderRejected", "The embedding server refused what was asked, or answered with nonsense."
     EMBEDDER_FAILED = "EmbedderFailed", "The model could not be loaded or run, or its process was killed."
     EMBEDDER_MISMATCH = "EmbedderMismatch", "The model gives vectors of another kind or size than it was resolved to."
+    # The source of the points.
+    SOURCE_INVALID = (
+        "SourceInvalid",
+        "The source cannot be read as it is declared: its address, its credentials, or the format of a file.",
+    )
+    SOURCE_REFUSED = "SourceRefused", "The operator's settings do not allow this source, or its host."
+    SOURCE_MISSING = "SourceMissing", "A file that the source names is not there: nothing is written or deleted."
+    SOURCE_UNAVAILABLE = "SourceUnavailable", "The server of the source does not answer, or not to the end."
+    SOURCE_CHANGED = "SourceChanged", "A file of the source changed while it was read: it is read again."
+    SOURCE_EMPTY = (
+        "SourceEmpty",
+        "The source has no rows, and `spec.allowEmptySource` does not say that this may delete all points.",
+    )
+    STAGING_FULL = "StagingFull", "The rows of the source do not fit into the operator's staging folder."
+    DELETIONS_HELD_BACK = (
+        "DeletionsHeldBack",
+        "More points would be deleted than `spec.maxDeletePercent` allows: `status.plan` says how many, and its hash.",
+    )
     # The points.
     POINT_CONFLICTS = "PointConflicts", "Other writers hold some of the declared ids; their points are left alone."
     POINTS_FAILED = "PointsFailed", "Some points could not be written: `status.failures` says which, and why."

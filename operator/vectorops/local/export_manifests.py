@@ -313,7 +313,9 @@ def point_set_manifest(
         raise NotExportable(f"{where}: its points take {size:,} bytes, and one PointSet holds {MAX_BYTES:,}")
     _require_valid(manifest, where)
     parsed = PointSetSpec.model_validate(spec)
-    _require_adoptable(ordered, declare(parsed.points, schema, id_format=parsed.id_format or "Auto"), schema, where)
+    _require_adoptable(
+        ordered, declare(parsed.inline_points, schema, id_format=parsed.id_format or "Auto"), schema, where
+    )
     comment = ("Too large for a client-side apply: kubectl apply --server-side",) if size > CLIENT_SIDE_BYTES else ()
     return ExportedManifest(manifest, comment)
 

@@ -169,7 +169,7 @@ class _Preview:
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
         destination = await find_destination(self._context, resource, spec, predicted)
         prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
-        found = await find_situation(self._context, resource, spec, destination, vectors_of_texts(spec.points))
+        found = await find_situation(self._context, resource, spec, destination, vectors_of_texts(spec.inline_points))
         declaration = declare_points(spec, found.target.schema, found.embedding.identities)
         if prediction.is_new or spec.shard_key in prediction.empty_shard_keys:
             self._points[resource.ref] = PointsPreview(found, declaration, None)

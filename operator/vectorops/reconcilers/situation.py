@@ -223,7 +223,7 @@ def _given_up_by(context: Context, resource: Resource) -> GivenUp:
             return frozenset() if leaves or not RawSpec(holder).deletes else frozenset(ids)
         try:
             spec = parse(PointSetSpec, holder)
-            declared = {point_id(point.id, spec.effective_id_format) for point in spec.points}
+            declared = {point_id(point.id, spec.effective_id_format) for point in spec.inline_points}
         except (Terminal, UnusableId):
             return frozenset()
         return frozenset(ids) - declared

@@ -32,7 +32,7 @@ async def parse_needed(context: Context, resource: Resource) -> tuple[Remembered
         if known is not None:
             return known, parse_some(resource, []), known.texts
     spec = await _parse_whole(resource)
-    return None, spec, vectors_of_texts(spec.points)
+    return None, spec, vectors_of_texts(spec.inline_points)
 
 
 def _may_be_unchanged(resource: Resource) -> bool:
@@ -42,7 +42,9 @@ def _may_be_unchanged(resource: Resource) -> bool:
 
 
 def parse_some(resource: Resource, points: list[JsonObject]) -> PointSetSpec:
-    """The spec with these points alone. Raises as `parse` does."""
+    """The spec with these points alone, where it has any. Raises as `parse` does."""
+    if "source" in resource.spec:
+        return parse(PointSetSpec, resource)
     return parse(PointSetSpec, replace(resource, spec={**resource.spec, "points": points}))
 
 
@@ -148,7 +150,7 @@ class Verifier:
 def declare_points(spec: PointSetSpec, schema: PointSchema, identities: Mapping[str, str]) -> Declaration:
     """The points of a spec. identities: of the embedders, by the vector's name."""
     return declare(
-        spec.points,
+        spec.inline_points,
         schema,
         embedders=identities,
         id_format=spec.effective_id_format,

@@ -24,7 +24,7 @@ WORDS = {
     if (match := re.search(r"Default: ([^.]+)\.$", field.description or ""))
 }
 """What the API reference says, by model and field."""
-IN_WORDS = {(QdrantCollectionSpec, "collection_name"), (PointSetSpec, "shard_key")}
+IN_WORDS = {(QdrantCollectionSpec, "collection_name"), (PointSetSpec, "shard_key"), (PointSetSpec, "refresh_interval")}
 """Defaults that are no value, but a sentence."""
 
 

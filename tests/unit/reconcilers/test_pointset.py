@@ -68,7 +68,7 @@ TEXT = points(text={"text": "a lion"}, image={"values": [1, 2]})
 
 
 async def identities(world: World, declared: Resource, spec: PointSetSpec, locked: Mark | None) -> dict[str, str]:
-    return (await embedding_of(world.context, declared, vectors_of_texts(spec.points), locked)).identities
+    return (await embedding_of(world.context, declared, vectors_of_texts(spec.inline_points), locked)).identities
 
 
 async def test_the_locked_model_is_used_while_a_change_to_another_is_held_back():

@@ -1,0 +1,50 @@
+"""What a source is to the rest: a list of files with versions, each of which can be brought to a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file as a listing shows it."""
+
+    name: str
+    """As people are shown it, without credentials: `s3://bucket/docs/a.parquet`, `https://host/a.csv`,
+    `data/a.parquet`, `configmap/handbook:a.jsonl`. Its end tells the format.
+    """
+    version: str
+    """Differs whenever the content does: an ETag, size and date, a resourceVersion. "" if nothing tells."""
+    size: int | None = None
+    """Bytes; None if nothing tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes of one file, at hand."""
+
+    path: Path
+    digest: str
+    """XXH3 of 128 bits over the bytes, in hexadecimal."""
+    is_temporary: bool = True
+    """May whoever is done with it delete it? False: it is the user's own file."""
+
+
+class Source(Protocol):
+    """One source, reached with one set of credentials.
+
+    Raises, in all methods: Terminal SourceInvalid (a wrong URL, no credentials, a host that is not allowed), Terminal
+    SourceMissing (a named file is not there), Transient SourceUnavailable (the server is away, or a listing failed half
+    way).
+    """
+
+    async def list(self) -> Sequence[SourceFile]:
+        """All files, sorted by name. Whole, or an error: what is missing from it will be deleted."""
+
+    async def fetch(self, file: SourceFile, folder: Path) -> Fetched:
+        """Brings one file to the folder. Raises Transient SourceChanged if it is not in the version that was listed."""
+
+    async def close(self) -> None: ...
