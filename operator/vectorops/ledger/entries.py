@@ -137,7 +137,20 @@ class Entries(Mapping[PointId, Entry]):
 
     def only(self, ids: Collection[PointId]) -> Entries:
         """Those of these ids."""
-        return self._chosen(*self._among(ids))
+        return self.chosen(*self._among(ids))
+
+    def same_as(self, other: Entries) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which entries `other` has as well, id and fingerprints: masks of `numbers` and of `uuids`. Both have the same
+        width.
+        """
+        numbers = _same_rows(self.numbers, other.numbers, self.numbers[:, 0], other.numbers[:, 0])
+        # As bytes, a UUID is big-endian.
+        firsts = self.uuids[:, 0].byteswap(), other.uuids[:, 0].byteswap()
+        return numbers, _same_rows(self.uuids, other.uuids, *firsts)
+
+    def chosen(self, numbers: NDArray[np.bool_], uuids: NDArray[np.bool_]) -> Entries:
+        """Those of two masks, of `numbers` and of `uuids`."""
+        return Entries(self.numbers[numbers], self.uuids[uuids])
 
     def split(self, bits: int) -> list[Entries]:
         """By part: 2**bits of them, see `part_numbers`."""
@@ -180,9 +193,6 @@ class Entries(Mapping[PointId, Entry]):
         for row in self.uuids[:, 2:].tolist():
             yield Entry(row[0], tuple(row[1:]))
 
-    def _chosen(self, numbers: NDArray[np.bool_], uuids: NDArray[np.bool_]) -> Entries:
-        return Entries(self.numbers[numbers], self.uuids[uuids])
-
     def _among(self, ids: Iterable[PointId]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """For each row, whether its id is one of these."""
         wanted = list(ids)
@@ -214,6 +224,19 @@ def hash_ids(ids: Iterable[PointId]) -> list[int]:
 def part_numbers(ids: Iterable[PointId], bits: int) -> list[int]:
     """The part of each id: the first bits of its hash. 0 bits are one part, number 0."""
     return [hashed >> (64 - bits) for hashed in hash_ids(ids)]
+
+
+def _same_rows(rows: Rows, others: Rows, keys: Rows, other_keys: Rows) -> NDArray[np.bool_]:
+    """Which of the rows are among the others. Both are sorted by their keys.
+
+    Of rows with the same key only the first of the others is compared: that of another UUID with the same first half
+    makes a row count as different.
+    """
+    if not (len(rows) and len(others)):
+        return np.zeros(len(rows), dtype=bool)
+    places = np.minimum(np.searchsorted(other_keys, keys), len(others) - 1)
+    same: NDArray[np.bool_] = (others[places] == rows).all(axis=1)
+    return same
 
 
 def _first_bits(hashes: Rows, bits: int) -> Rows:

@@ -6,13 +6,13 @@ What a window left undone is found out from the stored points, which this layer 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.ledger.entries import Entries, unknown_entry
+from vectorops.ledger.entries import Entries, EntriesById, unknown_entry
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.records import Ledger, LedgerKey
 from vectorops.ledger.store import LedgerStore
@@ -25,7 +25,7 @@ Recover = Callable[[Ledger], Awaitable[Ledger]]
 async def initial_ledger(
     store: LedgerStore,
     names: tuple[str, ...],
-    declared: Sequence[PointId],
+    declared: Iterable[Sequence[PointId]],
     recover: Recover,
     *,
     lost: bool,
@@ -33,19 +33,24 @@ async def initial_ledger(
 ) -> Ledger:
     """What a set that has no ledger begins with, in one part; nothing is written.
 
-    declared: ids of all declared points. lost: the collection says that there was a ledger. What the source still has
-    is taken back into ownership (unless another set owns it) and written again; what it no longer has cannot be known,
-    and is left where it is. previous: keys under which the same set may have kept its ledger before; the first that is
-    there is inherited. It is removed when the collection says that the new one exists: killed before, we inherit again.
+    declared: ids of all declared points, some thousands at a time. lost: the collection says that there was a ledger.
+    What the source still has is taken back into ownership (unless another set owns it) and written again; what it no
+    longer has cannot be known, and is left where it is. previous: keys under which the same set may have kept its
+    ledger before; the first that is there is inherited. It is removed when the collection says that the new one exists:
+    killed before, we inherit again.
     Raises Terminal LedgerUnreadable if the ledger is lost and another set's record cannot be read.
     """
     if lost:
-        stored = await store.database.points(store.key.collection, declared)
-        asked = await find_holders(store, stored, previous)
-        if asked.unreadable:
-            words = f"the ledger of this set is lost, and {asked.explain_unreadable(store.key.point_set.namespace)}"
-            raise Terminal(Reason.LEDGER_UNREADABLE, words)
-        return Ledger(names, dict.fromkeys(stored.keys() - asked.held.keys(), unknown_entry(names)), rebuilt=True)
+        found: list[EntriesById] = [{}]
+        for ids in declared:
+            stored = await store.database.points(store.key.collection, ids)
+            asked = await find_holders(store, stored, previous)
+            if asked.unreadable:
+                words = f"the ledger of this set is lost, and {asked.explain_unreadable(store.key.point_set.namespace)}"
+                raise Terminal(Reason.LEDGER_UNREADABLE, words)
+            taken_back = dict.fromkeys(stored.keys() - asked.held.keys(), unknown_entry(names))
+            found.append(Entries.of(taken_back, len(names)))
+        return Ledger(names, Entries.join(found, len(names)), rebuilt=True)
     for key in previous:
         former = await read_all_parts(replace(store, key=key))
         if former:

@@ -122,6 +122,8 @@ class Ledger:
     created_at: str = ""
     """When the collection was created, for one without a mark, and if Qdrant tells (1.20); else ""."""
     part: Part = WHOLE
+    revision: str = ""
+    """Of the source whose points were all written; "" if there is none, or while it is not known."""
     head_names: tuple[str, ...] = ()
     """The names of the vectors in the head. In a ledger of several parts they may be behind those of a part."""
 
@@ -192,12 +194,19 @@ def read_ledger(head: JsonObject, base: JsonObject, slot: JsonObject, part: Part
         shard_key=head.get("shard_key", ""),
         created_at=head.get("created_at") or "",
         part=part,
+        revision=str(head.get("revision", "")),
         head_names=head_names,
     )
 
 
 def head_record(
-    names: tuple[str, ...], *, rebuilt: bool, deletion_policy: str, created_at: str = "", part: Part = WHOLE
+    names: tuple[str, ...],
+    *,
+    rebuilt: bool,
+    deletion_policy: str,
+    created_at: str = "",
+    revision: str = "",
+    part: Part = WHOLE,
 ) -> JsonObject:
     """The fields of a head that no other record has."""
     head: JsonObject = {
@@ -210,8 +219,9 @@ def head_record(
         "deletion_policy": deletion_policy,
         "hashes": [NO_HASH],
     }
-    # Only where it is known: a ledger that was written before Qdrant said so keeps its bytes.
-    return {**head, "created_at": created_at} if created_at else head
+    # Only where they are known: a ledger that was written before, and one without a source, keeps its bytes.
+    known = {"created_at": created_at, "revision": revision}
+    return {**head, **{name: value for name, value in known.items() if value}}
 
 
 def base_record(entries: EntriesById, names: tuple[str, ...], through: int, part: Part = WHOLE) -> JsonObject:

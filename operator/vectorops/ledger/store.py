@@ -304,6 +304,24 @@ class LedgerStore:
         head, _, _ = await self._records()
         self._expect(head == record.payload)
 
+    async def read_head(self) -> JsonObject | None:
+        """The head record, whatever it says; None if there is no ledger."""
+        return (await self._records())[0]
+
+    async def record_revision(self, revision: str) -> None:
+        """Has the head say which revision of the source is written whole. "": none, before a part is written.
+
+        Raises Transient AnotherWriter if the head is not ours.
+        """
+        head, _, _ = await self._records()
+        self._expect_head(head)
+        assert head is not None
+        stated = {key: value for key, value in head.items() if key != "revision"}
+        stated |= {"revision": revision} if revision else {}
+        await self._write([PointData(self.key.record_id("head"), payload=stated)])
+        head, _, _ = await self._records()
+        self._expect(head == stated)
+
     def says_the_same(self, ledger: Ledger, names: tuple[str, ...]) -> bool:
         """Does the head say what it should, of the vectors with these names?"""
         stated = (ledger.head_names, ledger.deletion_policy, ledger.created_at)
@@ -315,6 +333,7 @@ class LedgerStore:
             rebuilt=ledger.rebuilt,
             deletion_policy=self.deletion_policy,
             created_at=self.created_at,
+            revision=ledger.revision,
             part=self.part,
         )
 

@@ -88,6 +88,11 @@ class Diff:
         """Is there nothing to write, neither points nor ledger? Conflicts are nothing to write."""
         return not (self.insert or self.change or self.delete or self.forget)
 
+    @property
+    def has_texts(self) -> bool:
+        """Must texts be embedded before all can be written?"""
+        return any(point.pending for point in self.insert) or any(change.pending for change in self.change)
+
     def without(self, hidden: Set[PointId]) -> Diff:
         """The same while nobody knows whether these points, which are not shown, are there: none of them is
         inserted, and those that leave the set are deleted, should they be there.

@@ -16,15 +16,16 @@ from typing import Final, NamedTuple
 from vectorops import metrics
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
-from vectorops.ledger.entries import TOMBSTONE, Entry, unknown_entry
+from vectorops.ledger.entries import TOMBSTONE, Entries, Entry, unknown_entry
 from vectorops.ledger.holders import Holders, find_holders
-from vectorops.ledger.records import Ledger
+from vectorops.ledger.records import Ledger, Part
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff, Stored, adoptable, diff, recover
 from vectorops.points.embedding import AtSafePoint, Embed, Write, embedded
 from vectorops.points.replaced import Replaced, find_evidence
 from vectorops.points.schema import PointSchema
+from vectorops.points.stage import Staged
 from vectorops.points.target import GivenUp, Target
 from vectorops.points.window import Written, write
 from vectorops.qdrant import visibility
@@ -57,6 +58,8 @@ class View:
     """As stored."""
     ours: Ledger
     """As it should be before anything is written."""
+    declaration: Declaration
+    """The points that were compared."""
     stored: Stored
     diff: Diff
     """What differs from what is declared; if `bound`, after the set began again."""
@@ -105,7 +108,7 @@ class View:
 async def compare(
     store: LedgerStore,
     target: Target,
-    declaration: Declaration,
+    staged: Staged,
     ledger: Ledger | None,
     known: Ledger,
     given_up: GivenUp,
@@ -117,6 +120,10 @@ async def compare(
     the next.
     """
     names = target.names
+    # Elsewhere than in the event loop: of a set with a source, thousands of points are read from a file.
+    declaration, settled, known = await asyncio.to_thread(
+        _unsettled, staged, store.part, known.align(names), whole=judge is not None
+    )
     ours_perhaps = {*known.entries, *(known.pending.entries if known.pending else ())}
     ids = {*declaration.points, *ours_perhaps}
     # Of points that were never ours, most are not there.
@@ -126,7 +133,7 @@ async def compare(
     hidden = await find_hidden(store, target.collection, ids - stored.keys()) if target.hides else frozenset()
     if hidden and known.pending is not None:
         raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
-    ours = recover(known.align(names), declaration, stored, target.schema)
+    ours = recover(known, declaration, stored, target.schema)
     if not store.part.bits:
         # With several parts, the head is written apart from them.
         ours = replace(ours, deletion_policy=store.deletion_policy)
@@ -161,9 +168,13 @@ async def compare(
     withheld = ""
     if asked.unreadable and found.delete:
         found, withheld = replace(found, delete=()), asked.explain_unreadable(store.key.point_set.namespace)
+    if settled:
+        ours = replace(ours, entries=Entries.join([settled, ours.entries], len(names)))
+        found = replace(found, unchanged=found.unchanged + len(settled))
     return View(
         ledger,
         ours,
+        declaration,
         stored,
         found,
         target.expects(ledger),
@@ -174,6 +185,18 @@ async def compare(
         asked=asked,
         withheld=withheld,
     )
+
+
+def _unsettled(staged: Staged, part: Part, known: Ledger, *, whole: bool) -> tuple[Declaration, Entries, Ledger]:
+    """See `Staged.unsettled`; and the ledger without the settled entries. whole: nothing is settled."""
+    if whole:
+        return staged.declaration(part), Entries.of({}, len(known.names)), known
+    declaration, settled = staged.unsettled(part, known)
+    if settled:
+        entries = Entries.of(known.entries, len(known.names))
+        numbers, uuids = entries.same_as(settled)
+        known = replace(known, entries=entries.chosen(~numbers, ~uuids))
+    return declaration, settled, known
 
 
 async def find_hidden(store: LedgerStore, collection: str, absent: Set[PointId]) -> frozenset[PointId]:

@@ -4,11 +4,12 @@ and written without the others.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from vectorops.ledger.entries import part_numbers
-from vectorops.ledger.records import Part
+from vectorops.ledger.entries import Entries, part_numbers
+from vectorops.ledger.records import Ledger, Part
 from vectorops.points.declared import Declaration, Declared, Failure
 from vectorops.qdrant.database import PointId
 
@@ -39,8 +40,18 @@ class Staged(Protocol):
     def failures(self) -> tuple[Failure, ...]:
         """The first `SHOWN` of them."""
 
-    def declaration(self, part: Part) -> Declaration:
-        """The points of one part; without the failures, which are those of the whole source."""
+    def ids(self, part: Part) -> Sequence[PointId]:
+        """Of the points of one part."""
+
+    def declaration(self, part: Part, ids: Collection[PointId] | None = None) -> Declaration:
+        """The points of one part, or those of these ids at least. Failures are those of the whole source: left out."""
+
+    def unsettled(self, part: Part, ledger: Ledger) -> tuple[Declaration, Entries]:
+        """The points of one part that have to be compared with what is stored; and the entries of the others, which the
+        ledger says were written as declared.
+
+        ledger: of the same part, for the vectors that the collection has now.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,15 @@ class Inline:
         """See Staged."""
         return self.whole.failures[:SHOWN]
 
-    def declaration(self, part: Part) -> Declaration:
+    def ids(self, part: Part) -> Sequence[PointId]:
+        """See Staged."""
+        return list(self.declaration(part).points)
+
+    def unsettled(self, part: Part, ledger: Ledger) -> tuple[Declaration, Entries]:
+        """See Staged. So few points are compared whole."""
+        return self.declaration(part), Entries.of({}, len(ledger.names))
+
+    def declaration(self, part: Part, _ids: Collection[PointId] | None = None) -> Declaration:
         """See Staged."""
         if not part.bits:
             return self.whole

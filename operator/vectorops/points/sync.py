@@ -7,15 +7,17 @@ happens once for each part stands in `points.part`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
 from vectorops import metrics
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutOfSpace, Rejected, Terminal, Transient
+from vectorops.errors import GaveWay, OutOfSpace, Rejected, Terminal, Transient
 from vectorops.ledger.collection import ensure_ledger_collection, ledger_collections
-from vectorops.ledger.entries import Entries
+from vectorops.ledger.entries import Entries, hash_ids
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import initial_ledger, register, regrow, require_shard_key
 from vectorops.ledger.records import Ledger, Part
@@ -38,11 +40,17 @@ from vectorops.points.part import (
     write_part,
     written_meanwhile,
 )
+from vectorops.points.progress import Progress
 from vectorops.points.replaced import Replaced, judge
 from vectorops.points.stage import SHOWN, Staged
 from vectorops.points.target import GivenUp, Target, nothing_given_up
 from vectorops.points.window import BAD_CONTENT
 from vectorops.qdrant.database import PointId
+
+PARTS_AT_ONCE: Final = 2
+"""Parts that are written at the same time: while one waits for its ledger, the other one writes points."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,17 @@ class ConflictingPoint:
     shown_id: str
     owner: str
     """The set that holds it, as `installation/namespace/name`; "" if it is no set's."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDeletions:
+    """More deletions at once than the set allows."""
+
+    count: int
+    owned: int
+    """Of so many points that the set owns."""
+    digest: str
+    """Identifies them, for an approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,13 @@ class Synced:
     """Are there ids that the set held before, and no longer does? Another set may wait for them."""
     withheld: str = ""
     """Why points that left the set are not deleted; "" if nothing is in the way."""
+    held_deletions: HeldDeletions | None = None
+    """More points left the set than may be deleted without a person's approval: none was deleted."""
+
+    def synced_whole(self, staged: Staged) -> bool:
+        """Is all as declared, but for what the source itself makes impossible?"""
+        held_up = self.conflicting or self.withheld or self.held_deletions or self.replaced
+        return not held_up and self.failed == staged.failed
 
     @property
     def conflicts(self) -> dict[PointId, str]:
@@ -108,6 +134,8 @@ class Pass:
     """Of all parts together, where one part cannot judge alone."""
     owned: bool = False
     """Is the head ours, and the ledger registered?"""
+    owning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while they become so: parts are written at the same time."""
 
     @property
     def parts(self) -> list[Part]:
@@ -130,11 +158,9 @@ class Pass:
         if target.registered is not False:
             await _require_not_elsewhere(store, target.elsewhere)
         parts = Part(self.staged.bits).siblings
-        declared = [id for part in parts for id in self.staged.declaration(part).points]
+        declared = (sorted(self.staged.ids(part), key=str) for part in parts)
         lost = target.registered is True
-        begun = await initial_ledger(
-            store, target.names, sorted(declared, key=str), self.recover, lost=lost, previous=target.previous
-        )
+        begun = await initial_ledger(store, target.names, declared, self.recover, lost=lost, previous=target.previous)
         entries = Entries.of(begun.entries, len(begun.names)).split(self.staged.bits)
         self.initial = [replace(begun, entries=some, part=part) for some, part in zip(entries, parts, strict=True)]
         if begun.entries:
@@ -146,21 +172,21 @@ class Pass:
         """See `lifecycle.Recover`."""
         ids = sorted(ledger.pending.entries if ledger.pending else (), key=str)
         touched = await self.store.database.points(self.target.collection, ids, payload=True, vectors=True)
-        declaration = self.staged.declaration(ledger.part)
+        declaration = self.staged.declaration(ledger.part, ids)
         return recover(ledger.align(self.target.names), declaration, touched, self.target.schema)
 
-    async def compare_part(self, part: Part, judge: Judge | None = None) -> View:
-        """What there is to do about one part; writes nothing."""
+    async def compare_part(self, part: Part, judge: Judge | None = None, *, again: bool = False) -> View:
+        """What there is to do about one part; writes nothing. again: it may have been written in this pass."""
         if self.first is None:
             return await self._compare(part, None, self.initial[part.number], judge)
-        ledger = self.first if part == self.first.part else await self.at(part).read_existing()
+        is_known = part == self.first.part and not again
+        ledger = self.first if is_known else await self.at(part).read_existing()
         return await self._compare(part, ledger, ledger, judge)
 
     async def _compare(self, part: Part, ledger: Ledger | None, known: Ledger, judge: Judge | None = None) -> View:
         if judge is None and not self.marked:
             judge = self._judge_alone if self.verdict is None else self._repeat_verdict
-        declaration = self.staged.declaration(part)
-        return await compare(self.at(part), self.target, declaration, ledger, known, self.given_up, judge)
+        return await compare(self.at(part), self.target, self.staged, ledger, known, self.given_up, judge)
 
     async def _judge_alone(self, evidence: Replaced, ledger: Ledger) -> Judgment:
         return await self._judge([evidence], ledger)
@@ -204,6 +230,12 @@ class Pass:
 
         Returns the part, whose generation is known once the ledger was made.
         """
+        if self.owned:
+            return await self._make_ours(part, view)
+        async with self.owning:
+            return await self._make_ours(part, view)
+
+    async def _make_ours(self, part: Part, view: View) -> tuple[Part, View]:
         ledger = view.ledger
         if ledger is None:
             if self.first is None:
@@ -216,6 +248,12 @@ class Pass:
                 await self.store.take_head()
                 await self.at(part).remove_older(part.generation)
             ledger = await self.at(part).take(ledger)
+        if ledger.revision:
+            # Until all is written, the ledger speaks of no revision of the source.
+            await self.at(part).record_revision("")
+            view, ledger = _without_revision(view, ledger)
+            if self.first is not None:
+                self.first = replace(self.first, revision="")
         is_untouched = ledger.through == 0 and ledger.pending is None
         if view.ledger is None and is_untouched and not view.ours.entries and not ledger.entries:
             # Nobody has written into the new ledger: what was compared before it was made still holds.
@@ -246,6 +284,15 @@ class Pass:
         entries = Entries.join([ledger.entries for ledger in self.initial], len(begun.names))
         self.first = await store.create(begun.names, entries, rebuilt=begun.rebuilt, bits=self.staged.bits)
 
+    async def record_revision(self, revision: str) -> None:
+        """Has the ledger say which revision of the source is written whole."""
+        first = self.first
+        if first is None or first.revision == revision:
+            return
+        if not self.owned:
+            await (self.store.take_head() if first.part.bits else self.store.take(first))
+        await self.at(first.part).record_revision(revision)
+
     async def restate_head(self) -> None:
         """Has the head of a ledger in several parts say what it should, once they do."""
         first = self.first
@@ -254,6 +301,13 @@ class Pass:
         if not self.owned:
             await self.store.take_head()
         await self.at(first.part).restate_head(replace(first, names=self.target.names))
+
+
+def _without_revision(view: View, ledger: Ledger) -> tuple[View, Ledger]:
+    """The same; the ledger of the view stays that ledger if it was."""
+    changed = replace(ledger, revision="")
+    stored = changed if ledger is view.ledger else view.ledger
+    return replace(view, ledger=stored, ours=replace(view.ours, revision="")), changed
 
 
 class SyncTally:
@@ -267,12 +321,16 @@ class SyncTally:
         self.shown: tuple[ConflictingPoint, ...] = ()
         self.hidden = self.gave_up = False
         self.withheld = ""
+        self.owned = self.leaving = self.leaving_hashes = 0
 
     async def add(self, store: LedgerStore, view: View, stolen: Sequence[PointId] = ()) -> None:
         """What was found of a part. stolen: ids that somebody took while they were being written."""
         self.unchanged += view.diff.unchanged
         self.hidden = self.hidden or bool(view.hidden)
         self.withheld = self.withheld or view.withheld
+        self.owned += len(view.ours.entries)
+        self.leaving += len(view.diff.delete)
+        self.leaving_hashes = (self.leaving_hashes + sum(hash_ids(view.diff.delete))) % 2**64
         conflicts = (*view.diff.conflicts, *stolen)
         self.conflicting += len(conflicts)
         shown = conflicts[: SHOWN - len(self.shown)]
@@ -280,7 +338,7 @@ class SyncTally:
         if not asked.held.keys() >= set(shown):
             asked = await find_holders(store, shown)
         holders = {**asked.moving, **asked.held}
-        points = self._staged.declaration(store.part).points
+        points = view.declaration.points
         self.shown += tuple(ConflictingPoint(id, points[id].shown_id, holders.get(id, "")) for id in shown)
 
     def add_failures(self, failures: Sequence[Failure]) -> None:
@@ -288,7 +346,13 @@ class SyncTally:
         self.failed += len(failures)
         self.failures += tuple(failures[: SHOWN - len(self.failures)])
 
-    def conclude(self, *, rebuilt: bool, bound: bool) -> Synced:
+    def too_many(self, percent: int) -> HeldDeletions | None:
+        """The deletions, if they are more than `percent` of the set's own points."""
+        if 100 * self.leaving <= percent * self.owned:
+            return None
+        return HeldDeletions(self.leaving, self.owned, f"{self.leaving_hashes:016x}")
+
+    def conclude(self, *, rebuilt: bool, bound: bool, held: HeldDeletions | None) -> Synced:
         """The pass is done with all that is to be seen. Raises Transient Progressing if something is hidden."""
         if self.hidden:
             raise Transient(
@@ -314,6 +378,7 @@ class SyncTally:
             bound=bound,
             gave_up=self.gave_up,
             withheld=self.withheld,
+            held_deletions=held,
         )
 
 
@@ -323,9 +388,9 @@ class Leaving:
 
     part: Part
     ledger: Ledger | None
-    """As the first walk left it; None with several parts: it is read again, and not kept meanwhile."""
-    delete: tuple[PointId, ...]
-    forget: tuple[PointId, ...]
+    """As the first walk left it; None with several parts: nothing of them is kept, and they are compared again."""
+    delete: tuple[PointId, ...] = ()
+    forget: tuple[PointId, ...] = ()
 
 
 async def sync(
@@ -336,12 +401,17 @@ async def sync(
     given_up: GivenUp = nothing_given_up,
     *,
     pace: AtSafePoint = go_on,
+    progress: Progress | None = None,
+    max_delete_percent: int = 100,
+    revision: str = "",
 ) -> Synced:
     """One pass. Raises what `Database`, `embed` and `pace` raise; then the next pass does the rest.
 
     embed: of the embedders that the points were declared with; None if there are none.
     pace: called between two windows, and after a part of which something was written or deleted; what it raises ends
     the pass there.
+    max_delete_percent: of the set's own points; if more would be deleted, none is, until the target approves.
+    revision: of the source; the ledger has it once everything is as declared.
     """
     with _collection_may_go():
         this = Pass(store, target, staged, given_up)
@@ -350,78 +420,160 @@ async def sync(
         if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
             return _held_back(this.verdict.replaced, staged)
         await this.grow()
-        return await _sync(this, embed, pace)
+        walk = Walk(this, SyncTally(staged), embed, pace, progress or Progress())
+        synced = await walk.go(max_delete_percent)
+        if revision and synced.synced_whole(staged):
+            await this.record_revision(revision)
+        return synced
 
 
-async def _sync(this: Pass, embed: Embed | None, pace: AtSafePoint) -> Synced:
-    tally, leaving = SyncTally(this.staged), list[Leaving]()
-    rebuilt = bound = False
-    for number in range(len(this.parts)):
-        part = this.parts[number]
+class Walk:
+    """Both walks over the parts of one pass: the first writes, the second deletes."""
+
+    def __init__(
+        self, this: Pass, tally: SyncTally, embed: Embed | None, pace: AtSafePoint, progress: Progress
+    ) -> None:
+        self._pass = this
+        self._tally = tally
+        self._embed = embed
+        self._pace = pace
+        self._progress = progress
+        self._leaving: list[Leaving] = []
+        self._stopped: dict[int, View] = {}
+        """By number, parts for which Qdrant had no room."""
+        self._embedding = asyncio.Lock()
+        """Held while texts are embedded: should the process be killed, those of one window are embedded again."""
+        self._rebuilt = self._bound = self._failed = False
+
+    async def go(self, max_delete_percent: int) -> Synced:
+        """Raises what `sync` raises."""
+        this, tally = self._pass, self._tally
+        numbers = range(len(this.parts))
+        self._progress.begin("Writing", this.staged.total)
+        try:
+            # The first one finds out, or makes, what is the same for all.
+            replaced = await self._write(0) or await _first_result(self._write, numbers[1:])
+        except OutOfSpace:
+            # What leaves the set makes room.
+            await self._make_room()
+            raise
+        if replaced is not None:
+            return _held_back(replaced, this.staged)
+        await this.restate_head()
+        held = tally.too_many(max_delete_percent)
+        if held is not None and not await this.target.approves(held.digest):
+            return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=held)
+        self._progress.begin("Deleting", tally.leaving)
+        for leaving in sorted(self._leaving, key=lambda each: each.part):
+            await self._delete(leaving)
+        return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=None)
+
+    async def _write(self, number: int) -> Replaced | None:
+        """What is new or changed in one part. Returns why nothing may be written, if that is so."""
+        this, tally, part = self._pass, self._tally, self._pass.parts[number]
         view = await this.compare_part(part)
         if this.first is None:
             await _require_not_users(this, view)
-        rebuilt, bound = view.ours.rebuilt, bound or view.bound
+        self._rebuilt, self._bound = view.ours.rebuilt, self._bound or view.bound
         if view.replaced is None and view.nothing_to_write:
             await tally.add(this.at(part), view)
-        else:
-            held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
-            try:
-                if not view.held_back:
-                    part, view = await this.make_ours(part, view)
-                if view.held_back:
-                    assert view.replaced is not None
-                    return _held_back(view.replaced, this.staged)
-                done = await write_part(this.at(part), this.target.schema, view.ours, view.diff, embed, pace)
-            except OutOfSpace:
-                # What leaves the set makes room.
-                await _make_room(this, part, view, leaving)
-                raise
-            written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
-            tally.written += written
-            tally.add_failures(done.failures)
-            await tally.add(this.at(part), view, done.stolen)
-            if view.leaving:
-                ledger = done.ledger if not part.bits else None
-                leaving.append(Leaving(part, ledger, view.diff.delete, view.diff.forget))
-            tally.gave_up = tally.gave_up or bool(held_before - done.ledger.entries.keys()) or view.leaving
-            # The next pass begins with the first part again: one that gave way before it wrote anything might never
-            # reach the last.
-            if part.bits and written:
-                await pace()
-    await this.restate_head()
-    for each in leaving:
-        store = this.at(each.part)
-        ledger = each.ledger or await _read_again(store)
-        deleted = await delete_part(store, this.target.collection, ledger, each.delete, each.forget)
-        tally.deleted += deleted
-        if each.part.bits and deleted:
-            await pace()
-    return tally.conclude(rebuilt=rebuilt, bound=bound)
+            self._progress.done += len(view.ours.entries)
+            return None
+        held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
+        try:
+            if not view.held_back:
+                part, view = await this.make_ours(part, view)
+            if view.held_back:
+                return view.replaced
+            async with self._embedding if view.diff.has_texts else nullcontext():
+                self._require_going_on()
+                schema, found = this.target.schema, view.diff
+                done = await write_part(this.at(part), schema, view.ours, found, self._embed, self._safe_point)
+        except OutOfSpace:
+            self._stopped[number] = view
+            raise
+        except BaseException:
+            self._failed = True
+            raise
+        written = len(view.diff.insert) + len(view.diff.change) - len(done.failures) - len(done.stolen)
+        tally.written += written
+        tally.add_failures(done.failures)
+        await tally.add(this.at(part), view, done.stolen)
+        if view.leaving:
+            kept = Leaving(part, done.ledger, view.diff.delete, view.diff.forget)
+            self._leaving.append(Leaving(part, None) if part.bits else kept)
+        tally.gave_up = tally.gave_up or bool(held_before - done.ledger.entries.keys()) or view.leaving
+        self._progress.done += len(done.ledger.entries)
+        # The next pass begins with the first part again: one that gave way before it wrote anything might never reach
+        # the last.
+        if part.bits and written:
+            await self._pace()
+        return None
+
+    async def _safe_point(self) -> None:
+        self._require_going_on()
+        await self._pace()
+
+    def _require_going_on(self) -> None:
+        if self._failed or self._stopped:
+            raise GaveWay("another part of the set could not be written")
+
+    async def _make_room(self) -> None:
+        """Deletes what leaves the set, of all parts, on a server that takes no more data."""
+        this = self._pass
+        ours = {leaving.part.number for leaving in self._leaving}
+        for part in this.parts:
+            view = self._stopped.get(part.number) or await this.compare_part(part, again=True)
+            if part.number in ours and view.ledger is not None and view.ledger.token != this.store.writer:
+                raise written_meanwhile()
+            await delete_unrecorded(this.at(part), this.target.collection, view.ledger, view.diff.delete)
+
+    async def _delete(self, leaving: Leaving) -> None:
+        this, store = self._pass, self._pass.at(leaving.part)
+        ledger = leaving.ledger
+        if ledger is None:
+            view = await this.compare_part(leaving.part, again=True)
+            ledger, leaving = view.ledger, replace(leaving, delete=view.diff.delete, forget=view.diff.forget)
+        if ledger is None or ledger.token != store.writer or ledger.pending is not None:
+            raise written_meanwhile()
+        deleted = await delete_part(store, this.target.collection, ledger, leaving.delete, leaving.forget)
+        self._tally.deleted += deleted
+        self._progress.done += len(leaving.delete)
+        if leaving.part.bits and deleted:
+            await self._pace()
+
+
+async def _first_result(work: Callable[[int], Awaitable[Result | None]], numbers: Iterable[int]) -> Result | None:
+    """Does the work for each number, `PARTS_AT_ONCE` at a time, until one has a result or raises. Then no more is
+    begun, and what is under way still ends.
+    """
+    following, running, errors = iter(numbers), set[asyncio.Future[Result | None]](), list[BaseException]()
+    result: Result | None = None
+    try:
+        while True:
+            while result is None and not errors and len(running) < PARTS_AT_ONCE:
+                if (number := next(following, None)) is None:
+                    break
+                running.add(asyncio.ensure_future(work(number)))
+            if not running:
+                break
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            errors += [error for each in done if (error := each.exception()) is not None]
+            result = result or next((each.result() for each in done if not each.exception() and each.result()), None)
+    finally:
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    if errors:
+        # What is wrong says more than that something else was to come first.
+        raise next((error for error in errors if not isinstance(error, GaveWay)), errors[0])
+    return result
 
 
 async def _require_not_users(this: Pass, view: View) -> None:
     """A collection of its user's names no ledger: what looks like another writer's point may be our own."""
     if this.target.registered is None and view.diff.conflicts:
         await _require_not_elsewhere(this.store, await ledger_collections(this.store.database))
-
-
-async def _read_again(store: LedgerStore) -> Ledger:
-    ledger = await store.read()
-    if ledger is None or ledger.token != store.writer or ledger.pending is not None:
-        raise written_meanwhile()
-    return ledger
-
-
-async def _make_room(this: Pass, part: Part, view: View, leaving: Sequence[Leaving]) -> None:
-    """Deletes what leaves the set, of all parts, on a server that takes no more data. part: that was at work."""
-    collection = this.target.collection
-    for each in leaving:
-        await delete_unrecorded(this.at(each.part), collection, each.ledger, each.delete)
-    await delete_unrecorded(this.at(part), collection, view.ledger, view.diff.delete)
-    for later in this.parts[part.number + 1 :]:
-        found = await this.compare_part(later)
-        await delete_unrecorded(this.at(later), collection, found.ledger, found.diff.delete)
 
 
 def _held_back(replaced: Replaced, staged: Staged) -> Synced:
