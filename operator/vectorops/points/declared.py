@@ -117,7 +117,7 @@ def declare(
     failed: dict[PointId, Failure] = {}
     untold: list[Failure] = []
     for point in points:
-        shown = _shown(point.id)
+        shown = shorten_id(point.id)
         try:
             id = point_id(point.id, id_format)
         except UnusableId as error:
@@ -311,7 +311,8 @@ def _names(schema: PointSchema) -> str:
     return ", ".join(repr(name) if name != UNNAMED else "the unnamed vector" for name in sorted(schema))
 
 
-def _shown(declared: object) -> str:
+def shorten_id(declared: object) -> str:
+    """A declared id as status shows it."""
     try:
         text = declared if isinstance(declared, str) else canonical_json(declared).decode()
     except NotCanonical:
