@@ -1,14 +1,15 @@
 """Requests to servers that resources name: they go to allowed addresses only.
 
-Everyone who may write a collection may choose a `baseURL`, and the operator calls it from inside the cluster.
+Everyone who may write a resource may choose the servers in it (`baseURL` of an embedder, the URLs of a source, the URL
+of a connection), and the operator calls them from inside the cluster.
 `Outbound` is the transport below every client of such a server. It resolves the host name itself, refuses forbidden
 addresses, and connects to the address that it has checked, so that a second DNS answer cannot change the target.
 
-Loopback and private addresses are allowed: embedding servers in the cluster have no others.
+Loopback and private addresses are allowed: servers in the cluster have no others.
 
 Proxies (`HTTPS_PROXY`) and `.netrc` of the environment are not used. A proxy would resolve the name again, without our
 check, and a `.netrc` holds credentials that the resource's author does not have. If a proxy is the only way out, run a
-gateway in the cluster and use it as `baseURL`. `SSL_CERT_FILE` and `SSL_CERT_DIR` are used.
+gateway in the cluster and name that in the resource. `SSL_CERT_FILE` and `SSL_CERT_DIR` are used.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -53,15 +55,47 @@ TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 """IPv6 networks whose addresses end in the IPv4 address that is meant (NAT64, and the old compatible form)."""
 
 
-def check_allowed(host: str, allowed_hosts: Sequence[str]) -> None:
-    """Raises Terminal ModelRefused for a host that none of the patterns matches. No pattern: every host is allowed."""
-    name = host.lower().rstrip(".")
-    if allowed_hosts and not any(fnmatchcase(name, pattern.lower()) for pattern in allowed_hosts):
-        raise Terminal(
-            Reason.MODEL_REFUSED,
-            f"the host {name} is not allowed by this operator: use an allowed one, or start the operator with "
-            f"--allowed-host {name}",
-        )
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """The hosts that resources may name for one purpose, and what a refusal says."""
+
+    patterns: tuple[str, ...]
+    """As of `fnmatch`, in any case. None of them: every host is allowed."""
+    reason: Reason
+    """Of a refusal."""
+    flag: str
+    """The flag of the operator that adds a pattern, such as `--allowed-host`."""
+
+    def check(self, host: str) -> None:
+        """Raises Terminal for a host that none of the patterns matches."""
+        name = host.lower().rstrip(".")
+        if self.patterns and not any(fnmatchcase(name, pattern.lower()) for pattern in self.patterns):
+            raise Terminal(
+                self.reason,
+                f"the host {name} is not allowed by this operator: use an allowed one, or start the operator with "
+                f"{self.flag} {name}",
+            )
+
+    async def resolve(self, host: str, port: int, look_up: LookUp | None = None) -> list[str]:
+        """The addresses of a host, each once, in the order in which they are to be tried; at least one.
+
+        look_up: replaces the system's resolver. Raises Terminal for a host that is not allowed, or that has a forbidden
+        address; OSError if the name does not resolve.
+        """
+        self.check(host)
+        try:
+            found = list(dict.fromkeys(await (look_up or _resolve_host)(host, port)))
+        except UnicodeError as error:
+            raise OSError(f"the name {host} is no host name") from error
+        if not found:
+            raise OSError(f"the name {host} has no address")
+        for address in found:
+            if why := refusal(ipaddress.ip_address(address)):
+                raise Terminal(
+                    self.reason,
+                    f"the host {host} resolves to {address} ({why}), which is forbidden: use another server",
+                )
+        return found
 
 
 def refusal(address: Address) -> str | None:
@@ -77,27 +111,29 @@ class Outbound(httpx.AsyncBaseTransport):
     """See the module.
 
     connect: makes the transport to an address. look_up: replaces the system's resolver.
-    Raises Terminal ModelRefused; else what httpx raises.
+    Raises Terminal with the reason of `allowed`; else what httpx raises.
     """
 
     def __init__(
         self,
-        allowed_hosts: Sequence[str] = (),
+        allowed: AllowedHosts,
         *,
         connect: Callable[[], httpx.AsyncBaseTransport] | None = None,
         look_up: LookUp | None = None,
     ) -> None:
-        self._allowed_hosts = tuple(allowed_hosts)
+        self._allowed = allowed
         self._connect = connect or _connect
         # One for each host: connections are pooled by address, and their certificates were checked for one name.
         self._transports: dict[str, httpx.AsyncBaseTransport] = {}
-        self._look_up = look_up or _resolve_host
+        self._look_up = look_up
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
-        check_allowed(host, self._allowed_hosts)
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        *others, last = await self._allowed_addresses(host, port)
+        try:
+            *others, last = await self._allowed.resolve(host, port, self._look_up)
+        except OSError as error:
+            raise httpx.ConnectError(f"the name {host} does not resolve") from error
         if host not in self._transports:
             self._transports[host] = self._connect()
         transport = self._transports[host]
@@ -111,21 +147,6 @@ class Outbound(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
-
-    async def _allowed_addresses(self, host: str, port: int) -> list[str]:
-        try:
-            found = list(dict.fromkeys(await self._look_up(host, port)))
-        except (OSError, UnicodeError) as error:
-            raise httpx.ConnectError(f"the name {host} does not resolve") from error
-        if not found:
-            raise httpx.ConnectError(f"the name {host} has no address")
-        for address in found:
-            if why := refusal(ipaddress.ip_address(address)):
-                raise Terminal(
-                    Reason.MODEL_REFUSED,
-                    f"the host {host} resolves to {address} ({why}), which is forbidden: use another server",
-                )
-        return found
 
 
 def _readdressed(request: httpx.Request, address: str) -> httpx.Request:

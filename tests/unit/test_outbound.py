@@ -10,9 +10,13 @@ from servers.certificates import CertificateAuthority
 from servers.embeddings import EmbeddingServer
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.outbound import Outbound, check_allowed, refusal
+from vectorops.outbound import AllowedHosts, Outbound, refusal
 
 BODY = {"input": ["a"], "model": "m"}
+
+
+def allow(*patterns: str) -> AllowedHosts:
+    return AllowedHosts(patterns, Reason.SOURCE_REFUSED, "--allowed-source-host")
 
 
 class Recorder(httpx.AsyncBaseTransport):
@@ -36,7 +40,7 @@ def client(
         return list(addresses)
 
     recorder = Recorder(deaf)
-    return httpx.AsyncClient(transport=Outbound(allowed, connect=lambda: recorder, look_up=look_up)), recorder
+    return httpx.AsyncClient(transport=Outbound(allow(*allowed), connect=lambda: recorder, look_up=look_up)), recorder
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ async def test_a_name_that_leads_to_metadata_or_to_no_server_is_refused(address)
         with pytest.raises(Terminal) as told:
             await calling.post("https://models.example/v1/embeddings", json=BODY)
 
-    assert told.value.reason is Reason.MODEL_REFUSED
+    assert told.value.reason is Reason.SOURCE_REFUSED
     assert "models.example" in told.value.message
     assert recorder.requests == []
 
@@ -82,11 +86,11 @@ def test_servers_in_the_cluster_and_outside_may_be_called(address):
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "2852039166", "[::ffff:169.254.169.254]"])
 async def test_an_address_in_place_of_a_name_is_looked_at_too(host):
     """The third is 169.254.169.254 as one number, which the system understands."""
-    async with httpx.AsyncClient(transport=Outbound()) as calling:
+    async with httpx.AsyncClient(transport=Outbound(allow())) as calling:
         with pytest.raises(Terminal) as told:
             await calling.post(f"http://{host}/latest/meta-data", json=BODY)
 
-    assert told.value.reason is Reason.MODEL_REFUSED
+    assert told.value.reason is Reason.SOURCE_REFUSED
 
 
 async def test_the_address_that_was_looked_at_is_the_one_that_is_called():
@@ -130,16 +134,16 @@ async def test_a_name_without_an_address_is_an_error_of_the_connection():
 @pytest.mark.parametrize("pattern", ["*.openai.com", "API.OPENAI.COM", "api.openai.com"])
 @pytest.mark.parametrize("host", ["api.openai.com", "API.OpenAI.com", "api.openai.com."])
 def test_patterns_and_hosts_match_in_any_case(pattern, host):
-    check_allowed(host, [pattern])
+    allow(pattern).check(host)
 
 
 @pytest.mark.parametrize("host", ["api.openai.com.evil.example", "evil-openai.com", "openai.com", "127.0.0.1"])
 def test_other_hosts_are_refused_with_the_flag_to_set(host):
     with pytest.raises(Terminal) as told:
-        check_allowed(host, ["*.openai.com"])
+        allow("*.openai.com").check(host)
 
-    assert told.value.reason is Reason.MODEL_REFUSED
-    assert f"--allowed-host {host}" in told.value.message
+    assert told.value.reason is Reason.SOURCE_REFUSED
+    assert f"--allowed-source-host {host}" in told.value.message
 
 
 async def test_a_host_that_is_not_allowed_is_not_even_looked_up():
@@ -149,7 +153,7 @@ async def test_a_host_that_is_not_allowed_is_not_even_looked_up():
         looked_up.append(host)
         return ["10.0.0.1"]
 
-    async with httpx.AsyncClient(transport=Outbound(["a.example"], connect=Recorder, look_up=look_up)) as calling:
+    async with httpx.AsyncClient(transport=Outbound(allow("a.example"), connect=Recorder, look_up=look_up)) as calling:
         with pytest.raises(Terminal):
             await calling.post("http://b.example/", json=BODY)
 
@@ -160,7 +164,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with EmbeddingServer() as server:
-        async with httpx.AsyncClient(transport=Outbound(), trust_env=False) as calling:
+        async with httpx.AsyncClient(transport=Outbound(allow()), trust_env=False) as calling:
             answer = await calling.post(f"http://localhost:{server.port}/v1/embeddings", json=BODY)
 
         assert answer.status_code == 200
@@ -179,7 +183,7 @@ async def test_a_certificate_is_held_to_the_name_and_not_to_the_address(tmp_path
     async def look_up(host: str, port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    outbound = Outbound(connect=lambda: httpx.AsyncHTTPTransport(verify=trusting), look_up=look_up)
+    outbound = Outbound(allow(), connect=lambda: httpx.AsyncHTTPTransport(verify=trusting), look_up=look_up)
     with EmbeddingServer() as server:
         server._server.socket = serving.wrap_socket(server._server.socket, server_side=True)
         async with httpx.AsyncClient(transport=outbound) as calling:

@@ -40,7 +40,7 @@ from vectorops.embedders.hosted import (
     estimated_tokens,
 )
 from vectorops.errors import Terminal, Transient, VectorOpsError
-from vectorops.outbound import Outbound, check_allowed
+from vectorops.outbound import AllowedHosts, Outbound
 from vectorops.vectors import VectorData
 from vectorops.words import counted
 
@@ -152,6 +152,7 @@ class OpenAI:
 
     def __init__(self, settings: EmbedderSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._allowed = AllowedHosts(settings.allowed_hosts, Reason.MODEL_REFUSED, "--allowed-host")
         self._clock = clock or Clock()
         # By key as well: limits belong to an account, and one tenant's used-up limit must not pause another tenant.
         self._servers: dict[tuple[str, str], HostedServer] = {}
@@ -211,7 +212,7 @@ class OpenAI:
                 headers[rules.key_header] = api_key
         timeout = self._settings.timeout_seconds
         http = httpx.AsyncClient(
-            transport=Outbound(self._settings.allowed_hosts),
+            transport=Outbound(self._allowed),
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
             headers=headers,
             trust_env=False,
@@ -246,7 +247,7 @@ class OpenAI:
             raise Terminal(
                 Reason.INVALID_SPEC, f"baseURL {resolved.base_url} cannot be called: the port does not exist"
             )
-        check_allowed(url.host, self._settings.allowed_hosts)
+        self._allowed.check(url.host)
 
 
 def _resolve_from_table(resolved: Resolved, facts: HostedModelFacts) -> Resolved:
