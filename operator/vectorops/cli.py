@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from vectorops import __version__
-from vectorops.settings import EmbedderFlags, ModelFlags, Settings, command_of
+from vectorops.settings import EmbedderFlags, ModelFlags, Settings, SourceFlags, command_of
 
 if TYPE_CHECKING:
     from vectorops.local.manifests import Manifests
@@ -135,7 +135,7 @@ class SchemaFlags(ModelFlags, ManifestFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApplyFlags(EmbedderFlags, ManifestFlags):
+class ApplyFlags(EmbedderFlags, SourceFlags, ManifestFlags):
     """Of `apply`, and of `plan`, which shows what it would do."""
 
     qdrant: QdrantTarget = None
@@ -170,6 +170,7 @@ class ApplyFlags(EmbedderFlags, ManifestFlags):
             prune=self.prune,
             timeout_seconds=self.timeout,
             embedders=self.embedders,
+            sources=self.sources,
             grants=Grants(frozenset(self.approve or ()), self.take_over_from),
         )
 

@@ -6,16 +6,34 @@ A dataclass is the options of a command: `command_of` makes one of the other. No
 # No `from __future__ import annotations`: typer reads the annotations of the fields through the signature of the class.
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
-from typer import Option
+from typer import BadParameter, Option
 
 if TYPE_CHECKING:
     from vectorops.embedders.base import EmbedderSettings
+    from vectorops.sources.settings import SourceSettings
+
+BYTES: Final[dict[str, int]] = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T"), start=1)},
+    **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)},
+}
+"""Units of sizes, as Kubernetes writes them."""
+
+
+def parse_bytes(text: str | int) -> int:
+    """`10Gi`, `500M` or `4096` as bytes. Raises BadParameter."""
+    found = re.fullmatch(r"([0-9]+)([a-zA-Z]*)", str(text))
+    if found is None or found[2] not in BYTES:
+        units = ", ".join(unit for unit in BYTES if unit)
+        raise BadParameter(f"{text!r} is not a size: write a whole number and one of {units}, such as 10Gi")
+    return int(found[1]) * BYTES[found[2]]
 
 
 class LogFormat(StrEnum):
@@ -101,7 +119,57 @@ class EmbedderFlags(ModelFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(EmbedderFlags):
+class SourceFlags:
+    """What reading a source may use of this machine; of every command that may read one."""
+
+    staging_folder: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            envvar="VECTOROPS_STAGING_FOLDER",
+            help="Folder for the rows of sources while they are compared; on disk, not in memory. "
+            "Default: a temporary folder.",
+            exists=True,
+            file_okay=False,
+            writable=True,
+            show_default=False,
+        ),
+    ] = None
+    staging_bytes: Annotated[
+        int,
+        Option(
+            metavar="SIZE",
+            envvar="VECTOROPS_STAGING_BYTES",
+            parser=parse_bytes,
+            help="Most bytes in that folder, with a unit as 500Mi or 10Gi. Default: 10Gi.",
+            show_default=False,
+        ),
+    ] = 10 * 2**30
+    max_unpacked_bytes: Annotated[
+        int,
+        Option(
+            metavar="SIZE",
+            envvar="VECTOROPS_MAX_UNPACKED_BYTES",
+            parser=parse_bytes,
+            help="Most bytes that one .gz or .zst file of a source may unpack to. Default: 10Gi.",
+            show_default=False,
+        ),
+    ] = 10 * 2**30
+
+    @property
+    def sources(self) -> "SourceSettings":
+        """What these flags say of sources."""
+        from vectorops.sources.settings import SourceSettings
+
+        return SourceSettings(
+            staging_folder=self.staging_folder,
+            staging_bytes=self.staging_bytes,
+            max_unpacked_bytes=self.max_unpacked_bytes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(EmbedderFlags, SourceFlags):
     """How one operator runs.
 
     Each field is a flag (`--health-port`) and a variable (`VECTOROPS_HEALTH_PORT`); the flag wins.
@@ -201,6 +269,36 @@ class Settings(EmbedderFlags):
             show_default=False,
         ),
     ] = None
+    allowed_connection_host: Annotated[
+        list[str] | None,
+        Option(
+            envvar="VECTOROPS_ALLOWED_CONNECTION_HOST",
+            help="Pattern of hosts that connections may name, as '*.qdrant.svc'; repeat it for more. "
+            "Default: all but link-local addresses, which are always refused.",
+            show_default=False,
+        ),
+    ] = None
+    allowed_source_host: Annotated[
+        list[str] | None,
+        Option(
+            envvar="VECTOROPS_ALLOWED_SOURCE_HOST",
+            help="Pattern of hosts that sources may name, as '*.amazonaws.com'; repeat it for more. "
+            "Default: all but link-local addresses, which are always refused.",
+            show_default=False,
+        ),
+    ] = None
+    source_folder: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            envvar="VECTOROPS_SOURCE_FOLDER",
+            help="Folder whose subfolder NAMESPACE holds the files of the `files` sources of that namespace. "
+            "Default: none; such sources are refused.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None
     embedding_idle_seconds: Annotated[
         float,
         Option(
@@ -256,6 +354,10 @@ class Settings(EmbedderFlags):
             timeout_seconds=self.embedding_timeout_seconds,
         )
 
+    @property
+    def sources(self) -> "SourceSettings":
+        return replace(super().sources, allowed_hosts=tuple(self.allowed_source_host or ()), folder=self.source_folder)
+
 
 Flags = TypeVar("Flags")
 
@@ -263,15 +365,15 @@ Flags = TypeVar("Flags")
 def command_of(flags: type[Flags], act: Callable[[Flags], None]) -> Callable[..., None]:
     """A function for `typer.Typer().command()`: its parameters are the fields of a dataclass; `act` gets them as one.
 
-    The flags of embedders come last in the help.
+    The flags of embedders and of sources come last in the help.
     """
 
     def run(**options: object) -> None:
         act(flags(**options))
 
     signature = inspect.signature(flags)
-    of_embedders = {field.name for field in fields(EmbedderFlags)}
-    ordered = sorted(signature.parameters.values(), key=lambda parameter: parameter.name in of_embedders)
+    last = {field.name for shared in (EmbedderFlags, SourceFlags) for field in fields(shared)}
+    ordered = sorted(signature.parameters.values(), key=lambda parameter: parameter.name in last)
     run.__doc__ = act.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # read by inspect

@@ -111,6 +111,7 @@ class Operator:
             alias_patience_seconds=PATIENCE_SECONDS,
             sees_cluster=not settings.namespaces,
             verification=Verification(),
+            sources=settings.sources,
         )
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint

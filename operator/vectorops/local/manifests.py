@@ -33,6 +33,8 @@ class Manifests:
     """The content of the files."""
 
     resources: dict[Ref, Resource] = field(default_factory=dict)
+    folders: dict[Ref, Path] = field(default_factory=dict)
+    """The folder of the file that each resource comes from; that of the process for standard input."""
     secrets: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
     """By namespace and name; the values are decoded."""
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -88,7 +90,7 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
     problems: list[str] = []
     seen: dict[tuple[str, str, str], str] = {}
     for path in paths:
-        for item in _read_objects(path, namespace, problems):
+        for item, folder in _read_objects(path, namespace, problems):
             if item.labels:
                 found.labels[str(item.raw["metadata"].get("name"))] = item.labels
                 continue
@@ -101,7 +103,7 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
             elif item.kind == "Secret":
                 _add_secret(item, found, problems)
             else:
-                _add_resource(item, found, problems)
+                _add_resource(item, folder, found, problems)
     if not problems and not found.resources:
         # The empty output of a failed generator must not mean that nothing is wanted: `--prune` would delete
         # everything.
@@ -114,12 +116,16 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
 # ---- paths and documents ----
 
 
-def _read_objects(path: str, namespace: str | None, problems: list[str]) -> Iterator[_ManifestObject]:
-    """All objects under one path that have a kind and a name. The problems of others go to `problems`."""
+def _read_objects(path: str, namespace: str | None, problems: list[str]) -> Iterator[tuple[_ManifestObject, Path]]:
+    """All objects under one path that have a kind and a name, each with the folder of its file. The problems of others
+    go to `problems`.
+    """
     for label, text in _read_files(path, problems):
+        folder = Path() if path == STDIN else Path(label).parent
         try:
             for number, document in enumerate(parse_documents(text), start=1):
-                yield from _objects_of(document, f"{label} (document {number}", namespace, problems)
+                for item in _objects_of(document, f"{label} (document {number}", namespace, problems):
+                    yield item, folder
         except Unreadable as error:
             problems.append(f"{label}:{error.line}: {error.words}")
 
@@ -192,7 +198,7 @@ def _parse_object(raw: JsonObject, unnamed: str, prefix: str, namespace: str | N
 # ---- objects ----
 
 
-def _add_resource(item: _ManifestObject, found: Manifests, problems: list[str]) -> None:
+def _add_resource(item: _ManifestObject, folder: Path, found: Manifests, problems: list[str]) -> None:
     wrong = validate(item.raw) or _find_grants(item.raw)
     if wrong:
         problems.extend(f"{item.place}: {words}" for words in wrong)
@@ -202,6 +208,7 @@ def _add_resource(item: _ManifestObject, found: Manifests, problems: list[str]) 
     # As the API server returns a new object: of the metadata only what people set, and no status.
     meta = first_day(ref, labels=given.get("labels") or {}, annotations=given.get("annotations") or {})
     found.resources[ref] = Resource(ref.kind, meta, item.raw["spec"], {})
+    found.folders[ref] = folder
 
 
 def _find_grants(raw: JsonObject) -> list[str]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, NoReturn
 
@@ -22,6 +22,7 @@ from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Connect, Databases
 from vectorops.reconcilers.secrets import ANY_SECRETS
+from vectorops.sources.settings import SourceSettings
 
 DEFAULT_OWNER: Final = "cli"
 """The installation of a command that names none. It is the same on all machines, so that a second apply from another
@@ -65,6 +66,8 @@ class Options:
     timeout_seconds: float = 300.0
     embedders: EmbedderSettings = field(default_factory=EmbedderSettings)
     """Where models come from."""
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    """What sources may use of this machine."""
     grants: Grants = field(default_factory=Grants)
     """What is allowed in this one run."""
 
@@ -92,7 +95,11 @@ async def open_session(
     embedders = Embedders(options.embedders, api_key=os.environ.get(EMBEDDER_KEY_VARIABLE) or None)
     try:
         writer = secrets.token_hex(8)
-        yield Session(cluster, Context(cluster, databases, embedders, options.owner, writer, options.grants))
+        sources = replace(options.sources, manifest_folders=manifests.folders)
+        yield Session(
+            cluster,
+            Context(cluster, databases, embedders, options.owner, writer, options.grants, sources=sources),
+        )
     finally:
         await embedders.close()
         await databases.close_all()

@@ -14,6 +14,7 @@ from vectorops.embedders.pool import Embedders
 from vectorops.points.verification import Verification
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Databases
+from vectorops.sources.settings import SourceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Context:
     """What is remembered of point sets between reconciliations; None at the command line, where each run compares
     everything.
     """
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    """What sources may do and use."""
     turn: Turn = field(default_factory=Turn)
     """Of this run.
     """

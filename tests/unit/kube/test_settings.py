@@ -7,7 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from vectorops.embedders.base import EmbedderSettings
-from vectorops.settings import LogFormat, LogLevel, Settings, command_of
+from vectorops.settings import LogFormat, LogLevel, Settings, command_of, parse_bytes
+from vectorops.sources.settings import SourceSettings
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_variables_are_read_and_flags_win(parse):
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
 def test_each_setting_is_a_flag_and_a_variable(parse, tmp_path, name):
     flag, variable = f"--{name.replace('_', '-')}", f"VECTOROPS_{name.upper()}"
-    given = {"log_format": "text", "log_level": "error", "model_folder": str(tmp_path), "offline": "true"}
+    given = {"log_format": "text", "log_level": "error", "offline": "true"}
+    given |= dict.fromkeys(("model_folder", "source_folder", "staging_folder"), str(tmp_path))
     value = given.get(name, "7")
 
     told = parse([], {variable: value})
@@ -104,12 +106,43 @@ def test_without_flags_embedders_have_their_own_defaults(parse):
     assert parse([]).embedders == EmbedderSettings()
 
 
-def test_a_model_folder_that_is_not_there_is_refused_before_anything_runs(parse, tmp_path):
-    assert "does not exist" in parse([f"--model-folder={tmp_path / 'nowhere'}"])
+@pytest.mark.parametrize("flag", ["--model-folder", "--source-folder", "--staging-folder"])
+def test_a_folder_that_is_not_there_is_refused_before_anything_runs(parse, tmp_path, flag):
+    assert "does not exist" in parse([f"{flag}={tmp_path / 'nowhere'}"])
+
+
+def test_what_is_said_of_sources_reaches_them(parse, tmp_path):
+    flags = [
+        "--allowed-source-host=*.amazonaws.com",
+        "--allowed-source-host=files.example.org",
+        f"--source-folder={tmp_path}",
+        f"--staging-folder={tmp_path}",
+        "--staging-bytes=9728Mi",
+        "--max-unpacked-bytes=1G",
+    ]
+
+    assert parse(flags).sources == SourceSettings(
+        allowed_hosts=("*.amazonaws.com", "files.example.org"),
+        folder=tmp_path,
+        staging_folder=tmp_path,
+        staging_bytes=9728 * 2**20,
+        max_unpacked_bytes=10**9,
+    )
+
+
+def test_without_flags_sources_have_their_own_defaults(parse):
+    assert parse([]).sources == SourceSettings()
+
+
+@pytest.mark.parametrize(("text", "count"), [("0", 0), ("4096", 4096), ("2k", 2000), ("3Ki", 3072), ("1Ti", 2**40)])
+def test_a_size_has_a_unit_of_kubernetes_or_none(text, count):
+    assert parse_bytes(text) == count
 
 
 @pytest.mark.parametrize(
-    "wrong", ["--workers=0", "--per-endpoint=0", "--health-port=70000", "--log-format=xml", "--embedding-threads=0"]
+    "wrong",
+    ["--workers=0", "--per-endpoint=0", "--health-port=70000", "--log-format=xml", "--embedding-threads=0"]
+    + [f"--staging-bytes={size}" for size in ("much", "-1", "1.5Gi", "10GiB", "10 Gi", "")],
 )
 def test_nonsense_is_refused_by_name(parse, wrong):
     assert wrong.partition("=")[0] in parse([wrong])

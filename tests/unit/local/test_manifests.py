@@ -89,6 +89,19 @@ def test_a_resource_is_as_on_its_first_day(folder):
     assert resource.meta.uid == read_manifests(["a.yaml"]).resources[resource.ref].meta.uid
 
 
+def test_each_resource_remembers_the_folder_of_its_file(folder, monkeypatch):
+    (folder / "below").mkdir()
+    (folder / "below" / "a.yaml").write_text(CONNECTION)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(COLLECTION.encode())))
+
+    found = read_manifests(["below/a.yaml", "-"])
+
+    assert {str(ref): str(path) for ref, path in found.folders.items()} == {
+        "QdrantConnection default/main": "below",
+        "QdrantCollection default/zoo": ".",
+    }
+
+
 def test_secrets_are_decoded_and_shown_nowhere(folder):
     (folder / "a.yaml").write_text(f"{SECRET}---{CONNECTION}")
 
