@@ -110,7 +110,8 @@ def refusal(address: Address) -> str | None:
 class Outbound(httpx.AsyncBaseTransport):
     """See the module.
 
-    connect: makes the transport to an address. look_up: replaces the system's resolver.
+    connect: makes the transport to an address. look_up: replaces the system's resolver. remember_seconds: how long the
+    checked addresses of a host are used without another look-up, unless none of them can be connected to.
     Raises Terminal with the reason of `allowed`; else what httpx raises.
     """
 
@@ -120,43 +121,70 @@ class Outbound(httpx.AsyncBaseTransport):
         *,
         connect: Callable[[], httpx.AsyncBaseTransport] | None = None,
         look_up: LookUp | None = None,
+        remember_seconds: float = 0.0,
     ) -> None:
         self._allowed = allowed
         self._connect = connect or _connect
         # One for each host: connections are pooled by address, and their certificates were checked for one name.
         self._transports: dict[str, httpx.AsyncBaseTransport] = {}
         self._look_up = look_up
+        self._remember_seconds = remember_seconds
+        self._resolved: dict[tuple[str, int], tuple[list[str], float]] = {}
+        self._answering: dict[tuple[str, int], str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        try:
-            *others, last = await self._allowed.resolve(host, port, self._look_up)
-        except OSError as error:
-            raise httpx.ConnectError(f"the name {host} does not resolve") from error
+        addresses = await self._addresses(host, port, request.extensions.get("timeout", {}).get("connect"))
         if host not in self._transports:
             self._transports[host] = self._connect()
         transport = self._transports[host]
+        # The one that answered last comes first: one that never answers would cost each request its time to connect.
+        *others, last = sorted(addresses, key=lambda address: address != self._answering.get((host, port)))
         for address in others:
             try:
-                return await transport.handle_async_request(_readdressed(request, address))
+                answer = await transport.handle_async_request(_readdressed(request, address))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
-        return await transport.handle_async_request(_readdressed(request, last))
+            self._answering[host, port] = address
+            return answer
+        try:
+            answer = await transport.handle_async_request(_readdressed(request, last))
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            self._resolved.pop((host, port), None)
+            raise
+        self._answering[host, port] = last
+        return answer
 
     async def aclose(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
 
+    async def _addresses(self, host: str, port: int, timeout_seconds: float | None) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        addresses, until = self._resolved.get((host, port), ([], 0.0))
+        if now < until:
+            return addresses
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                addresses = await self._allowed.resolve(host, port, self._look_up)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"the name {host} was not resolved in time") from error
+        except OSError as error:
+            raise httpx.ConnectError(f"the name {host} does not resolve") from error
+        self._resolved[host, port] = addresses, now + self._remember_seconds
+        return addresses
+
 
 def _readdressed(request: httpx.Request, address: str) -> httpx.Request:
     """The same request, to an address. Its header Host and the expected name in the certificate stay the same."""
+    # A client that expects another name in the certificate has said so.
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
         headers=request.headers,
         stream=request.stream,
-        extensions=request.extensions | {"sni_hostname": request.url.host},
+        extensions={"sni_hostname": request.url.host} | request.extensions,
     )
 
 

@@ -229,6 +229,23 @@ async def test_what_is_no_qdrant_or_an_old_one_is_refused(
     assert words in message(told)
 
 
+async def test_hosts_that_the_operator_does_not_allow_are_refused_and_link_local_ones_always(
+    team: Team, qdrant: QdrantServer, start_operator: StartOperator
+) -> None:
+    # The number is an address for the resolver only, as a name would be.
+    start_operator(flags=["--allowed-connection-host=127.0.0.*", "--allowed-connection-host=2852039166"])
+
+    await team.connection(qdrant)
+    await team.api.apply(connection(team.namespace, f"http://localhost:{qdrant.port}", name="other"))
+    await team.api.apply(connection(team.namespace, "http://2852039166:6333", name="metadata"))
+    other = await team.wait("QdrantConnection", "other", "NotAllowed")
+    metadata = await team.wait("QdrantConnection", "metadata", "NotAllowed")
+
+    assert "--allowed-connection-host localhost" in message(other)
+    assert "resolves to 169.254.169.254 (link-local" in message(metadata)
+    assert {"Stalled"} <= {each["type"] for each in metadata["status"]["conditions"]}
+
+
 async def test_a_grpc_port_that_leads_nowhere_is_told_by_the_connection_and_not_by_every_set(
     team: Team, qdrant: QdrantServer, start_operator: StartOperator
 ) -> None:

@@ -1,5 +1,6 @@
 """Where requests may go: by name, and by the addresses that the name leads to."""
 
+import asyncio
 import ssl
 from ipaddress import ip_address
 
@@ -144,6 +145,72 @@ def test_other_hosts_are_refused_with_the_flag_to_set(host):
 
     assert told.value.reason is Reason.SOURCE_REFUSED
     assert f"--allowed-source-host {host}" in told.value.message
+
+
+class Resolver:
+    """A resolver whose answers change: each look-up takes the next, and the last for ever."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        self.asked += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+async def test_a_client_may_use_the_addresses_that_were_looked_at_for_a_while():
+    resolver, recorder = Resolver(["10.0.0.1"], ["169.254.169.254"]), Recorder()
+    outbound = Outbound(allow(), connect=lambda: recorder, look_up=resolver, remember_seconds=3600)
+
+    async with httpx.AsyncClient(transport=outbound) as calling:
+        await calling.get("http://a.example/")
+        await calling.get("http://a.example/")
+
+    assert resolver.asked == 1
+    assert [request.url.host for request in recorder.requests] == ["10.0.0.1", "10.0.0.1"]
+
+
+async def test_addresses_of_which_none_answers_are_looked_up_again():
+    resolver, recorder = Resolver(["10.0.0.1", "10.0.0.2"], ["10.0.0.3"]), Recorder(deaf=("10.0.0.1", "10.0.0.2"))
+    outbound = Outbound(allow(), connect=lambda: recorder, look_up=resolver, remember_seconds=3600)
+
+    async with httpx.AsyncClient(transport=outbound) as calling:
+        with pytest.raises(httpx.ConnectError):
+            await calling.get("http://a.example/")
+        await calling.get("http://a.example/")
+
+    assert [request.url.host for request in recorder.requests] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+
+async def test_the_address_that_answered_is_tried_first():
+    calling, recorder = client("10.0.0.1", "10.0.0.2", deaf=("10.0.0.1",))
+
+    async with calling:
+        await calling.get("http://a.example/")
+        await calling.get("http://a.example/")
+
+    assert [request.url.host for request in recorder.requests] == ["10.0.0.1", "10.0.0.2", "10.0.0.2"]
+
+
+async def test_a_resolver_that_hangs_is_given_up_as_a_connection_would_be():
+    async def look_up(host: str, port: int) -> list[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with httpx.AsyncClient(transport=Outbound(allow(), look_up=look_up), timeout=0.01) as calling:
+        with pytest.raises(httpx.ConnectTimeout):
+            await calling.get("http://a.example/")
+
+
+async def test_a_client_may_expect_another_name_in_the_certificate():
+    calling, recorder = client("10.0.0.1")
+
+    async with calling:
+        await calling.get("https://a.example/", extensions={"sni_hostname": "b.example"})
+        await calling.get("https://a.example/")
+
+    assert [request.extensions["sni_hostname"] for request in recorder.requests] == ["b.example", "a.example"]
 
 
 async def test_a_host_that_is_not_allowed_is_not_even_looked_up():

@@ -100,7 +100,9 @@ class Operator:
         admit = self._election.require if self._election is not None else None
         cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew_token, client)), instance=identity)
         secret_namespaces = SecretNamespaces(settings.own_namespace, frozenset(settings.secret_namespace or ()))
-        databases = Databases(partial(connect, observer=metrics.QDRANT, admit=admit), secret_namespaces)
+        allowed_hosts = tuple(settings.allowed_connection_host or ())
+        opener = partial(connect, observer=metrics.QDRANT, admit=admit, allowed_hosts=allowed_hosts)
+        databases = Databases(opener, secret_namespaces)
         self._embedders = Embedders(settings.embedders)
         context = Context(
             cluster,

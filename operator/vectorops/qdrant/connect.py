@@ -2,6 +2,7 @@
 
 No request is sent here: `Database.check` reports a wrong address. A wrong PEM is reported here. No proxy, no .netrc and
 no other credentials of the process are used: a server that a tenant names gets only the key that the tenant names.
+Both clients resolve names through the guard of `outbound`, and connect to the addresses that it has checked.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +20,7 @@ import httpx
 from vectorops.api.connection import ConnectionTLS, QdrantConnectionSpec
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
+from vectorops.outbound import AllowedHosts, Outbound
 from vectorops.qdrant.database import Database, ServerInfo
 from vectorops.qdrant.rest import Rest
 from vectorops.qdrant.server import Server
@@ -29,6 +32,8 @@ MINIMUM_VERSION: Final = (1, 16)
 DEFAULT_PORT: Final = 6333
 """Also for https, as in Qdrant's own clients."""
 CONNECT_SECONDS: Final = 10.0
+KEEPALIVE_SECONDS: Final = 3.0
+"""Qdrant closes connections that were idle for 5 s: a request at that moment would have an unknown outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,16 @@ def connect(
     *,
     observer: Observer | None = None,
     admit: Admit | None = None,
+    allowed_hosts: Sequence[str] = (),
 ) -> Database:
-    """A client of this server. Raises Terminal (InvalidURL, SecretInvalid)."""
+    """A client of this server. Raises Terminal (InvalidURL, SecretInvalid, NotAllowed).
+
+    allowed_hosts: patterns of `--allowed-connection-host`; none allows every host. Link-local addresses are refused in
+    any case, when the client connects.
+    """
     address = _parse_url(spec.url)
+    allowed = AllowedHosts(tuple(allowed_hosts), Reason.NOT_ALLOWED, "--allowed-connection-host")
+    allowed.check(address.host)
     tls = spec.tls or ConnectionTLS()
     context = _tls_context(tls, credentials) if address.scheme == "https" else None
     key = credentials.api_key
@@ -69,13 +81,20 @@ def connect(
         # The libraries would quote it in their error.
         raise Terminal(Reason.SECRET_INVALID, "spec.apiKeySecretRef: the key is not printable ASCII text")
     timeout = float(spec.effective_timeout_seconds)
+
+    def new_transport() -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=context if context is not None else False,
+            limits=httpx.Limits(max_connections=20, keepalive_expiry=KEEPALIVE_SECONDS),
+            trust_env=False,
+        )
+
     client = httpx.AsyncClient(
         base_url=f"{address.endpoint}{address.path}",
         headers={"accept-encoding": "identity", "content-type": "application/json"} | ({"api-key": key} if key else {}),
         timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
-        # Qdrant closes connections that were idle for 5 s: a request at that moment would have an unknown outcome.
-        limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
-        verify=context if context is not None else False,
+        # A name is resolved as often as a connection is made, not for each request.
+        transport=Outbound(allowed, connect=new_transport, remember_seconds=KEEPALIVE_SECONDS),
         trust_env=False,
     )
     traffic = Traffic(f"{_bracketed(address.host)}:{address.port}", observer, admit)
@@ -87,8 +106,10 @@ def connect(
     from vectorops.qdrant.grpc_points import GrpcPoints, Tls
 
     grpc = GrpcPoints(
-        f"{_bracketed(address.host)}:{spec.effective_grpc_port}",
+        address.host,
+        spec.effective_grpc_port,
         traffic,
+        allowed=allowed,
         api_key=key,
         timeout_seconds=timeout,
         tls=None

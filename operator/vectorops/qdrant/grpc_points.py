@@ -21,7 +21,9 @@ from qdrant_client import grpc as messages
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Rejected, Transient, VectorOpsError
+from vectorops.outbound import AllowedHosts
 from vectorops.qdrant import batches, errors
+from vectorops.qdrant.checked_channel import CheckedChannel, authority
 from vectorops.qdrant.database import UNNAMED, PointData, PointId, StoredPoint
 from vectorops.qdrant.traffic import Traffic
 from vectorops.reconciliation import REQUEST_ID_HEADER, request_id
@@ -62,20 +64,35 @@ class Tls(NamedTuple):
     client_certificate: tuple[bytes, bytes] | None
     name: str | None
 
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        certificate, key = self.client_certificate or (None, None)
+        return grpc.ssl_channel_credentials(self.roots, key, certificate)
+
 
 class GrpcPoints:
     """The gRPC port of one server. The channel is opened at the first use, inside the running loop."""
 
     def __init__(
-        self, target: str, traffic: Traffic, *, api_key: str | None, timeout_seconds: float, tls: Tls | None
+        self,
+        host: str,
+        port: int,
+        traffic: Traffic,
+        *,
+        allowed: AllowedHosts,
+        api_key: str | None,
+        timeout_seconds: float,
+        tls: Tls | None,
     ) -> None:
-        self._target = target
-        self._endpoint = f"gRPC {target}"
+        self._host = host
+        self._port = port
+        self._allowed = allowed
+        self._endpoint = f"gRPC {authority(host, port)}"
         self._traffic = traffic
         self._api_key = api_key or ""
         self._timeout_seconds = timeout_seconds
         self._tls = tls
-        self._open: grpc.aio.Channel | None = None
+        self._open: CheckedChannel | None = None
 
     async def check(self) -> None:
         """Is Qdrant there, and does it speak TLS as expected?"""
@@ -181,19 +198,17 @@ class GrpcPoints:
 
         await batches.send_all(batches.cut(map(_id, ids), _size), batches.halving(send))
 
-    def _channel(self) -> grpc.aio.Channel:
+    def _channel(self) -> CheckedChannel:
         if self._open is None:
-            self._open = self._new_channel()
+            self._open = CheckedChannel(
+                self._host,
+                self._port,
+                self._allowed,
+                options=CHANNEL,
+                credentials=None if self._tls is None else self._tls.credentials,
+                tls_name=self._tls.name if self._tls is not None else None,
+            )
         return self._open
-
-    def _new_channel(self) -> grpc.aio.Channel:
-        if self._tls is None:
-            return grpc.aio.insecure_channel(self._target, options=CHANNEL)
-        certificate, key = self._tls.client_certificate or (None, None)
-        secret = grpc.ssl_channel_credentials(self._tls.roots, key, certificate)
-        name = self._tls.name
-        options = CHANNEL if name is None else (*CHANNEL, ("grpc.ssl_target_name_override", name))
-        return grpc.aio.secure_channel(self._target, secret, options=options)
 
     def _points(self) -> Any:
         return messages.PointsStub(self._channel())  # type: ignore[no-untyped-call]

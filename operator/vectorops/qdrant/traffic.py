@@ -9,10 +9,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import Transient
+from vectorops.errors import Transient, VectorOpsError
+
+CANCELLED: Final = "cancelled"
 
 Admit = Callable[[], None]
 """Called before each request; raises Transient if this process may send no more."""
@@ -33,7 +35,7 @@ class Request:
     """One request in progress. The sender sets `code`."""
 
     def __init__(self) -> None:
-        self.code = "cancelled"
+        self.code = CANCELLED
 
 
 class Traffic:
@@ -66,6 +68,11 @@ class Traffic:
         started = time.perf_counter()
         try:
             yield request
+        except VectorOpsError as error:
+            if request.code == CANCELLED:
+                # It was not sent, as to an address that is refused.
+                request.code = type(error).__name__
+            raise
         finally:
             self._in_flight -= 1
             if not self._in_flight:

@@ -37,6 +37,27 @@ async def test_a_port_out_of_range_is_refused():
     assert refused.value.reason is Reason.INVALID_URL
 
 
+async def test_a_host_that_no_pattern_matches_is_refused_with_the_flag_to_set():
+    with pytest.raises(Terminal) as refused:
+        connect(QdrantConnectionSpec(url="http://qdrant.other"), Credentials(), allowed_hosts=["*.svc"])
+
+    assert refused.value.reason is Reason.NOT_ALLOWED
+    assert "--allowed-connection-host qdrant.other" in refused.value.message
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "2852039166", "[::ffff:169.254.169.254]"])
+async def test_a_link_local_address_is_refused_when_it_is_asked_whatever_the_patterns_say(host):
+    """The third is one number, which the resolver makes an address of."""
+    database = connect(QdrantConnectionSpec(url=f"http://{host}"), Credentials(), allowed_hosts=["*"])
+
+    with pytest.raises(Terminal) as refused:
+        await database.check()
+    await database.close()
+
+    assert refused.value.reason is Reason.NOT_ALLOWED
+    assert "link-local" in refused.value.message
+
+
 @pytest.mark.parametrize("prefer_grpc", [False, True])
 @pytest.mark.parametrize(
     ("credentials", "field"),
