@@ -29,6 +29,8 @@ GROUP: Final = "vectorops.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 FINALIZER: Final = f"{GROUP}/cleanup"
+SOURCE_LABEL: Final = f"{GROUP}/source"
+"""Of a ConfigMap, with the value `true`: PointSets may have it as a source. No other ConfigMap is read or watched."""
 
 # Annotations that people set; what each does is told in ANNOTATIONS.
 RECONCILE: Final = f"{GROUP}/reconcile"

@@ -27,6 +27,7 @@ from vectorops.errors import Transient
 from vectorops.kube import access, permissions, preflight
 from vectorops.kube.calls import FORBIDDEN, Calls, Refused
 from vectorops.kube.cluster import KubeCluster
+from vectorops.kube.config_maps import ConfigMapWatch
 from vectorops.kube.controller import Controller
 from vectorops.kube.election import Election, LeadershipLost
 from vectorops.kube.health import Endpoints, Vitals
@@ -98,7 +99,8 @@ class Operator:
         identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._election = _make_election(settings, client, identity)
         admit = self._election.require if self._election is not None else None
-        cluster = KubeCluster(Calls(client, admit=admit, renew=partial(_renew_token, client)), instance=identity)
+        self._calls = Calls(client, admit=admit, renew=partial(_renew_token, client))
+        cluster = KubeCluster(self._calls, instance=identity)
         secret_namespaces = SecretNamespaces(settings.own_namespace, frozenset(settings.secret_namespace or ()))
         allowed_hosts = tuple(settings.allowed_connection_host or ())
         opener = partial(connect, observer=metrics.QDRANT, admit=admit, allowed_hosts=allowed_hosts)
@@ -163,6 +165,11 @@ class Operator:
         for (kind, namespace), version in self._listing.versions.items():
             watch = Watch(self._cluster, self._listing, self._controller, kind, namespace)
             self._listening.append(asyncio.create_task(watch.run(version), name=f"watch of {kind}"))
+        for place in self._settings.namespaces or (None,):
+            changes = ConfigMapWatch(
+                self._calls, self._controller.config_maps_changed, place, self._settings.resync_seconds
+            )
+            self._listening.append(asyncio.create_task(changes.run(), name="watch of ConfigMaps"))
         for task in self._listening:
             task.add_done_callback(_log_failure)
 

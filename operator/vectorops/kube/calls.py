@@ -28,9 +28,12 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 METADATA: Final = f"{JSON};as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 """Accept: of one object, its metadata alone."""
+METADATA_LIST: Final = f"{JSON};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+"""Accept: of each object of a list, its metadata alone; METADATA says so of a watch."""
 TABLE: Final = f"{JSON};as=Table;v=v1;g=meta.k8s.io"
 """Accept: of each object its metadata and the columns of `kubectl get`; for lists and for watches."""
 
+BAD_REQUEST: Final = 400
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
@@ -190,9 +193,10 @@ def resource_path(
     return "/" + "/".join(quote(part, safe="/") for part in parts)
 
 
-def core_path(namespace: str, plural: str, name: str) -> str:
-    """The path of a namespaced object of Kubernetes' own."""
-    return f"/api/v1/namespaces/{quote(namespace, safe='')}/{plural}/{quote(name, safe='')}"
+def core_path(namespace: str | None, plural: str, name: str = "") -> str:
+    """The path of namespaced objects of Kubernetes' own: of all namespaces (None), of one, or one object."""
+    scope = ["namespaces", quote(namespace, safe="")] if namespace is not None else []
+    return "/".join(["/api/v1", *scope, plural, *([quote(name, safe="")] if name else [])])
 
 
 def _refused(status: int, content: bytes, retry_after: str | None) -> Refused:

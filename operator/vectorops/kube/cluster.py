@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,11 +18,13 @@ from typing import Final
 import orjson
 
 from vectorops import metrics
-from vectorops.api.meta import API_VERSION, FINALIZER, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.meta import API_VERSION, FINALIZER, SOURCE_LABEL, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
-from vectorops.errors import Transient
+from vectorops.errors import Terminal, Transient
 from vectorops.kube.calls import (
+    BAD_REQUEST,
     CONFLICT,
+    EXPIRED,
     FIELD_MANAGER,
     FORBIDDEN,
     MERGE_PATCH,
@@ -36,13 +38,15 @@ from vectorops.kube.calls import (
     resource_path,
 )
 from vectorops.kube.outlines import column_names, is_complete, outline
-from vectorops.reconcilers.cluster import Namespace, Secret
-from vectorops.reconcilers.references import refers
+from vectorops.reconcilers.cluster import MAX_CONFIG_MAPS_BYTES, Namespace, Secret
+from vectorops.reconcilers.references import config_maps_of, refers
 
 logger = logging.getLogger(__name__)
 
 PAGE_ITEMS: Final = 50
 """Few, because each may have 256 KiB of annotations, and as much of managed fields."""
+CONFIG_MAP_PAGE_ITEMS: Final = 8
+"""Each is at most a mebibyte."""
 WATCH_SECONDS: Final = 600
 """After this time the API server ends a watch, and we begin another."""
 DEFAULT_NAMESPACE: Final = "default"
@@ -118,28 +122,13 @@ class KubeCluster:
 
         Raises like `pages`: 410 if that version is too old, and all must be listed again.
         """
-        query: dict[str, str | int] = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": since,
-            "timeoutSeconds": WATCH_SECONDS,
-        }
         columns: list[str] = []
-        async for line in self._calls.lines(resource_path(kind, namespace), query=query, accept=TABLE):
-            try:
-                event = parse_json(line)
-                content: JsonObject = event["object"]
-                version = content["metadata"].get("resourceVersion", since)
-            except (Transient, KeyError, TypeError, AttributeError) as error:
-                _skip(kind, "a line of its watch", error)
-                continue
-            if event["type"] == "ERROR":
-                raise Refused(int(content.get("code", 0)), f"the watch of {kind} ended: {content.get('message')}")
+        path = resource_path(kind, namespace)
+        async for what, content, version in read_watch(self._calls, kind, path, since=since, accept=TABLE):
             columns = column_names(content) or columns
-            gone = event["type"] == "DELETED"
+            gone = what == "DELETED"
             # The rows of a bookmark are empty.
-            is_bookmark = event["type"] == "BOOKMARK"
-            found = [] if is_bookmark else await self._outlines(kind, columns, content, gone=gone)
+            found = [] if what == "BOOKMARK" else await self._outlines(kind, columns, content, gone=gone)
             yield WatchEvent(version, found, gone=gone)
 
     async def _outlines(
@@ -173,6 +162,56 @@ class KubeCluster:
             return None
         data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
         return Secret(data=data, resource_version=found["metadata"]["resourceVersion"])
+
+    async def config_maps(self, namespace: str, labels: Mapping[str, str]) -> Sequence[JsonObject]:
+        """See `Cluster`. A list that expires while it is read is read again."""
+        wanted = {**labels, SOURCE_LABEL: "true"}
+        selector = ",".join(f"{name}={value}" for name, value in wanted.items())
+        try:
+            for _ in range(TRIES):
+                try:
+                    found = await self._config_maps(namespace, selector)
+                except Refused as error:
+                    if error.status != EXPIRED:
+                        raise
+                else:
+                    # A value with a comma in it is two conditions to the API server.
+                    return [each for each in found if wanted.items() <= each["metadata"]["labels"].items()]
+        except Refused as error:
+            if error.status == FORBIDDEN:
+                raise Terminal(
+                    Reason.SOURCE_REFUSED,
+                    "spec.source.configMaps: this operator may not read ConfigMaps: set the chart's value "
+                    "rbac.configMaps, or use another source",
+                    on=config_maps_of(namespace),
+                ) from error
+            if error.status == BAD_REQUEST:
+                words = "spec.source.configMaps.selector.matchLabels: not the names and values of labels"
+                raise Terminal(Reason.SOURCE_INVALID, words) from error
+            raise
+        raise Transient(Reason.KUBERNETES_API, f"the list of ConfigMaps expired {TRIES} times while it was read")
+
+    async def _config_maps(self, namespace: str, selector: str) -> Sequence[JsonObject]:
+        query: dict[str, str | int] = {"limit": CONFIG_MAP_PAGE_ITEMS, "labelSelector": selector}
+        found: list[JsonObject] = []
+        size = 0
+        while True:
+            page = await self._calls.call("GET", core_path(namespace, "configmaps"), query=query)
+            for config_map in page["items"]:
+                for part in ("data", "binaryData"):
+                    size += sum(map(len, (config_map.get(part) or {}).values()))
+                found.append(config_map)
+            if size > MAX_CONFIG_MAPS_BYTES:
+                raise Terminal(
+                    Reason.SOURCE_INVALID,
+                    "spec.source.configMaps: the selected ConfigMaps hold more than "
+                    f"{MAX_CONFIG_MAPS_BYTES >> 20} MiB: select fewer, or keep the rows in a bucket",
+                    on=config_maps_of(namespace),
+                )
+            position = page["metadata"].get("continue")
+            if not position:
+                return found
+            query["continue"] = position
 
     async def namespace(self, name: str) -> Namespace | None:
         """A namespace, or None."""
@@ -286,6 +325,33 @@ class KubeCluster:
             content_type=MERGE_PATCH,
             accept=METADATA,
         )
+
+
+async def read_watch(
+    calls: Calls, kind: str, path: str, *, since: str, accept: str, selector: str = ""
+) -> AsyncIterator[tuple[str, JsonObject, str]]:
+    """The type, the object and the version of each event of a watch. What cannot be parsed is skipped.
+
+    Raises Refused as `Calls` does, and for the event that ends a watch.
+    """
+    query: dict[str, str | int] = {
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "resourceVersion": since,
+        "timeoutSeconds": WATCH_SECONDS,
+        **({"labelSelector": selector} if selector else {}),
+    }
+    async for line in calls.lines(path, query=query, accept=accept):
+        try:
+            event = parse_json(line)
+            content: JsonObject = event["object"]
+            version = content["metadata"].get("resourceVersion", since)
+        except (Transient, KeyError, TypeError, AttributeError) as error:
+            _skip(kind, "a line of its watch", error)
+            continue
+        if event["type"] == "ERROR":
+            raise Refused(int(content.get("code", 0)), f"the watch of {kind} ended: {content.get('message')}")
+        yield event["type"], content, version
 
 
 def merge_patch(old: JsonObject, new: JsonObject) -> JsonObject:

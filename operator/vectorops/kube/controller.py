@@ -23,7 +23,7 @@ from vectorops.queue import Lane, Result, Snapshot, WorkQueue
 from vectorops.reconcilers.base import Turn
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver, Verdict
-from vectorops.reconcilers.references import References
+from vectorops.reconcilers.references import References, config_maps_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,14 @@ class Controller:
         self._enqueue(woken, by=ref)
         if connection is not None:
             self._close_if_unused(connection)
+
+    def config_maps_changed(self, namespace: str) -> None:
+        """Enqueues the resources whose verdict rests on the ConfigMaps of a namespace."""
+        changed = config_maps_of(namespace)
+        for during in self._changed_during.values():
+            during.add(changed)
+        for ref in self._references.resting_on(changed) & self._seen.keys():
+            self._queue.add(ref, Lane.CHANGE)
 
     def known(self, kind: str) -> set[Ref]:
         """All objects of a kind that exist, as far as was observed."""

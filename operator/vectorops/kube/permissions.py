@@ -57,6 +57,11 @@ def needed_to_lead(namespace: str, name: str) -> list[Right]:
     return [Right("leases", "create", namespace, group=group), *on_ours]
 
 
+def needed_to_read_config_maps(namespace: str | None) -> list[Right]:
+    """All that it needs where rows are in ConfigMaps of this namespace, or of any."""
+    return [Right("configmaps", verb, namespace, group="") for verb in ("list", "watch")]
+
+
 async def missing(calls: Calls, rights: Sequence[Right]) -> list[Right]:
     """Those that RBAC does not grant; none if it does not even let us ask. Raises Transient."""
     try:

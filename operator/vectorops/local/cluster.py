@@ -7,14 +7,14 @@ conflict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 from vectorops.api.kinds import rank
-from vectorops.api.meta import FINALIZER, GROUP, JsonObject, ObjectMeta, Ref, Resource
+from vectorops.api.meta import FINALIZER, GROUP, SOURCE_LABEL, JsonObject, ObjectMeta, Ref, Resource
 from vectorops.reconcilers.cluster import Namespace, Secret
 from vectorops.reconcilers.references import refers
 
@@ -37,7 +37,7 @@ def first_day(ref: Ref, **given: object) -> ObjectMeta:
 class LocalCluster:
     """Resources and Secrets by name.
 
-    labels: of namespaces. tell: shows events as they happen, for a person who watches.
+    labels: of namespaces. tell: shows events as they happen, for a person who watches. config_maps: as in the files.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class LocalCluster:
         secrets: Mapping[tuple[str, str], Mapping[str, bytes]],
         tell: Tell = lambda *_: None,
         labels: Mapping[str, Mapping[str, str]] | None = None,
+        config_maps: Sequence[JsonObject] = (),
     ) -> None:
         self._resources = {resource.ref: resource for resource in resources}
         self._secrets = secrets
         self._tell = tell
         self._labels = labels or {}
+        self._config_maps = config_maps
 
     @property
     def refs(self) -> list[Ref]:
@@ -63,7 +65,7 @@ class LocalCluster:
 
     def with_others(self, resources: Iterable[Resource]) -> LocalCluster:
         """A cluster of other resources with the same Secrets."""
-        return LocalCluster(resources, self._secrets, self._tell, self._labels)
+        return LocalCluster(resources, self._secrets, self._tell, self._labels, self._config_maps)
 
     def add(self, resource: Resource) -> None:
         """One that no file holds: a connection that `--qdrant` stands in for, or an object that `--prune` removes."""
@@ -87,6 +89,14 @@ class LocalCluster:
         data = self._secrets[places[0]]
         content = b"\0".join(part for key in sorted(data) for part in (key.encode(), data[key]))
         return Secret(data, resource_version=sha256(content).hexdigest())
+
+    async def config_maps(self, namespace: str, labels: Mapping[str, str]) -> Sequence[JsonObject]:
+        wanted = {**labels, SOURCE_LABEL: "true"}.items()
+        return [
+            config_map
+            for config_map in self._config_maps
+            if config_map["metadata"]["namespace"] == namespace and wanted <= config_map["metadata"]["labels"].items()
+        ]
 
     async def namespace(self, name: str) -> Namespace | None:
         """Every namespace is there, and stays."""

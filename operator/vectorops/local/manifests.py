@@ -1,4 +1,4 @@
-"""Reads the files of `vectorops apply` and `plan`: resources and Secrets, or the list of all problems.
+"""Reads the files of `vectorops apply` and `plan`: resources, Secrets, ConfigMaps that are sources, or all problems.
 
 Files and folders are read like kubectl does, and each resource is validated like the API server does
 (`api.validation`). The problems of all files are collected before anything is applied.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from vectorops.api.kinds import BY_NAME
-from vectorops.api.meta import APPROVE_PLAN, GROUP, TAKE_OVER_FROM, JsonObject, Ref, Resource
+from vectorops.api.meta import APPROVE_PLAN, GROUP, SOURCE_LABEL, TAKE_OVER_FROM, JsonObject, Ref, Resource
 from vectorops.api.validation import validate
 from vectorops.errors import InvalidManifest
 from vectorops.local.cluster import first_day
@@ -37,6 +37,8 @@ class Manifests:
     """The folder of the file that each resource comes from; that of the process for standard input."""
     secrets: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
     """By namespace and name; the values are decoded."""
+    config_maps: list[JsonObject] = field(default_factory=list, repr=False)
+    """Those that may be sources, with strings as labels and as values."""
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of namespaces, by name: a ClusterQdrantConnection may ask for them."""
     notices: list[str] = field(default_factory=list)
@@ -68,8 +70,15 @@ class _ManifestObject:
 
     @property
     def is_read(self) -> bool:
-        """Is it one of ours or a Secret? Others need a cluster."""
-        return self.kind == "Secret" or self.kind in BY_NAME or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
+        """Is it one of ours, a Secret, or a ConfigMap that may be a source? Others need a cluster."""
+        is_core = self.kind == "Secret" or (self.kind == "ConfigMap" and self._is_source)
+        return is_core or self.kind in BY_NAME or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
+
+    @property
+    def _is_source(self) -> bool:
+        metadata = self.raw.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        return isinstance(labels, dict) and labels.get(SOURCE_LABEL) == "true"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -102,6 +111,8 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
                 problems.append(f"{item.place}: declared twice, first in {first}")
             elif item.kind == "Secret":
                 _add_secret(item, found, problems)
+            elif item.kind == "ConfigMap":
+                _add_config_map(item, found, problems)
             else:
                 _add_resource(item, folder, found, problems)
     if not problems and not found.resources:
@@ -230,6 +241,17 @@ def _add_secret(item: _ManifestObject, found: Manifests, problems: list[str]) ->
     found.secrets[item.key] = data
 
 
+def _add_config_map(item: _ManifestObject, found: Manifests, problems: list[str]) -> None:
+    wrong: list[str] = []
+    metadata = item.raw["metadata"]
+    labels = {str(key): str(value) for key, value in metadata["labels"].items()}
+    content = {part: _strings(item.raw, part, wrong) for part in ("data", "binaryData")}
+    for key, value in content["binaryData"].items():
+        _decode(value, f"binaryData.{key}", wrong)
+    problems.extend(f"{item.place}: {words}" for words in wrong)
+    found.config_maps.append({"metadata": {**metadata, "labels": labels}, **content})
+
+
 def _strings(raw: JsonObject, name: str, wrong: list[str]) -> dict[str, str]:
     """A map of strings; {} and a problem if it is none. Problems show no value."""
     given = raw.get(name)
@@ -251,5 +273,6 @@ def _decode(value: str, place: str, wrong: list[str]) -> bytes:
         # Line breaks are common (`base64` wraps its output) and allowed.
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
-        wrong.append(f"{place}: must be base64; plain text goes under stringData")
+        plain = "data" if place.startswith("binaryData") else "stringData"
+        wrong.append(f"{place}: must be base64; plain text goes under {plain}")
         return b""

@@ -86,7 +86,9 @@ async def open_session(
     manifests: Manifests, options: Options, *, read_only: bool, tell: Tell = lambda *_: None
 ) -> AsyncIterator[Session]:
     """Opens a session, and closes it at the end. read_only: every write raises AssertionError."""
-    cluster = LocalCluster(manifests.resources.values(), manifests.secrets, tell, manifests.labels)
+    cluster = LocalCluster(
+        manifests.resources.values(), manifests.secrets, tell, manifests.labels, manifests.config_maps
+    )
     opener: Connect = connect
     if options.override is not None:
         await options.override.rewrite(cluster)

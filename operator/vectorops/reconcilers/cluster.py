@@ -4,11 +4,14 @@ files that are given to the command line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from vectorops.api.meta import JsonObject, Ref, Resource
+
+MAX_CONFIG_MAPS_BYTES: Final = 64 * 2**20
+"""Most characters of content in the ConfigMaps of one source: they are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ class Cluster(Protocol):
         """All objects of a kind that need `refers_to` (`references.refers`), never from a cache."""
 
     async def secret(self, namespace: str, name: str) -> Secret | None: ...
+
+    async def config_maps(self, namespace: str, labels: Mapping[str, str]) -> Sequence[JsonObject]:
+        """The ConfigMaps of a namespace that have all of these labels, and `vectorops.dev/source: "true"`, whole, as
+        Kubernetes gives them.
+
+        Raises Terminal: SourceRefused if we have no right to read ConfigMaps, SourceInvalid if these are no labels, or
+        if there are more than MAX_CONFIG_MAPS_BYTES.
+        """
 
     async def namespace(self, name: str) -> Namespace | None: ...
 

@@ -35,6 +35,11 @@ def refers(resource: Resource, to: Ref) -> bool:
     return to in (target(resource), remembered_connection(resource))
 
 
+def config_maps_of(namespace: str) -> Ref:
+    """Stands for all ConfigMaps of a namespace that may be sources: what a verdict rests on that was made of some."""
+    return Ref("ConfigMap", namespace, "")
+
+
 class References:
     """The references between all known resources."""
 

@@ -19,6 +19,7 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.pace import Pace
+from vectorops.reconcilers.references import config_maps_of
 from vectorops.reconcilers.status import conditions
 
 MAIN, ZOO, CATS, DOGS = (
@@ -287,6 +288,34 @@ async def test_a_refusal_is_looked_at_again_when_the_one_that_it_names_is_gone(c
     await quiet(controller)
 
     assert world.looks[ZOO] == before + 1
+
+
+async def test_a_changed_config_map_wakes_the_sets_that_were_read_from_those_of_its_namespace(controller, world):
+    world.rests_on[CATS] = config_maps_of("team")
+    for ref in (MAIN, ZOO, CATS, DOGS):
+        controller.seen(world.put(ref))
+    await quiet(controller)
+    before = Counter(world.looks)
+
+    controller.config_maps_changed("team")
+    controller.config_maps_changed("other")
+    await quiet(controller)
+
+    assert world.looks - before == {CATS: 1}
+
+
+async def test_a_config_map_that_changes_while_a_set_is_read_is_not_missed(controller, world):
+    world.rests_on[CATS] = config_maps_of("team")
+    world.hold.clear()
+    controller.seen(world.put(CATS))
+    while not world.at_work:  # noqa: ASYNC110 - it is done in a few turns of the loop
+        await asyncio.sleep(0)
+
+    controller.config_maps_changed("team")
+    world.hold.set()
+    await quiet(controller)
+
+    assert world.looks == {CATS: 2}
 
 
 async def test_a_change_during_the_look_that_rests_on_it_is_not_missed(controller, world):

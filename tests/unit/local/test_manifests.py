@@ -7,6 +7,7 @@ import pytest
 
 from vectorops.api.meta import Ref
 from vectorops.errors import InvalidManifest
+from vectorops.local.cluster import LocalCluster
 from vectorops.local.manifests import Manifests, read_manifests
 
 CONNECTION = """
@@ -152,6 +153,49 @@ def test_of_a_namespace_its_labels_are_read(folder):
 
     assert manifests.labels == {"search": {"qdrant": "shared"}}
     assert manifests.notices == []
+
+
+ROWS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: handbook, labels: {vectorops.dev/source: "true", app: docs}}
+data: {a.jsonl: '{"id": 1}'}
+binaryData: {b.parquet: UEFSMQ==}
+"""
+
+
+async def test_a_config_map_with_the_label_of_sources_is_read_and_found_by_its_labels(folder):
+    (folder / "a.yaml").write_text(f"{CONNECTION}---{ROWS}")
+
+    manifests = read_manifests(["a.yaml"])
+
+    assert manifests.notices == []
+    cluster = LocalCluster([], {}, config_maps=manifests.config_maps)
+    [found] = await cluster.config_maps("default", {"app": "docs"})
+    assert found["metadata"]["name"] == "handbook"
+    assert (found["data"], found["binaryData"]) == ({"a.jsonl": '{"id": 1}'}, {"b.parquet": "UEFSMQ=="})
+    assert await cluster.config_maps("default", {"app": "other"}) == []
+    assert await cluster.config_maps("team", {"app": "docs"}) == []
+
+
+def test_a_config_map_without_the_label_is_left_out_with_a_notice(folder):
+    (folder / "a.yaml").write_text(f"{CONNECTION}---{ROWS.replace('vectorops.dev/source', 'other')}")
+
+    manifests = read_manifests(["a.yaml"])
+
+    assert manifests.config_maps == []
+    assert ["ConfigMap handbook" in notice for notice in manifests.notices] == [True]
+
+
+def test_a_config_map_that_no_server_would_take_is_refused_without_its_content(folder):
+    text = ROWS.replace("UEFSMQ==", "rows!").replace("""'{"id": 1}'""", "7")
+    (folder / "a.yaml").write_text(f"{CONNECTION}---{text}")
+
+    place = "a.yaml (document 2, ConfigMap default/handbook)"
+    assert problems("a.yaml") == [
+        f"{place}: data.a.jsonl: must be a string; put it in quotes",
+        f"{place}: binaryData.b.parquet: must be base64; plain text goes under data",
+    ]
 
 
 def test_other_kinds_are_left_out_with_a_notice(folder):
