@@ -43,18 +43,14 @@ Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 class Staging:
     """Takes the blocks of one source, and gives what was staged."""
 
-    def __init__(
-        self, space: StagingSpace, schema: PointSchema, identities: Mapping[str, str], *, newest_wins: bool = False
-    ) -> None:
-        """identities: of the embedders, by the vector's name. newest_wins: of an id in several files, the last file's
-        point counts.
-        """
+    def __init__(self, space: StagingSpace, schema: PointSchema, identities: Mapping[str, str]) -> None:
+        """identities: of the embedders, by the vector's name."""
         self._space = space
         self._schema = schema
         self._names = tuple(sorted(schema))
         self._identities = identities
-        self._newest_wins = newest_wins
         self._files: list[str] = []
+        self._ranks: list[int] = []
         self._failures: list[Failure] = []
         self._failed = 0
         self._failed_ids: set[PointId] = set()
@@ -70,9 +66,10 @@ class Staging:
         """How many were taken so far."""
         return sum(len(index) for index in self._index) + sum(len(index) for index, _ in self._waiting)
 
-    def begin(self, file: str) -> None:
-        """The blocks that follow are of this file."""
+    def begin(self, file: str, rank: int = 0) -> None:
+        """The blocks that follow are of this file. rank: see `SourceFile`."""
         self._files.append(file)
+        self._ranks.append(rank)
 
     def fail(self, failure: RowFailure) -> None:
         """A row of the file that is no point."""
@@ -120,7 +117,7 @@ class Staging:
             failed=self._failed,
             failures=tuple(self._failures),
             failed_ids=frozenset(self._failed_ids),
-            newest_wins=self._newest_wins,
+            ranks=self._ranks,
             verifies=verifies,
         )
 
@@ -230,7 +227,7 @@ class Sourced:
         failed: int,
         failures: tuple[Failure, ...],
         failed_ids: frozenset[PointId],
-        newest_wins: bool,
+        ranks: Sequence[int],
         verifies: bool,
     ) -> None:
         """verifies: is everything to be compared with what is stored, whatever the ledger says?"""
@@ -240,7 +237,7 @@ class Sourced:
         self._index = index
         self._batches = batches
         self._failed_ids = failed_ids
-        self._newest_wins = newest_wins
+        self._ranks = np.array(ranks, dtype=np.int64)
         self._verifies = verifies
         self._latest: tuple[Part, _PartRows] | None = None
         self.complete = complete
@@ -304,9 +301,11 @@ class Sourced:
             none = np.zeros(0, dtype=np.int64)
             return _PartRows(Entries.of({}, len(self._names)), none, none, ())
         index = _Index.join(found)
-        # As bytes, a UUID is big-endian. Of two of one id, that of the later file, and there of the later row, is last.
+        # As bytes, a UUID is big-endian. Of two of one id, that of the file with the higher rank is last.
         firsts = np.where(index.is_uuid, index.keys[:, 0].byteswap(), index.keys[:, 0])
-        order = np.lexsort((index.numbers, index.files, index.keys[:, 1].byteswap(), firsts, index.is_uuid))
+        order = np.lexsort(
+            (index.numbers, index.files, self._ranks[index.files], index.keys[:, 1].byteswap(), firsts, index.is_uuid)
+        )
         index = index.at(order)
         keep, twice = self._choose(index)
         index = index.at(keep)
@@ -325,8 +324,8 @@ class Sourced:
         for start, end in _runs(repeated):
             same = index.at(slice(start, end + 1))
             keep[start:end] = False
-            if self._newest_wins and same.files[-1] != same.files[0]:
-                same = same.at(same.files == same.files[-1])
+            ranks = self._ranks[same.files]
+            same = same.at(ranks == ranks[-1])
             if (same.fingerprints != same.fingerprints[-1]).any():
                 keep[end] = False
                 twice.append(self._declared_twice(same))

@@ -20,6 +20,10 @@ class SourceFile:
     """Differs whenever the content does: an ETag, size and date, a resourceVersion. "" if nothing tells."""
     size: int | None = None
     """Bytes; None if nothing tells."""
+    rank: int = 0
+    """Where rows of two files have one id, the row of the file with the higher rank is the point. In files of one rank
+    such rows contradict each other.
+    """
 
 
 @dataclass(frozen=True, slots=True)
