@@ -6,6 +6,7 @@ operator's own namespace, or in one that whoever installed the operator allows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,12 +69,21 @@ class SecretReader:
 
         Raises Transient SecretNotFound, and what `SecretNamespaces.of` raises.
         """
+        values = await self.read_all(place, name)
+        if key not in values:
+            raise self._missing(place, f"the Secret {name!r} has no key {key!r}")
+        return values[key]
+
+    async def read_all(self, place: str, name: str) -> Mapping[str, bytes]:
+        """All values of a Secret, by key. place: the field that names it. Raises what `read` raises."""
+        secret = await self.cluster.secret(self.namespaces.of(self.resource), name)
+        if secret is None:
+            raise self._missing(place, f"there is no Secret {name!r}")
+        self.versions.append(f"{place}={secret.resource_version}")
+        return secret.data
+
+    def _missing(self, place: str, what: str) -> Transient:
         namespace = self.namespaces.of(self.resource)
-        secret = await self.cluster.secret(namespace, name)
-        if secret is not None and key in secret.data:
-            self.versions.append(f"{place}={secret.resource_version}")
-            return secret.data[key]
-        missing = f"the Secret {name!r} has no key {key!r}" if secret else f"there is no Secret {name!r}"
         where = (
             "this namespace"
             if self.resource.meta.namespace
@@ -81,7 +91,7 @@ class SecretReader:
             if namespace
             else "the files"
         )
-        raise Transient(Reason.SECRET_NOT_FOUND, f"{place}: {missing} in {where}")
+        return Transient(Reason.SECRET_NOT_FOUND, f"{place}: {what} in {where}")
 
     async def read_api_key(self, place: str, ref: SecretKeyRef) -> str:
         """The same for an API key. Raises Terminal SecretInvalid as well."""
