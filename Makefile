@@ -150,7 +150,7 @@ statuses: $(DEV)/.installed servers ## Record anew what the operator writes in e
 	VECTOROPS_RECORD=1 $(DEV)/bin/pytest tests/integration/test_gitops.py -k "recorded or expect or page"
 
 .PHONY: servers
-servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, promtool, Argo CD's and Flux's judgment)
+servers: $(DEV)/.installed ## Get the programs that the integration tests run (kube-apiserver, etcd, Qdrant, helm, promtool, versitygw, moto, Argo CD's and Flux's judgment)
 	PYTHONPATH=tests $(DEV)/bin/python -m servers.programs
 
 # requirements/lock.txt holds every version with its hashes, whatever is installed of it; build.txt holds what pip installs first;
@@ -165,6 +165,7 @@ lock: $(DEV)/bin/uv ## Resolve requirements/*.txt again (UPGRADE=1: to the newes
 	$(LOCK) --generate-hashes --group build --constraint requirements/lock.txt --output-file requirements/build.txt
 	$(LOCK) --no-annotate --resolution lowest-direct pyproject.toml --all-extras --group dev --group build \
 		--output-file requirements/lowest.txt
+	$(LOCK) --generate-hashes tests/moto/requirements.in --output-file tests/moto/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what the chores made here (not the cache of server programs)

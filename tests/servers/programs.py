@@ -1,5 +1,5 @@
-"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, helm, promtool, and
-the parts of Argo CD and Flux that judge a resource.
+"""Where the programs come from that the tests run: kube-apiserver and etcd, Qdrant, helm, promtool,
+two servers that speak S3's protocol, and the parts of Argo CD and Flux that judge a resource.
 
 `make servers` gets them before the tests start, because compiling takes minutes; fixtures call the same functions and
 find them in the cache. Test processes run in parallel, so each program is made under a lock, beside its place, and
@@ -26,6 +26,8 @@ KUBE_MODULE: Final = Path(__file__).parents[1] / "kube"
 KUBERNETES_VERSION: Final = "1.34.4"  # as in tests/kube/go.mod; only for the server to tell
 HELM_MODULE: Final = Path(__file__).parents[1] / "helm"
 HELM_VERSION: Final = "3.19.5"  # as in tests/helm/go.mod
+VERSITYGW_MODULE: Final = Path(__file__).parents[1] / "versitygw"
+MOTO_REQUIREMENTS: Final = Path(__file__).parents[1] / "moto" / "requirements.txt"
 PROMTOOL_MODULE: Final = Path(__file__).parents[1] / "promtool"
 GITOPS_MODULE: Final = Path(__file__).parents[1] / "gitops"
 # Where in a Go module the CRDs lie: whose kinds examples/gitops declares.
@@ -95,6 +97,24 @@ def promtool_program() -> Path:
     return _made_once(f"promtool-{_platform()}-{key}", _build_promtool) / "promtool"
 
 
+def versitygw_program() -> Path:
+    """Versity's S3 gateway to a folder: the file VERSITYGW, else built once from tests/versitygw."""
+    if program := os.environ.get("VERSITYGW"):
+        return Path(program)
+    inputs = b"".join((VERSITYGW_MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
+    key = hashlib.sha256(inputs).hexdigest()[:16]
+    return _made_once(f"versitygw-{_platform()}-{key}", _build_versitygw) / "versitygw"
+
+
+def moto_python() -> Path:
+    """A Python that has moto: the file MOTO_PYTHON, else that of an environment made once from tests/moto."""
+    if program := os.environ.get("MOTO_PYTHON"):
+        return Path(program)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    key = hashlib.sha256(MOTO_REQUIREMENTS.read_bytes()).hexdigest()[:16]
+    return _made_once(f"moto-{version}-{key}", _install_moto) / "bin" / "python"
+
+
 def gitops_programs() -> GitopsPrograms:
     """The folder GITOPS_PROGRAMS, with `judge` and `crds`, else made once from tests/gitops."""
     if given := os.environ.get("GITOPS_PROGRAMS"):
@@ -149,6 +169,33 @@ def _build_promtool(folder: Path) -> None:
     _go_build(
         PROMTOOL_MODULE, package, folder / "promtool", linker_flags="-s -w", instead="set PROMTOOL to a promtool 3"
     )
+
+
+def _build_versitygw(folder: Path) -> None:
+    _say("compiling versitygw, once (a minute)")
+    package = "github.com/versity/versitygw/cmd/versitygw"
+    instead = "set VERSITYGW to one"
+    _go_build(VERSITYGW_MODULE, package, folder / "versitygw", linker_flags="-s -w", instead=instead)
+
+
+def _install_moto(folder: Path) -> None:
+    _say("installing moto, once")
+    instead = "set MOTO_PYTHON to a Python that has moto[s3], flask and flask-cors"
+    # The environment is moved afterwards: its python finds its packages all the same, the scripts in it find nothing.
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [
+            str(folder / "bin/python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "-r",
+            str(MOTO_REQUIREMENTS),
+        ],
+    ):
+        _run(command, cwd=folder, environment=dict(os.environ), instead=instead)
 
 
 def _build_gitops(folder: Path) -> None:
@@ -259,4 +306,4 @@ def _say(message: str) -> None:
 
 if __name__ == "__main__":
     print(*kube_programs(), qdrant_program(), helm_program(), promtool_program(), *gitops_programs(), sep="\n")
-    print(prometheus_operator_crds())
+    print(prometheus_operator_crds(), versitygw_program(), moto_python(), sep="\n")
