@@ -1,0 +1,158 @@
+"""Files behind URLs: what a server says about a file tells whether it changed, and one request fetches it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal, Transient
+from vectorops.outbound import AllowedHosts
+from vectorops.sources.base import Fetched, FetchLimits, SourceFile
+from vectorops.sources.web import Facts, Web, parse_server_url
+
+MAX_REDIRECTS: Final = 5
+AT_ONCE: Final = 4
+"""Requests in flight while files are listed."""
+OUR_HEADERS: Final = re.compile(
+    r"host|connection|content-.*|transfer-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*|accept-encoding|range"
+    r"|if-.*",
+    re.IGNORECASE,
+)
+"""Headers that no Secret may set: they say where the request goes, how it is sent, or which bytes are wanted."""
+
+
+class UrlFiles:
+    """See `base.Source`.
+
+    headers: sent to the hosts of the URLs, and to no host that one of them redirects to. trusted: certificates (PEM) to
+    trust instead of the system's. Raises Terminal SourceInvalid, SecretInvalid.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        allowed: AllowedHosts,
+        *,
+        headers: Mapping[str, bytes] | None = None,
+        trusted: bytes | None = None,
+        limits: FetchLimits | None = None,
+    ) -> None:
+        self._headers = {name: _header_value(name, value) for name, value in (headers or {}).items()}
+        parsed = {url: parse_server_url(url, f"source.http.urls[{i}]") for i, url in enumerate(urls)}
+        self._urls = _name_urls(list(parsed.values()))
+        self._web = Web(allowed, limits or FetchLimits(), trusted=trusted, has_credentials=bool(headers))
+
+    async def list(self) -> Sequence[SourceFile]:
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def look(name: str) -> SourceFile:
+            async with free:
+                facts = await self._web.try_often(lambda: self._look(name))
+                return SourceFile(name, _url_version(facts), facts.size)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                looking = [group.create_task(look(name)) for name in sorted(self._urls)]
+        except BaseExceptionGroup as failed:
+            # The first one: the others were cancelled.
+            raise failed.exceptions[0] from None
+        return [task.result() for task in looking]
+
+    async def fetch(self, file: SourceFile, folder: Path) -> Fetched:
+        return await self._web.try_often(lambda: self._fetch(file, folder))
+
+    async def close(self) -> None:
+        await self._web.close()
+
+    async def _look(self, name: str) -> Facts:
+        """What the server says about the file."""
+        async with self._open("HEAD", name, {}) as response:
+            if response.is_success:
+                return Facts.of_headers(response.headers)
+        # Many servers have no HEAD, as those of signed URLs. Of this body nothing is read.
+        async with self._open("GET", name, {}) as response:
+            if response.is_success:
+                return Facts.of_headers(response.headers)
+            raise self._web.refused(response, name)
+
+    async def _fetch(self, file: SourceFile, folder: Path) -> Fetched:
+        # Only a strong ETag can be demanded.
+        pin = {"If-Match": file.version} if re.fullmatch(r'"[!-~]*"', file.version) else {}
+        async with self._open("GET", file.name, pin) as response:
+            if response.status_code != 200:
+                raise self._web.refused(response, file.name)
+            fetched = await self._web.save(response, folder, file.name)
+        if file.version:
+            try:
+                is_same = _url_version(await self._look(file.name)) == file.version
+            except BaseException:
+                fetched.path.unlink()
+                raise
+            if not is_same:
+                fetched.path.unlink()
+                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the file changed while it was read")
+        return fetched
+
+    @asynccontextmanager
+    async def _open(self, method: str, name: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer that is no redirect. Each redirect passes the guard like the first request."""
+        start = url = self._urls[name]
+        for _ in range(MAX_REDIRECTS + 1):
+            # Those of the user last: what they say of Accept or User-Agent is obeyed.
+            secret = self._headers if _origin(url) == _origin(start) else {}
+            async with self._web.send(method, url, {**headers, **secret}, shown=name) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                url = _redirected(url, response.headers["Location"], name)
+        raise Terminal(Reason.SOURCE_INVALID, f"{name}: it redirects more than {MAX_REDIRECTS} times")
+
+
+def _url_version(facts: Facts) -> str:
+    if facts.etag or facts.modified is None:
+        return facts.etag
+    return f"{facts.modified} {'' if facts.size is None else facts.size}"
+
+
+def _name_urls(urls: Sequence[httpx.URL]) -> dict[str, httpx.URL]:
+    """URLs by what people are shown of them: all but the query, which may hold a signature.
+
+    Where that is not enough to tell them apart, their places tell it.
+    """
+    shown = [str(url.copy_with(query=None, fragment=None)) for url in urls]
+    return {
+        name if shown.count(name) == 1 else f"urls[{place}] {name}": url
+        for place, (name, url) in enumerate(zip(shown, urls, strict=True))
+    }
+
+
+def _header_value(name: str, value: bytes) -> str:
+    """Raises Terminal SecretInvalid, without the value."""
+    place = f"source.http.headersSecretRef: the key {name!r}"
+    if OUR_HEADERS.fullmatch(name):
+        raise Terminal(Reason.SECRET_INVALID, f"{place} is a header that a source must not set")
+    # What was put into the Secret with `echo` ends in a line break.
+    stripped = value.strip()
+    if not re.fullmatch(rb"[ -~\t]+", stripped) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise Terminal(Reason.SECRET_INVALID, f"{place} is no header: its value must be printable ASCII text")
+    return stripped.decode("ascii")
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _redirected(url: httpx.URL, location: str, name: str) -> httpx.URL:
+    """Where a redirect leads. Raises Terminal SourceInvalid, SourceRefused."""
+    target = url.join(location).copy_with(userinfo=b"", fragment=None)
+    parse_server_url(str(target), f"{name}: the target of its redirect")
+    if url.scheme == "https" and target.scheme == "http":
+        raise Terminal(Reason.SOURCE_REFUSED, f"{name}: it redirects from https to http, which is forbidden")
+    return target
