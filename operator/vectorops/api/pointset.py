@@ -218,16 +218,38 @@ class PointSetTarget(Model):
         return cls(connection=connection.name, connection_kind=kind, collection=collection, incarnation=incarnation)
 
 
+class SourceStatus(Model):
+    """What was read of the source."""
+
+    revision: str = Field(description="Digest of the bytes of all files that were read last.")
+    files: int = Field(description="How many files there were.")
+    rows: int = Field(description="How many rows they had.")
+
+
+class ProgressStatus(Model):
+    """How far a long pass is. Written every ten seconds at most, and gone when the pass ends."""
+
+    phase: Literal["Fetching", "Reading", "Writing", "Deleting"] = Field(
+        description="Fetching files, reading rows, writing points, or deleting points."
+    )
+    done: int = Field(description="Bytes that were fetched, rows that were read, else points.")
+    total: int | None = Field(default=None, description="Of the same, if it is known.")
+
+
 class PointSetStatus(Status):
     """What was found at the last look. Never content."""
 
     points: PointCounts | None = Field(default=None, description="How many points there are.")
+    source: SourceStatus | None = Field(default=None, description="What was read of the source.")
+    progress: ProgressStatus | None = Field(default=None, description="How far a long pass is.")
     target: PointSetTarget | None = Field(default=None, description="Where the points are.")
     failures: list[PointFailure] = Field(
         default_factory=list, description="The first ten points that failed or conflict."
     )
     plan: PlanStatus | None = Field(
-        default=None, description="What is done about a collection that was replaced, once it is approved."
+        default=None,
+        description="What is done once it is approved: about a collection that was replaced, or more deletions than "
+        "maxDeletePercent allows.",
     )
     last_handled_reconcile_at: str | None = Field(
         default=None, description="Value of the last handled annotation vectorops.dev/reconcile."

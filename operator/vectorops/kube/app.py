@@ -34,6 +34,7 @@ from vectorops.kube.health import Endpoints, Vitals
 from vectorops.kube.listing import Listing
 from vectorops.kube.preflight import CannotStart
 from vectorops.kube.watch import Watch
+from vectorops.points.staging_folder import StagingFolder
 from vectorops.points.verification import Verification
 from vectorops.qdrant.connect import connect
 from vectorops.reconcilers.aliases import PATIENCE_SECONDS
@@ -116,6 +117,7 @@ class Operator:
             sees_cluster=not settings.namespaces,
             verification=Verification(),
             sources=settings.sources,
+            staging=StagingFolder(settings.sources.staging_folder, settings.sources.staging_bytes),
         )
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint

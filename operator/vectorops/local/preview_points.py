@@ -94,7 +94,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     """
     ref, declaration, view, diff = one.found.resource.ref, one.declaration, one.view, one.diff
     if view is not None and view.replaced is not None and one.held_back:
-        steps = view.replaced.steps(declaration)
+        steps = view.replaced.steps({id: point.shown_id for id, point in declaration.points.items()})
         return planned(ref, [PlannedChange("hold", step) for step in steps], problem=one.held_back)
 
     def shown(ids: Collection[PointId]) -> list[str]:

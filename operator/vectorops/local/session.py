@@ -17,6 +17,7 @@ from vectorops.embedders.pool import Embedders
 from vectorops.local.cluster import LocalCluster, Tell
 from vectorops.local.manifests import Manifests
 from vectorops.local.override import Override
+from vectorops.points.staging_folder import StagingFolder
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Grants
@@ -98,10 +99,11 @@ async def open_session(
     try:
         writer = secrets.token_hex(8)
         sources = replace(options.sources, manifest_folders=manifests.folders)
-        yield Session(
-            cluster,
-            Context(cluster, databases, embedders, options.owner, writer, options.grants, sources=sources),
+        staging = StagingFolder(sources.staging_folder, sources.staging_bytes)
+        context = Context(
+            cluster, databases, embedders, options.owner, writer, options.grants, sources=sources, staging=staging
         )
+        yield Session(cluster, context)
     finally:
         await embedders.close()
         await databases.close_all()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -65,13 +65,18 @@ class Replaced:
         changed = f"{len(self.gone):,} gone and {len(self.other):,} changed"
         return f"of {counted(self.written, 'point')} that the set wrote into collection {self.collection!r}, {changed}"
 
-    def steps(self, declaration: Declaration) -> list[str]:
-        """What an approval does, for people."""
+    @property
+    def ids(self) -> list[PointId]:
+        """Of all points that this speaks of."""
+        return [*self.gone, *self.other, *self.unclear]
+
+    def steps(self, shown_ids: Mapping[PointId, str]) -> list[str]:
+        """What an approval does, for people. shown_ids: of those of the points that are declared, as declared."""
         steps = [f"accept the current collection {self.collection!r} as the one that the set writes into"]
-        if gone := [id for id in self.gone if id in declaration.points]:
+        if gone := [id for id in self.gone if id in shown_ids]:
             steps.append(f"write {counted(len(gone), 'point')} again, if the id is free")
         if left := (*self.other, *self.unclear):
-            ids = [declaration.points[id].shown_id if id in declaration.points else str(id) for id in left]
+            ids = [shown_ids.get(id, str(id)) for id in left]
             shown = f"{', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"
             steps.append(f"leave {counted(len(ids), 'point')} unchanged, because others may have changed them: {shown}")
         return steps

@@ -4,7 +4,7 @@ and written without the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -46,6 +46,9 @@ class Staged(Protocol):
     def declaration(self, part: Part, ids: Collection[PointId] | None = None) -> Declaration:
         """The points of one part, or those of these ids at least. Failures are those of the whole source: left out."""
 
+    def shown_ids(self, ids: Collection[PointId]) -> Mapping[PointId, str]:
+        """Of those of these ids that are declared, as declared."""
+
     def unsettled(self, part: Part, ledger: Ledger) -> tuple[Declaration, Entries]:
         """The points of one part that have to be compared with what is stored; and the entries of the others, which the
         ledger says were written as declared.
@@ -85,6 +88,10 @@ class Inline:
     def ids(self, part: Part) -> Sequence[PointId]:
         """See Staged."""
         return list(self.declaration(part).points)
+
+    def shown_ids(self, ids: Collection[PointId]) -> Mapping[PointId, str]:
+        """See Staged."""
+        return {id: self.whole.points[id].shown_id for id in ids if id in self.whole.points}
 
     def unsettled(self, part: Part, ledger: Ledger) -> tuple[Declaration, Entries]:
         """See Staged. So few points are compared whole."""

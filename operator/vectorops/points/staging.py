@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vectorops.api.meta import JsonObject
-from vectorops.ledger.entries import ABSENT, Entries, Rows, hash_ids
+from vectorops.ledger.entries import ABSENT, Entries, Rows, hash_ids, part_numbers
 from vectorops.ledger.records import Ledger, Part
 from vectorops.points.block import Block, RowFailure, VectorColumn
 from vectorops.points.declared import Declaration, Declared, Failure
@@ -261,6 +261,17 @@ class Sourced:
     def ids(self, part: Part) -> list[PointId]:
         """See Staged."""
         return list(self._rows(part).entries)
+
+    def shown_ids(self, ids: Collection[PointId]) -> Mapping[PointId, str]:
+        """See Staged."""
+        by_part: dict[int, list[PointId]] = {}
+        for id, number in zip(ids, part_numbers(ids, self.bits), strict=True):
+            by_part.setdefault(number, []).append(id)
+        return {
+            id: point.shown_id
+            for number, some in by_part.items()
+            for id, point in self.declaration(Part(self.bits, 0, number), some).points.items()
+        }
 
     def declaration(self, part: Part, ids: Collection[PointId] | None = None) -> Declaration:
         """See Staged."""

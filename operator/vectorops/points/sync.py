@@ -95,6 +95,8 @@ class Synced:
     """The ledger was lost once; points that left the set before that may still be stored."""
     replaced: Replaced | None = None
     """The collection seems to be another one by now: nothing was written or deleted."""
+    steps: tuple[str, ...] = ()
+    """What an approval does then."""
     bound: bool = False
     """It was another one, and with a person's approval the set has begun again in it."""
     gave_up: bool = False
@@ -103,6 +105,8 @@ class Synced:
     """Why points that left the set are not deleted; "" if nothing is in the way."""
     held_deletions: HeldDeletions | None = None
     """More points left the set than may be deleted without a person's approval: none was deleted."""
+    deletions_approved: bool = False
+    """A person approved of so many deletions, and they were carried out."""
 
     def synced_whole(self, staged: Staged) -> bool:
         """Is all as declared, but for what the source itself makes impossible?"""
@@ -466,7 +470,8 @@ class Walk:
         self._progress.begin("Deleting", tally.leaving)
         for leaving in sorted(self._leaving, key=lambda each: each.part):
             await self._delete(leaving)
-        return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=None)
+        done = tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=None)
+        return replace(done, deletions_approved=held is not None)
 
     async def _write(self, number: int) -> Replaced | None:
         """What is new or changed in one part. Returns why nothing may be written, if that is so."""
@@ -577,7 +582,14 @@ async def _require_not_users(this: Pass, view: View) -> None:
 
 
 def _held_back(replaced: Replaced, staged: Staged) -> Synced:
-    return Synced(staged.total, staged.complete, failed=staged.failed, failures=staged.failures, replaced=replaced)
+    return Synced(
+        staged.total,
+        staged.complete,
+        failed=staged.failed,
+        failures=staged.failures,
+        replaced=replaced,
+        steps=tuple(replaced.steps(staged.shown_ids(replaced.ids))),
+    )
 
 
 async def preview_sync(

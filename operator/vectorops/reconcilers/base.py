@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from vectorops.api.meta import Ref, Resource, Status
 from vectorops.embedders.pool import Embedders
+from vectorops.points.source_memory import SourceMemory
+from vectorops.points.staging_folder import StagingFolder
 from vectorops.points.verification import Verification
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Databases
@@ -92,6 +94,10 @@ class Context:
     """
     sources: SourceSettings = field(default_factory=SourceSettings)
     """What sources may do and use."""
+    staging: StagingFolder = field(default_factory=lambda: StagingFolder(None, SourceSettings().staging_bytes))
+    """Where rows of sources wait until they are written."""
+    source_memory: SourceMemory = field(default_factory=SourceMemory)
+    """What is remembered of sources between reconciliations."""
     turn: Turn = field(default_factory=Turn)
     """Of this run.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 CHECK_SECONDS: Final = 5.0
 """How often the resource is read while the work goes on."""
+SHOW_SECONDS: Final = 10.0
+"""How often it is shown how far the work is."""
 
 
 @dataclass(slots=True)
@@ -34,12 +36,15 @@ class Pace:
     """As it was read for this reconciliation."""
     turn: Turn
     """What the shell says of this reconciliation."""
+    show: Callable[[], Awaitable[None]] | None = None
+    """Shows how far the work is; called every ten seconds at most."""
     clock: Callable[[], float] = time.monotonic
     """Seconds."""
     _checked: float = field(init=False)
+    _shown: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._checked = self.clock()
+        self._checked = self._shown = self.clock()
 
     async def point(self) -> None:
         """A safe point. Raises GaveWay if the work is to stop here; the next run goes on with it."""
@@ -47,6 +52,7 @@ class Pace:
         self._require_running()
         if self.turn.should_yield():
             raise GaveWay("other resources are waiting; going on as soon as they had their turn")
+        await self._show()
         if self.clock() - self._checked >= CHECK_SECONDS:
             await self._require_unchanged()
 
@@ -64,10 +70,16 @@ class Pace:
                     self.turn.report_progress()
                     return await task
                 self._require_running()
+                await self._show()
                 await self._require_unchanged()
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _show(self) -> None:
+        if self.show is not None and self.clock() - self._shown >= SHOW_SECONDS:
+            await self.show()
+            self._shown = self.clock()
 
     def _require_running(self) -> None:
         if self.turn.is_stopping():

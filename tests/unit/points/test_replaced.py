@@ -124,7 +124,7 @@ def test_the_plan_says_what_is_written_and_what_is_left():
     it = Replaced("zoo", 4, gone=(0, 1), other=(2,), through=5)
 
     assert it.found == "of 4 points that the set wrote into collection 'zoo', 2 gone and 1 changed"
-    assert it.steps(Declaration(points)) == [
+    assert it.steps({id: point.shown_id for id, point in points.items()}) == [
         "accept the current collection 'zoo' as the one that the set writes into",
         "write 2 points again, if the id is free",
         "leave 1 point unchanged, because others may have changed them: 2",

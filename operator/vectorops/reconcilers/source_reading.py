@@ -1,0 +1,282 @@
+"""From the source of a set to its staged points, or to the finding that nothing has changed.
+
+The cheapest question comes first: what does a listing say, then the bytes, then the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import Final
+
+from vectorops.api.meta import RECONCILE, VERIFY, Resource
+from vectorops.api.pointset import PointSetSpec, SourceStatus
+from vectorops.api.reasons import Reason
+from vectorops.api.source import Mapping, Source
+from vectorops.errors import GaveWay, Terminal, Transient
+from vectorops.ledger.records import WHOLE, Part, part_of
+from vectorops.ledger.store import LedgerStore
+from vectorops.points.mapping import Mapper
+from vectorops.points.part_verification import is_part_as_written, share_of_parts
+from vectorops.points.progress import Progress
+from vectorops.points.reading import (
+    Revision,
+    digest_of_content,
+    digest_of_declaration,
+    digest_of_listing,
+    read_files,
+)
+from vectorops.points.source_memory import RememberedSource
+from vectorops.points.staging import Sourced, Staging
+from vectorops.points.staging_folder import StagingSpace
+from vectorops.qdrant.database import UNNAMED
+from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.pace import Pace
+from vectorops.reconcilers.secrets import SecretReader
+from vectorops.reconcilers.situation import Situation
+from vectorops.sources.base import Fetched, SourceFile
+from vectorops.sources.base import Source as OpenSource
+from vectorops.sources.opening import open_source, secret_names
+from vectorops.words import counted
+
+UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def vectors_of_embedded_columns(mapping: Mapping | None) -> frozenset[str]:
+    """Names of the vectors whose texts the mapping makes."""
+    vectors = (mapping.vectors if mapping is not None else None) or ()
+    return frozenset(one.name or UNNAMED for one in vectors if one.column is None)
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """Of `1h30m`; None for None."""
+    if duration is None:
+        return None
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)(h|m|s)", duration))
+
+
+@asynccontextmanager
+async def opened_source(context: Context, resource: Resource, declared: Source) -> AsyncIterator[OpenSource]:
+    """The source of a set, closed at the end. Raises what `open_source` raises, Transient SecretNotFound."""
+    reader = SecretReader(context.cluster, resource)
+    secrets = {place: await reader.read_all(f"spec.{place}", name) for place, name in secret_names(declared).items()}
+    settings = context.sources
+    found = open_source(
+        declared,
+        secrets=secrets,
+        allowed_hosts=settings.allowed_hosts,
+        folder=partial(settings.folder_of, resource.ref),
+        confined=settings.is_confined,
+        config_maps=partial(context.cluster.config_maps, resource.meta.namespace),
+    )
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@dataclass(slots=True)
+class SourceReading:
+    """One reconciliation of one set."""
+
+    context: Context
+    resource: Resource
+    spec: PointSetSpec
+    found: Situation
+    source: OpenSource
+    pace: Pace
+    progress: Progress
+    files: Sequence[SourceFile] = ()
+    revision: Revision = field(default_factory=lambda: Revision("", ""))
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds until the source is listed again; None: at the next resync."""
+        return seconds_of(self.spec.refresh_interval)
+
+    async def is_unchanged(self) -> bool:
+        """Does the source say that nothing has changed, and does a share of what is stored agree?"""
+        memory, meta = self.context.source_memory, self.resource.meta
+        known = memory.known(self.resource.ref, meta.uid, meta.generation)
+        now = asyncio.get_running_loop().time()
+        written = await self._written()
+        if written is None:
+            memory.forget(self.resource.ref)
+        elif known is not None and self._is_recent(known, now):
+            return await self._verify(known)
+        self.files = await self.source.list()
+        listing = digest_of_listing(self.files)
+        self.revision = Revision(self._declaration(), listing)
+        if written is None or not listing or (written.declaration, written.listing) != (self._declaration(), listing):
+            return False
+        known = RememberedSource(meta.uid, meta.generation, now, known.next_part if known is not None else 0)
+        return await self._verify(known)
+
+    def _is_recent(self, known: RememberedSource, now: float) -> bool:
+        """Was the source listed within the refresh interval, and did nobody ask for more?"""
+        asked = self.resource.meta.annotations.get(RECONCILE)
+        is_answered = asked is None or self.resource.status.get("lastHandledReconcileAt") == asked
+        return is_answered and self.interval is not None and now - known.listed < self.interval
+
+    async def _written(self) -> Revision | None:
+        """The revision that was written whole; None if something else is to be put right, or if a person asked."""
+        store, target, status = self.found.store, self.found.target, self.resource.status
+        asked = self.resource.meta.annotations.get(VERIFY)
+        is_settled = (
+            (asked is None or status.get("lastHandledVerifyAt") == asked)
+            and not status.get("plan")
+            and status.get("observedGeneration") == self.resource.meta.generation
+            and (self.resource.ready or self._failed_only_in_source())
+        )
+        if not is_settled:
+            return None
+        head = await store.read_head()
+        if head is None or target.registered is False or target.hides:
+            return None
+        stated = (head.get("deletion_policy"), head.get("created_at") or "", head.get("shard_key", ""))
+        if stated != (store.deletion_policy, store.created_at, store.shard_key):
+            return None
+        return Revision.parse(head.get("revision"))
+
+    def _failed_only_in_source(self) -> bool:
+        """The ledger says so, too: it has the revision only where nothing else failed."""
+        ready = self.resource.condition("Ready")
+        return ready is not None and ready["reason"] == Reason.POINTS_FAILED.value
+
+    def _declaration(self) -> str:
+        mapping, found = self.spec.mapping, self.found
+        others = (self.spec.effective_id_format, self.spec.store_id_as, self.spec.effective_allow_empty_source)
+        dumped = mapping.dump() if mapping is not None else None
+        return digest_of_declaration(dumped, found.target.schema, found.embedding.identities, *others)
+
+    async def _verify(self, known: RememberedSource) -> bool:
+        """Are some parts as the ledger says? The next verification takes the next ones."""
+        store, target = self.found.store, self.found.target
+        head = await store.read_head()
+        first = part_of(head) if head is not None else None
+        if first is None:
+            return False
+        count = len(first.siblings)
+        shares = share_of_parts(count, known.next_part % count)
+        for number in shares:
+            if not await is_part_as_written(_at(store, first, number), target):
+                self.context.source_memory.suspect(self.resource.ref)
+                self.files = self.files or await self.source.list()
+                return False
+        following = RememberedSource(known.uid, known.generation, known.listed, shares[-1] + 1)
+        self.context.source_memory.remember(self.resource.ref, following)
+        return True
+
+    async def stage(self, space: StagingSpace) -> Sourced | None:
+        """All points of the source; None: the files have the same bytes as those that were written.
+
+        Raises Transient SourceChanged if a file changed meanwhile, Terminal SourceEmpty, and what sources, formats and
+        mapping raise.
+        """
+        fetched = await self.pace.watch(self._fetch(space))
+        content = digest_of_content(fetched)
+        revision = self.revision = Revision(self._declaration(), digest_of_listing(self.files), content)
+        written = await self._written()
+        is_same = written is not None and (written.declaration, written.content) == (revision.declaration, content)
+        if is_same and await self._same_bytes():
+            return None
+        staged = await self.pace.watch(self._read(fetched, space))
+        if list(await self.source.list()) != list(self.files):
+            raise Transient(
+                Reason.SOURCE_CHANGED, "the files of the source changed while they were read; reading them again"
+            )
+        if not staged.total and not self.spec.effective_allow_empty_source:
+            raise Terminal(
+                Reason.SOURCE_EMPTY,
+                f"the source has {counted(len(self.files), 'file')} and no rows: nothing is deleted. If all points are "
+                "to go, set spec.allowEmptySource: true",
+            )
+        return staged
+
+    async def _same_bytes(self) -> bool:
+        """The files have other versions and the same bytes: writes that down, if what is stored agrees."""
+        meta = self.resource.meta
+        known = RememberedSource(meta.uid, meta.generation, asyncio.get_running_loop().time())
+        if not await self._verify(known):
+            return False
+        store = self.found.store
+        ledger = await store.read_existing()
+        await (store.take_head() if ledger.part.bits else store.take(ledger))
+        await store.at(ledger.part).record_revision(str(self.revision))
+        return True
+
+    def status(self, rows: int) -> SourceStatus:
+        """What was read."""
+        return SourceStatus(revision=self.revision.content, files=len(self.files), rows=rows)
+
+    def remember(self) -> None:
+        """Everything is as declared: the next reconciliation need not read it again."""
+        meta = self.resource.meta
+        known = RememberedSource(meta.uid, meta.generation, asyncio.get_running_loop().time())
+        self.context.source_memory.remember(self.resource.ref, known)
+
+    async def _fetch(self, space: StagingSpace) -> list[tuple[SourceFile, Fetched]]:
+        sizes = [file.size for file in self.files]
+        total = sum(size for size in sizes if size is not None) if None not in sizes else None
+        self.progress.begin("Fetching", total)
+        found = []
+        for file in self.files:
+            fetched = await self.source.fetch(file, space.path)
+            size = fetched.path.stat().st_size
+            if fetched.is_temporary:
+                space.take(size)
+            self.progress.done += size
+            found.append((file, fetched))
+        return found
+
+    async def _read(self, fetched: Sequence[tuple[SourceFile, Fetched]], space: StagingSpace) -> Sourced:
+        target, embedding, spec = self.found.target, self.found.embedding, self.spec
+        stopped = Event()
+
+        def require_going_on() -> None:
+            if stopped.is_set():
+                raise GaveWay("the reading of the source was ended")
+
+        def read() -> Sourced:
+            mapper = Mapper(
+                spec.mapping,
+                target.schema,
+                embedded=embedding.identities.keys(),
+                id_format=spec.effective_id_format,
+                store_id_as=spec.store_id_as,
+            )
+            staging = Staging(space, target.schema, embedding.identities)
+            read_files(
+                fetched,
+                mapper,
+                staging,
+                space,
+                file_format=spec.mapping.format if spec.mapping is not None else None,
+                max_unpacked_bytes=self.context.sources.max_unpacked_bytes,
+                progress=self.progress,
+                require_going_on=require_going_on,
+            )
+            return staging.finish(verifies=self._verifies())
+
+        # It may take minutes; a thread that nobody waits for must end before its folder goes.
+        work = asyncio.create_task(asyncio.to_thread(read))
+        try:
+            return await asyncio.shield(work)
+        finally:
+            stopped.set()
+            await asyncio.gather(work, return_exceptions=True)
+
+    def _verifies(self) -> bool:
+        """Is everything to be compared, because a person asked for it, or because something differs?"""
+        asked = self.resource.meta.annotations.get(VERIFY)
+        is_asked = asked is not None and self.resource.status.get("lastHandledVerifyAt") != asked
+        return is_asked or self.context.source_memory.is_suspected(self.resource.ref)
+
+
+def _at(store: LedgerStore, first: Part, number: int) -> LedgerStore:
+    return store.at(first._replace(number=number) if first.bits else WHOLE)

@@ -1,0 +1,92 @@
+"""A PointSet whose points come from a source: read, staged, written. `source_reading` finds out what is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vectorops.api.meta import Resource
+from vectorops.api.pointset import PointSetSpec, ProgressStatus
+from vectorops.api.reasons import Reason
+from vectorops.api.source import Source
+from vectorops.embedders.base import EmbeddedTexts
+from vectorops.ledger.collection import require_ledger_collection
+from vectorops.points.progress import Progress
+from vectorops.points.sync import sync
+from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.pace import Pace
+from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
+from vectorops.reconcilers.situation import Destination, find_situation
+from vectorops.reconcilers.source_reading import SourceReading, opened_source, vectors_of_embedded_columns
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedSet:
+    """One reconciliation of a set whose points come from a source."""
+
+    context: Context
+    resource: Resource
+    spec: PointSetSpec
+    destination: Destination
+
+    async def reconcile(self, declared: Source) -> Outcome:
+        context, resource, spec = self.context, self.resource, self.spec
+        texts = vectors_of_embedded_columns(spec.mapping)
+        found = await find_situation(context, resource, spec, self.destination, texts)
+        access = self.destination.access
+        await require_ledger_collection(access.database, access.ledger_collection)
+        progress = Progress()
+        shown = ShownProgress(context, resource, progress)
+        pace = Pace(context.cluster, resource, context.turn, show=shown.write)
+        async with opened_source(context, resource, declared) as source:
+            reading = SourceReading(context, resource, spec, found, source, pace, progress)
+            if await reading.is_unchanged():
+                return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
+            with context.staging.space() as space:
+                staged = await reading.stage(space)
+                if staged is None:
+                    return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
+
+                async def embed(vector: str, some: Sequence[str]) -> EmbeddedTexts:
+                    return await pace.watch(found.embedding.embed(vector, some))
+
+                synced = await sync(
+                    found.store,
+                    found.target,
+                    staged,
+                    embed,
+                    found.given_up,
+                    pace=pace.point,
+                    progress=progress,
+                    max_delete_percent=spec.effective_max_delete_percent,
+                    revision=str(reading.revision),
+                )
+                status = await status_of(resource, found, synced)
+        if synced.replaced is None:
+            status = status.model_copy(update={"source": reading.status(synced.total), "progress": None})
+        if synced.synced_whole(staged):
+            reading.remember()
+        outcome = outcome_of(shown.resource, status, synced)
+        return replace(
+            outcome, requeue_after=min(filter(None, (outcome.requeue_after, reading.interval)), default=None)
+        )
+
+
+@dataclass(slots=True)
+class ShownProgress:
+    """How far a long pass is, in the status."""
+
+    context: Context
+    resource: Resource
+    progress: Progress
+
+    async def write(self) -> None:
+        """Writes it, and tells by an event when it does so first."""
+        now = self.progress
+        shown = ProgressStatus(phase=now.phase, done=now.done, total=now.total)
+        status = {**self.resource.status, "progress": shown.dump()}
+        await self.context.cluster.write_status(self.resource, status)
+        if "progress" not in self.resource.status:
+            words = f"a long pass has begun: {now.phase.lower()} {'bytes' if now.phase == 'Fetching' else 'points'}"
+            await self.context.cluster.event(self.resource, Reason.PROGRESSING.value, words, warning=False)
+        self.resource = replace(self.resource, status=status)
