@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -73,13 +73,16 @@ class Entries(Mapping[PointId, Entry]):
         """The same entries as arrays. width: how many vectors each of them has."""
         if isinstance(entries, Entries) and entries.width == width:
             return entries
-        numbers = sorted(id for id in entries if isinstance(id, int))
-        uuids = sorted(id for id in entries if isinstance(id, UUID))
-        u64 = [(id, entries[id].payload, *entries[id].vectors) for id in numbers]
-        halves = np.frombuffer(b"".join(id.bytes for id in uuids), dtype="<u8").reshape(-1, 2)
-        rest = [(entries[id].payload, *entries[id].vectors) for id in uuids]
-        fingerprints = np.array(rest, dtype="<u8").reshape(-1, 1 + width)
-        return cls(np.array(u64, dtype="<u8").reshape(-1, 2 + width), np.hstack([halves, fingerprints]))
+        rows: dict[type, list[tuple[PointId, Entry]]] = {int: [], UUID: []}
+        for item in entries.items():
+            rows[type(item[0])].append(item)
+        numbers, uuids = rows.values()
+        u64 = np.fromiter((id for id, _ in numbers), dtype="<u8", count=len(numbers)).reshape(-1, 1)
+        halves = np.frombuffer(b"".join([id.bytes for id, _ in uuids if isinstance(id, UUID)]), dtype="<u8")
+        return cls(
+            _sorted(np.hstack([u64, _fingerprints(numbers, width)]), 1),
+            _sorted(np.hstack([halves.reshape(-1, 2), _fingerprints(uuids, width)]), 2),
+        )
 
     @classmethod
     def join(cls, several: Sequence[EntriesById], width: int) -> Entries:
@@ -87,9 +90,7 @@ class Entries(Mapping[PointId, Entry]):
         parts = [cls.of(entries, width) for entries in several]
         numbers = np.concatenate([part.numbers for part in parts])
         uuids = np.concatenate([part.uuids for part in parts])
-        # As bytes, a UUID is big-endian.
-        order = np.lexsort((uuids[:, 1].byteswap(), uuids[:, 0].byteswap()))
-        return cls(numbers[np.argsort(numbers[:, 0], kind="stable")], uuids[order])
+        return cls(_sorted(numbers, 1), _sorted(uuids, 2))
 
     @classmethod
     def decode(cls, u64: str, uuid: str, width: int) -> Entries:
@@ -152,6 +153,25 @@ class Entries(Mapping[PointId, Entry]):
         """Those of two masks, of `numbers` and of `uuids`."""
         return Entries(self.numbers[numbers], self.uuids[uuids])
 
+    def without(self, ids: Collection[PointId]) -> Entries:
+        """Those of all other ids."""
+        if not ids:
+            return self
+        numbers, uuids = self._among(ids)
+        return self.chosen(~numbers, ~uuids)
+
+    def updated(self, newer: Entries) -> Entries:
+        """All entries of both; where both have an id, that of the newer ones."""
+        if not newer:
+            return self
+        numbers = _sorted(np.concatenate([self.numbers, newer.numbers]), 1)
+        uuids = _sorted(np.concatenate([self.uuids, newer.uuids]), 2)
+        return Entries(_last(numbers, 1), _last(uuids, 2))
+
+    def flags(self, ids: Iterable[PointId]) -> NDArray[np.bool_]:
+        """For each entry, in their order, whether its id is one of these."""
+        return np.concatenate(self._among(ids))
+
     def split(self, bits: int) -> list[Entries]:
         """By part: 2**bits of them, see `part_numbers`."""
         numbers = _grouped(self.numbers, _first_bits(_hash_numbers(self.numbers[:, 0]), bits), 1 << bits)
@@ -197,16 +217,44 @@ class Entries(Mapping[PointId, Entry]):
         """For each row, whether its id is one of these."""
         wanted = list(ids)
         numbers = np.fromiter((id for id in wanted if isinstance(id, int)), dtype="<u8")
-        uuids = np.frombuffer(b"".join(id.bytes for id in wanted if isinstance(id, UUID)), dtype="V16")
-        own = np.ascontiguousarray(self.uuids[:, :2]).view("V16").reshape(-1)
-        if len(own) and len(uuids):
-            # Two UUIDs may have their first half in common, so the few that agree in it are compared whole.
-            maybe = np.isin(self.uuids[:, 0], uuids.view("<u8").reshape(-1, 2)[:, 0])
-            exact = {id.tobytes() for id in uuids}
-            maybe[maybe] = [id.tobytes() in exact for id in own[maybe]]
-        else:
-            maybe = np.zeros(len(own), dtype=bool)
-        return np.isin(self.numbers[:, 0], numbers), maybe
+        uuids = np.frombuffer(b"".join([id.bytes for id in wanted if isinstance(id, UUID)]), dtype="S16")
+        return _is_among(_keys(self.numbers, 1), numbers), _is_among(_keys(self.uuids, 2), uuids)
+
+
+def _fingerprints(items: Sequence[tuple[PointId, Entry]], width: int) -> Rows:
+    flat = [number for _, entry in items for number in (entry.payload, *entry.vectors)]
+    return np.array(flat, dtype="<u8").reshape(len(items), 1 + width)
+
+
+def _keys(rows: Rows, ids: int) -> NDArray[Any]:
+    """The id of each row as something that sorts as ids do. ids: columns of an id, two for a UUID."""
+    if ids == 1:
+        return rows[:, 0]
+    # Texts of 16 bytes are compared byte by byte.
+    return np.ascontiguousarray(rows[:, :2]).view("S16").reshape(-1)
+
+
+def _sorted(rows: Rows, ids: int) -> Rows:
+    """The rows by id; those of the same id stay in their order."""
+    # As bytes, a UUID is big-endian.
+    keys = (rows[:, 0],) if ids == 1 else (rows[:, 1].byteswap(), rows[:, 0].byteswap())
+    return rows[np.lexsort(keys)]
+
+
+def _last(rows: Rows, ids: int) -> Rows:
+    """Of sorted rows, the last one of each id."""
+    keys = _keys(rows, ids)
+    last: Rows = rows[np.append(keys[1:] != keys[:-1], True)[: len(rows)]]
+    return last
+
+
+def _is_among(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+    if not len(wanted):
+        return np.zeros(len(keys), dtype=bool)
+    wanted = np.sort(wanted)
+    places = np.searchsorted(wanted, keys)
+    same: NDArray[np.bool_] = wanted[np.minimum(places, len(wanted) - 1)] == keys
+    return same
 
 
 def hash_ids(ids: Iterable[PointId]) -> list[int]:

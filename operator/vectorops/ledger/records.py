@@ -288,8 +288,7 @@ def search_hashes(ids: Iterable[PointId]) -> list[int]:
 
 def pack_flags(flagged: Iterable[PointId], entries: EntriesById) -> str:
     """One bit an entry, in the order of `Entries`."""
-    wanted = set(flagged)
-    bits = np.array([id in wanted for id in Entries.of(entries, _width(entries))], dtype=bool)
+    bits = Entries.of(entries, _width(entries)).flags(flagged)
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
 
 

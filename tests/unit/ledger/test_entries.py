@@ -52,6 +52,20 @@ def test_entries_of_some_ids_are_found(some, data):
     entries = Entries.of(some, 2)
 
     assert entries.only(wanted) == {id: entry for id, entry in some.items() if id in wanted}
+    assert entries.without(wanted) == {id: entry for id, entry in some.items() if id not in wanted}
+    assert entries.flags(wanted).tolist() == [id in wanted for id in entries]
+
+
+@settings(deadline=None)
+@given(some_entries(2), some_entries(2), st.data())
+def test_newer_entries_take_the_place_of_older_ones(older, newer, data):
+    again = data.draw(st.lists(st.sampled_from(sorted(older, key=str))) if older else st.just([]))
+    newer |= {id: Entry(7, (8, 9)) for id in again}
+
+    updated = Entries.of(older, 2).updated(Entries.of(newer, 2))
+
+    assert updated == older | newer
+    assert updated == Entries.of(older | newer, 2)
 
 
 @settings(deadline=None)
