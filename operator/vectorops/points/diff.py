@@ -203,6 +203,14 @@ def entry_read_back(
     )
 
 
+def entry_of_payload(target: Entry, declared: Declared, found: StoredPoint) -> Entry | None:
+    """The same of a new point that was read without its vectors. found: with its payload alone."""
+    wanted, stored = declared.data.payload, found.payload
+    if _same_payload(wanted, stored):
+        return target
+    return target._replace(payload=unpredicted(target.payload)) if _same_payload(wanted, stored, ROUGHLY) else None
+
+
 def diff(declaration: Declaration, ledger: Ledger, stored: Stored, schema: PointSchema) -> Diff:
     """Compares declared points with what the ledger remembers and with what is stored. ledger: without an open
     window.

@@ -9,15 +9,20 @@ from typing import Final, TypeVar
 
 from vectorops import metrics
 from vectorops.errors import Rejected
-from vectorops.ledger.entries import EntriesById, Entry
+from vectorops.ledger.entries import Entries, Entry
 from vectorops.ledger.records import Ledger
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declared, Failure
-from vectorops.points.diff import Change, blurred, entry_of, entry_read_back
+from vectorops.points.diff import Change, blurred, entry_of, entry_of_payload, entry_read_back
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import Database, PayloadChange, PointData, PointId
 
 Item = TypeVar("Item")
+
+READ_WHOLE: Final = 64
+"""So many of the new points of a window are read back with their vectors: they tell whether numbers come back as
+predicted. If not, so are all the others.
+"""
 
 BAD_CONTENT: Final = frozenset({400, 413, 422})
 """Status codes by which Qdrant refuses what a request holds, so that sending it in halves finds the culprit."""
@@ -42,21 +47,27 @@ async def write(
     inserts = [point for point in points if isinstance(point, Declared)]
     changes = [point for point in points if isinstance(point, Change)]
     declared = [*inserts, *(change.declared for change in changes)]
-    targets = {point.data.id: entry_of(point, ledger.names) for point in declared}
-    slot = await store.open(ledger, targets, new & targets.keys(), _texts(declared))
+    width = len(ledger.names)
+    targets = await asyncio.to_thread(_targets, declared, ledger.names)
+    slot = await store.open(ledger, targets, new & {point.data.id for point in declared}, _texts(declared))
     rejected = await _insert(database, collection, inserts)
     rejected += await _update(database, collection, changes)
-    stolen, read_back = await _read_back(database, collection, schema, ledger.names, declared, new)
-    entries = {**ledger.entries, **targets, **read_back}
-    for id in {*(failure.id for failure in rejected if failure.id is not None), *stolen}:
-        if id in ledger.entries:
-            entries[id] = blurred(ledger.entries[id], targets[id])
-        else:
-            del entries[id]
+    read_back = await _read_back(database, collection, schema, ledger.names, inserts, changes)
+    stolen = [id for id, entry in read_back.items() if entry is None and id in new]
+    known: dict[PointId, Entry] = {id: entry for id, entry in read_back.items() if entry is not None}
+    left_alone = {*(failure.id for failure in rejected if failure.id is not None), *stolen}
+    before = Entries.of(ledger.entries, width)
+    unsure = {id: blurred(entry, targets[id]) for id, entry in before.only(left_alone).items()}
+    corrected = before.updated(targets).updated(Entries.of({**known, **unsure}, width))
+    entries = corrected.without(left_alone - unsure.keys())
     settled = await store.settle(ledger, entries, slot.sequence)
     sent = len(inserts) + sum(bool(c.vectors or c.gone or _is_needed(c.payload)) for c in changes)
     metrics.POINT_OUTCOMES.labels("written").inc(sent - len(rejected) - len(stolen))
     return Written(settled, tuple(rejected), tuple(stolen))
+
+
+def _targets(points: Sequence[Declared], names: tuple[str, ...]) -> Entries:
+    return Entries.of({point.data.id: entry_of(point, names) for point in points}, len(names))
 
 
 def _texts(points: Sequence[Declared]) -> Mapping[str, frozenset[PointId]]:
@@ -124,27 +135,43 @@ async def _read_back(
     collection: str,
     schema: PointSchema,
     names: tuple[str, ...],
-    written: Sequence[Declared],
-    new: Set[PointId],
-) -> tuple[list[PointId], EntriesById]:
-    """What became of what was written: new ids under which somebody else's point stands, and what is known of the
-    others that are there.
+    inserts: Sequence[Declared],
+    changes: Sequence[Change],
+) -> Mapping[PointId, Entry | None]:
+    """What the ledger is to say of points that were written and are there, where that is not what they were to be
+    written as; None if somebody else's point stands under the id, or has changed it since.
 
     A point of somebody else's came between our read and our insert, which left it alone.
     """
-    wanted = {point.data.id: point for point in written}
-    stored = await database.points(collection, list(wanted), payload=True, vectors=True)
+    # The payload tells whose a new point is, and costs a fifth of reading the vectors as well.
+    light = [point for point in inserts if point.data.payload]
+    sampled, light = light[:READ_WHOLE], light[READ_WHOLE:]
+    whole = [
+        *(point for point in inserts if not point.data.payload),
+        *sampled,
+        *(change.declared for change in changes),
+    ]
 
-    def compare() -> tuple[list[PointId], EntriesById]:
-        stolen: list[PointId] = []
-        known: dict[PointId, Entry] = {}
-        for id, found in stored.items():
-            target = entry_of(wanted[id], names)
-            entry = entry_read_back(target, wanted[id], found, names, schema)
-            if entry is None and id in new:
-                stolen.append(id)
-            known[id] = entry or target
-        return stolen, known
+    async def read(points: Sequence[Declared], *, vectors: bool) -> dict[PointId, Entry | None]:
+        wanted = {point.data.id: point for point in points}
+        stored = await database.points(collection, list(wanted), payload=True, vectors=vectors)
 
-    # Work of the processor's: beside the event loop, or leases and probes wait for it.
-    return await asyncio.to_thread(compare)
+        def compare() -> dict[PointId, Entry | None]:
+            differing: dict[PointId, Entry | None] = {}
+            for id, found in stored.items():
+                point = wanted[id]
+                target = entry_of(point, names)
+                if vectors:
+                    entry = entry_read_back(target, point, found, names, schema)
+                else:
+                    entry = entry_of_payload(target, point, found)
+                if entry != target:
+                    differing[id] = entry
+            return differing
+
+        # Work of the processor's: beside the event loop, or leases and probes wait for it.
+        return await asyncio.to_thread(compare)
+
+    differing = await read(whole, vectors=True)
+    is_unpredicted = any(entry is not None for entry in differing.values())
+    return differing | await read(light, vectors=is_unpredicted)

@@ -28,17 +28,19 @@ from vectorops.qdrant.database import (
 )
 from vectorops.qdrant.rest import Rest, segment
 from vectorops.qdrant.traffic import Traffic
-from vectorops.vectors import Sparse
+from vectorops.vectors import Sparse, VectorData
 
 if TYPE_CHECKING:
     from vectorops.qdrant.grpc_points import GrpcPoints
 
 IDS_AT_ONCE: Final = 4096
 CONTENTS_AT_ONCE: Final = 512
-FIRST_VECTORS: Final = 64
-"""So many points are read first where vectors are asked for: they tell how large the others are."""
-COMPONENTS_AT_ONCE: Final = 200_000
-"""Of vectors in one answer, about: as JSON 2 MB, whose reading stops the event loop for some 20 ms."""
+FIRST_CONTENTS: Final = 64
+"""So many points are read first where contents are asked for: they tell how large the others are."""
+BYTES_AT_ONCE: Final = 2_000_000
+"""Of contents in one answer, about: reading them as JSON stops the event loop for some 20 ms."""
+COMPONENT_BYTES: Final = 10
+"""Of a component of a vector, in JSON."""
 READ_PATIENCE_SECONDS: Final = 120.0
 """For so long in all, a list of points waits for a rate limit once some are read: the next try reads all of it."""
 SCROLL_PAGE: Final = 100
@@ -198,11 +200,10 @@ class Server:
         async def send(part: tuple[int, Sequence[PointId]]) -> None:
             await batches.in_halves(part[1], lambda some: read(part[0], some))
 
-        if not vectors:
-            begun, at_once = 0, CONTENTS_AT_ONCE if payload else IDS_AT_ONCE
-        else:
-            await send((0, ids[:FIRST_VECTORS]))
-            begun, at_once = FIRST_VECTORS, _fitting(parts[0].values())
+        begun, at_once = 0, IDS_AT_ONCE
+        if payload or vectors:
+            await send((0, ids[:FIRST_CONTENTS]))
+            begun, at_once = FIRST_CONTENTS, _fitting(parts[0].values())
         await batches.send_all([(at, ids[at : at + at_once]) for at in range(begun, len(ids), at_once)], send)
         return {id: point for at in sorted(parts) for id, point in parts[at].items()}
 
@@ -217,10 +218,10 @@ class Server:
             if not left:
                 return found
             ids = left
-        listed = [wire.id_json(point_id) for point_id in ids]
-        body = wire.dumps({"ids": listed, "with_payload": payload, "with_vector": vectors, **self._shards(name)})
+        known = {wire.id_json(point_id): point_id for point_id in ids}
+        body = wire.dumps({"ids": list(known), "with_payload": payload, "with_vector": vectors, **self._shards(name)})
         raw = await self._rest.read("get_points", "POST", f"{_path(name)}/points", body)
-        return [*found, *map(wire.parse_point, raw)]
+        return [*found, *(wire.parse_point(point, known) for point in raw)]
 
     async def upsert(
         self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None
@@ -418,11 +419,14 @@ class _Patience:
 def _fitting(points: Iterable[StoredPoint]) -> int:
     """How many points like these are read at once."""
     sizes = [
-        sum(len(vector.values) if isinstance(vector, Sparse) else vector.size for vector in point.vectors.values())
+        COMPONENT_BYTES * sum(map(_components, point.vectors.values())) + len(wire.dumps(point.payload))
         for point in points
     ]
-    largest = max(sizes, default=0)
-    return max(1, min(CONTENTS_AT_ONCE, COMPONENTS_AT_ONCE // largest)) if largest else CONTENTS_AT_ONCE
+    return max(1, min(CONTENTS_AT_ONCE, BYTES_AT_ONCE // max(sizes, default=1)))
+
+
+def _components(vector: VectorData) -> int:
+    return len(vector.values) if isinstance(vector, Sparse) else vector.size
 
 
 def _path(collection: str) -> str:

@@ -5,6 +5,7 @@ alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -70,10 +71,13 @@ def point_vectors_json(point: PointData) -> bytes:
     return dumps({"id": id_json(point.id), "vector": vectors_json(point.vectors)})
 
 
-def parse_point(raw: Mapping[str, Any]) -> StoredPoint:
-    """One element of the list of an answer."""
+def parse_point(raw: Mapping[str, Any], known: Mapping[int | str, PointId] = MappingProxyType({})) -> StoredPoint:
+    """One element of the list of an answer. known: ids by what they are as JSON; to make one takes a while."""
+    id = raw["id"]
     return StoredPoint(
-        id=parse_id(raw["id"]), payload=raw.get("payload") or {}, vectors=parse_vectors(raw.get("vector"))
+        id=known[id] if id in known else parse_id(id),
+        payload=raw.get("payload") or {},
+        vectors=parse_vectors(raw.get("vector")),
     )
 
 
