@@ -8,12 +8,12 @@ point of every user again: a new version must keep the old functions for one rel
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import xxhash
-from numpy.typing import NDArray
 
 from vectorops.vectors import Sparse, VectorData
 
@@ -37,10 +37,18 @@ def fingerprint_vector(vector: VectorData) -> int:
     sparse.
     """
     if isinstance(vector, Sparse):
-        numbers = vector.indices.astype("<u4").tobytes() + vector.values.astype("<f4").tobytes()
-        return _hash(b"sparse\0", np.uint32(len(vector.indices)).astype("<u4").tobytes() + numbers)
-    kind = b"multi\0" if vector.ndim == 2 else b"dense\0"
-    return _hash(kind, np.asarray(vector.shape, dtype="<u4").tobytes() + _little_endian(vector))
+        elements = vector.indices.astype("<u4").tobytes() + vector.values.astype("<f4").tobytes()
+        return _hash(b"sparse\0", np.uint32(len(vector.indices)).astype("<u4").tobytes() + elements)
+    # +0.0 turns -0.0 into 0.0: they are the same number in every distance.
+    numbers = np.ascontiguousarray(vector + np.float32(0.0), dtype="<f4")
+    return _hash(_domain(vector.shape), numbers.data.cast("B") if numbers.size else b"")
+
+
+@lru_cache
+def _domain(shape: tuple[int, ...]) -> bytes:
+    """Of vectors of this shape."""
+    kind = b"multi\0" if len(shape) == 2 else b"dense\0"
+    return kind + np.asarray(shape, dtype="<u4").tobytes()
 
 
 def fingerprint_text(text: str, identity: str) -> int:
@@ -73,6 +81,10 @@ def canonical_json(value: Any) -> bytes:
         raise NotCanonical(f"not valid Unicode text, or not JSON ({type(error).__name__})") from None
 
 
+_NORMAL: Final = frozenset({str, bool, type(None)})
+"""Types whose values have one spelling only."""
+
+
 def _normal(value: Any, path: str) -> Any:
     match value:
         case bool() | None | str():
@@ -86,17 +98,15 @@ def _normal(value: Any, path: str) -> Any:
                 raise NotCanonical(f"{path or 'value'}: NaN or infinite")
             return int(value) if value.is_integer() and abs(value) <= EXACT_INTEGER else value
         case dict():
-            return {key: _normal(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+            return {
+                key: item if type(item) in _NORMAL else _normal(item, f"{path}.{key}" if path else str(key))
+                for key, item in value.items()
+            }
         case list() | tuple():
             return [_normal(item, f"{path}[{index}]") for index, item in enumerate(value)]
     raise NotCanonical(f"{path or 'value'}: {type(value).__name__} is not JSON")
 
 
-def _little_endian(numbers: NDArray[np.float32]) -> bytes:
-    # +0.0 turns -0.0 into 0.0: they are the same number in every distance.
-    return (numbers.astype("<f4") + np.float32(0.0)).tobytes()
-
-
-def _hash(domain: bytes, content: bytes) -> int:
-    found = xxhash.xxh3_64_intdigest(domain + content)
+def _hash(domain: bytes, content: bytes | memoryview) -> int:
+    found = xxhash.xxh3_64_intdigest(b"".join((domain, content)))
     return found if found >= RESERVED else found + RESERVED
