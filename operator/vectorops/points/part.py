@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from vectorops import metrics
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
-from vectorops.ledger.entries import TOMBSTONE, Entries, Entry, unknown_entry
+from vectorops.ledger.entries import TOMBSTONE, Entries, EntriesById, Entry, unknown_entry
 from vectorops.ledger.holders import Holders, find_holders
 from vectorops.ledger.records import Ledger, Part
 from vectorops.ledger.store import LedgerStore
@@ -124,20 +124,22 @@ async def compare(
     declaration, settled, known = await asyncio.to_thread(
         _unsettled, staged, store.part, known.align(names), whole=judge is not None
     )
-    ours_perhaps = {*known.entries, *(known.pending.entries if known.pending else ())}
-    ids = {*declaration.points, *ours_perhaps}
+    ours_perhaps = dict.fromkeys([*known.entries, *(known.pending.entries if known.pending else ())])
+    others = [id for id in declaration.points if id not in ours_perhaps]
     # Of points that were never ours, most are not there.
-    there = await store.database.points(target.collection, sorted(ids - ours_perhaps, key=str))
-    wanted = sorted({*ours_perhaps, *there}, key=str)
+    there = await store.database.points(target.collection, others)
+    wanted = [*ours_perhaps, *there]
     stored = await store.database.points(target.collection, wanted, payload=True, vectors=True)
-    hidden = await find_hidden(store, target.collection, ids - stored.keys()) if target.hides else frozenset()
+    hidden = frozenset[PointId]()
+    if target.hides:
+        hidden = await find_hidden(store, target.collection, {*ours_perhaps, *others} - stored.keys())
     if hidden and known.pending is not None:
         raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
-    ours = recover(known, declaration, stored, target.schema)
+    # What compares points runs beside the event loop, or leases and probes wait for it.
+    ours = await asyncio.to_thread(recover, known, declaration, stored, target.schema)
     if not store.part.bits:
         # With several parts, the head is written apart from them.
         ours = replace(ours, deletion_policy=store.deletion_policy)
-    # Work of the processor's: beside the event loop, or leases and probes wait for it.
     found = await asyncio.to_thread(diff, declaration, ours, stored, target.schema)
     # Before any change: our ledger may be older than what it speaks of, and two sets that both take a point for theirs
     # would overwrite each other for ever.
@@ -149,20 +151,22 @@ async def compare(
     taken = free & set(found.conflicts)
     # Where a record cannot be read, nobody can tell that a point is not held.
     unheld = set(found.conflicts) - asked.held.keys() - asked.moving.keys() if not asked.unreadable else set()
-    adopted = adoptable(unheld, declaration, stored, names, target.schema) if target.adopts else {}
+    adopted: EntriesById = {}
+    if target.adopts:
+        adopted = await asyncio.to_thread(adoptable, unheld, declaration, stored, names, target.schema)
     if lost or taken or adopted:
-        entries = {id: entry for id, entry in ours.entries.items() if id not in lost}
-        ours = replace(ours, entries={**entries, **dict.fromkeys(taken, unknown_entry(names)), **adopted})
-        found = diff(declaration, ours, stored, target.schema)
+        gained = Entries.of({**dict.fromkeys(taken, unknown_entry(names)), **adopted}, len(names))
+        ours = replace(ours, entries=Entries.of(ours.entries, len(names)).without(lost).updated(gained))
+        found = await asyncio.to_thread(diff, declaration, ours, stored, target.schema)
     verdict = Judgment()
     if judge is not None:
         # Points that others wrote say nothing about whether ours are still there.
-        unsure = hidden | adopted.keys()
-        shown = replace(ours, entries={id: entry for id, entry in ours.entries.items() if id not in unsure})
-        verdict = await judge(find_evidence(target.collection, shown, declaration, stored, target.schema), shown)
+        shown = replace(ours, entries=Entries.of(ours.entries, len(names)).without(hidden | adopted.keys()))
+        evidence = await asyncio.to_thread(find_evidence, target.collection, shown, declaration, stored, target.schema)
+        verdict = await judge(evidence, shown)
         if verdict.replaced is not None and verdict.bound:
             ours = replace(ours, entries=verdict.replaced.kept(ours.entries))
-            found = diff(declaration, ours, stored, target.schema)
+            found = await asyncio.to_thread(diff, declaration, ours, stored, target.schema)
     found = found.without(hidden)
     await require_replayed(store.database)
     withheld = ""
@@ -260,7 +264,7 @@ async def require_uncontested(store: LedgerStore, ours: Ledger, view: View) -> N
         )
     if contested := view.adopted & asked.held.keys():
         # Two sets found the same points held by nobody, and both wrote down that they hold them.
-        left = {id: entry for id, entry in ours.entries.items() if id not in contested}
+        left = Entries.of(ours.entries, len(ours.names)).without(contested)
         await store.settle(ours, left, ours.through)
         raise Transient(Reason.PROGRESSING, "another set adopts the same points at the same time; looking again")
 
@@ -304,25 +308,25 @@ async def delete_part(
     """
     if not (ids or gone):
         return 0
-    dropped = {*ids, *gone}
-    entries = {id: entry for id, entry in ledger.entries.items() if id not in dropped}
+    width = len(ledger.names)
+    before = Entries.of(ledger.entries, width)
+    entries = before.without({*ids, *gone})
     if not ids:
         await store.settle(ledger, entries, ledger.through)
         return 0
-    tombstones = dict.fromkeys(ids, Entry(TOMBSTONE, (TOMBSTONE,) * len(ledger.names)))
+    tombstones = Entries.of(dict.fromkeys(ids, Entry(TOMBSTONE, (TOMBSTONE,) * width)), width)
     slot = await store.open(ledger, tombstones, ())
     # Asked after our window says what we are deleting. So if another set claims one of the ids as well and deletes it
     # at the same time, one of us sees the other's claim gone, and the point is not left behind.
     asked = await find_holders(store, ids)
     if asked.unreadable:
         # It could be read when the parts were compared, or nobody had asked, as about points that are hidden.
-        await store.settle(ledger, {id: ledger.entries[id] for id in ledger.entries if id not in gone}, slot.sequence)
+        await store.settle(ledger, before.without(gone), slot.sequence)
         raise Terminal(Reason.LEDGER_UNREADABLE, asked.explain_unreadable(store.key.point_set.namespace))
     mine = [id for id in ids if id not in asked.held]
     await store.database.delete_points(collection, mine)
     still_there = await store.database.points(collection, mine)
-    entries |= {id: tombstones[id] for id in still_there}
-    await store.settle(ledger, entries, slot.sequence)
+    await store.settle(ledger, entries.updated(tombstones.only(still_there)), slot.sequence)
     deleted = len(mine) - len(still_there)
     metrics.POINT_OUTCOMES.labels("deleted").inc(deleted)
     return deleted
