@@ -111,8 +111,9 @@ class Entries(Mapping[PointId, Entry]):
 
     def __iter__(self) -> Iterator[PointId]:
         yield from self.numbers[:, 0].tolist()
-        for half in self.uuids[:, :2]:
-            yield UUID(bytes=half.tobytes())
+        raw = self.uuids[:, :2].tobytes()
+        for start in range(0, len(raw), 16):
+            yield UUID(int=int.from_bytes(raw[start : start + 16], "big"))
 
     def __getitem__(self, id: PointId) -> Entry:
         if self._by_id is None and len(self) <= LARGE:

@@ -20,7 +20,7 @@ from typing import Final
 from vectorops import metrics
 from vectorops.api.meta import Ref
 from vectorops.errors import Terminal
-from vectorops.ledger.entries import EntriesById, Entry
+from vectorops.ledger.entries import Entries, EntriesById, Entry
 from vectorops.ledger.records import Ledger
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration
@@ -99,9 +99,10 @@ def first_position(count: int) -> int:
     return random.randrange(count)  # noqa: S311 - spreads work, keeps no secret
 
 
-def digest(entries: EntriesById) -> int:
-    """Tells entries from any others; the same within one process only."""
-    return hash(frozenset(entries.items()))
+def digest(entries: EntriesById, names: tuple[str, ...]) -> int:
+    """Tells entries from any others of the same vectors; the same within one process only."""
+    packed = Entries.of(entries, len(names))
+    return hash((packed.numbers.tobytes(), packed.uuids.tobytes()))
 
 
 def entries_of(declaration: Declaration, names: tuple[str, ...]) -> dict[PointId, Entry]:

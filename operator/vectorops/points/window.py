@@ -20,8 +20,8 @@ from vectorops.qdrant.database import Database, PayloadChange, PointData, PointI
 Item = TypeVar("Item")
 
 READ_WHOLE: Final = 64
-"""So many of the new points of a window are read back with their vectors: they tell whether numbers come back as
-predicted. If not, so are all the others.
+"""So many of the new points that could be told by their payload are read back with their vectors: they tell whether
+numbers come back as predicted. If not, so are all the others.
 """
 
 BAD_CONTENT: Final = frozenset({400, 413, 422})
@@ -143,14 +143,13 @@ async def _read_back(
 
     A point of somebody else's came between our read and our insert, which left it alone.
     """
-    # The payload tells whose a new point is, and costs a fifth of reading the vectors as well.
-    light = [point for point in inserts if point.data.payload]
-    sampled, light = light[:READ_WHOLE], light[READ_WHOLE:]
-    whole = [
-        *(point for point in inserts if not point.data.payload),
-        *sampled,
-        *(change.declared for change in changes),
-    ]
+    # Where no numbers come back exactly, the payload tells whose a new point is; it costs a fifth of the whole point.
+    exact = {name for name, vector in schema.items() if vector.stores_exactly}
+    light, whole = list[Declared](), [change.declared for change in changes]
+    for point in inserts:
+        (light if point.data.payload and exact.isdisjoint(point.data.vectors) else whole).append(point)
+    whole += light[:READ_WHOLE]
+    del light[:READ_WHOLE]
 
     async def read(points: Sequence[Declared], *, vectors: bool) -> dict[PointId, Entry | None]:
         wanted = {point.data.id: point for point in points}

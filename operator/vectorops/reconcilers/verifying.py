@@ -90,15 +90,16 @@ class Verifier:
         memory, meta, count = self.context.verification, self.resource.meta, len(declaration.points)
         if memory is None or not meta.uid or count <= verification.SHARE_POINTS or declaration.failures:
             return
+        names = self.target.names
         if entries is None:
-            entries = verification.entries_of(declaration, tuple(sorted(self.target.schema)))
+            entries = verification.entries_of(declaration, names)
         to_know = Remembered(
             uid=meta.uid,
             generation=meta.generation,
             schema=self.target.schema,
             identities=self.identities,
             texts=self.texts,
-            entries=verification.digest(entries),
+            entries=verification.digest(entries, names),
             following=verification.first_position(count),
         )
         memory.remember(self.resource.ref, to_know)
@@ -108,7 +109,7 @@ class Verifier:
         if (known.schema, known.identities) != (self.target.schema, self.identities):
             return False
         ledger = await verification.settled_ledger(self.store, self.target)
-        if ledger is None or verification.digest(ledger.entries) != known.entries:
+        if ledger is None or verification.digest(ledger.entries, ledger.names) != known.entries:
             return False
         points = self.resource.spec["points"]
         positions, following = verification.share(known.following, len(points))

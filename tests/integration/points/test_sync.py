@@ -13,6 +13,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import OutOfSpace, RateLimited, Terminal, Transient
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.ledger.entries import Entry
+from vectorops.points import window
 from vectorops.points.identity import point_id
 from vectorops.points.stage import Inline
 from vectorops.points.sync import sync
@@ -726,6 +727,48 @@ async def test_a_vector_that_comes_back_as_nobody_expected_is_ours_and_is_writte
     assert (await scene.stored())[1][0] == expected[0]
     await scene.remove_all(database=otherwise)
     assert await scene.stored() == {}
+
+
+@pytest.mark.parametrize(("read_whole", "written"), [(1, 0), (0, 2)])
+async def test_of_many_new_points_a_few_tell_that_vectors_come_back_as_nobody_expected(
+    scene, monkeypatch, read_whole, written
+):
+    """Without those few, the next look finds out, and writes the points once more."""
+    monkeypatch.setattr(window, "READ_WHOLE", read_whole)
+    scene.collection += "-many"
+    await scene.make({"cos": {"size": 2, "distance": "Cosine"}})
+    otherwise = Otherwise(scene.database)
+    points = [{"id": id, "vectors": {"cos": {"values": [3, 4]}}, "payload": {"a": id}} for id in (1, 2)]
+
+    passes = [await scene.sync(*points, database=otherwise) for _ in range(3)]
+
+    assert [one.written for one in passes] == [2, written, 0]
+    assert [one.conflicting for one in passes] == [0, 0, 0]
+
+
+async def test_where_numbers_are_changed_by_qdrant_the_payload_tells_whose_a_point_is(scene, monkeypatch):
+    monkeypatch.setattr(window, "READ_WHOLE", 0)
+    scene.collection += "-payloads"
+    await scene.make({"text": {"size": 3, "distance": "Cosine"}})
+    foreign = []
+
+    async def stranger_first(call: Callable[[], Awaitable[None]]) -> None:
+        foreign.append(await scene.stranger(1, [0, 0, 1], a=2))
+        await call()
+
+    recorded = Watched(scene.database)
+    await scene.sync(point(3), database=recorded)
+    insert = len(recorded.calls) - 1
+    await scene.clear()
+
+    watched = Watched(scene.database, at=insert, instead=stranger_first)
+    synced = await scene.sync(point(1, a=1), point(2, a=1), database=watched)
+
+    assert watched.calls[insert - 1] == "upsert"
+    assert (dict(synced.conflicts), synced.written) == ({1: ""}, 1)
+    assert (await scene.stored())[1] == foreign[0]
+    await scene.remove_all()
+    assert await scene.stored() == {1: foreign[0]}
 
 
 @pytest.mark.parametrize("vectors", [VECTORS, {"size": 3, "distance": "Dot"}], ids=["named", "unnamed"])

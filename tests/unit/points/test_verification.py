@@ -56,9 +56,13 @@ def test_a_ledger_that_says_anything_else_of_a_point_does_not_agree():
 
 
 def test_a_digest_tells_entries_from_others_whatever_their_order():
-    assert digest(ENTRIES) == digest(dict(reversed(ENTRIES.items())))
-    assert digest(ENTRIES) != digest({**ENTRIES, 1: Entry(100, (200, 301))})
-    assert digest(ENTRIES) != digest({1: ENTRIES[UUID(int=2)], UUID(int=2): ENTRIES[1]})
+    others: list[dict[PointId, Entry]] = [
+        {**ENTRIES, 1: Entry(100, (200, 301))},
+        {1: ENTRIES[UUID(int=2)], UUID(int=2): ENTRIES[1]},
+    ]
+
+    assert digest(ENTRIES, NAMES) == digest(dict(reversed(ENTRIES.items())), NAMES)
+    assert all(digest(ENTRIES, NAMES) != digest(other, NAMES) for other in others)
 
 
 def test_another_object_of_the_name_or_another_generation_is_not_what_is_remembered():
