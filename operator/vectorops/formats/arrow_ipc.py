@@ -24,6 +24,7 @@ def read_arrow_ipc(path: Path, name: str, columns: Columns, *, is_private: bool)
     """See `read_rows`."""
     with mapped_errors(name, "Arrow IPC file"), pa.memory_map(str(path)) if is_private else pa.OSFile(str(path)) as raw:
         begin, end = raw.read_at(8, 0), raw.read_at(8, max(0, raw.size() - 8))
+        raw.seek(0)
         if begin.startswith(OLD_MAGIC):
             raise invalid_file(name, "is of version 1 of Feather: write it as version 2")
         if begin.startswith(MAGIC):

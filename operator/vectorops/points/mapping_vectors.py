@@ -77,7 +77,15 @@ def vector_reader(of: Any, where: str, expected: VectorSchema, encoding: str | N
         return lambda array: _read_multivectors(_storage(array), where, expected)
     _check_numbers(inner, of.type)
     _check_width(type, expected)
+    if expected.kind == "multivector":
+        # One row of a multi-vector may be given as a dense vector.
+        return lambda array: _as_multivectors(_read_dense(_storage(array), where, expected))
     return lambda array: _read_dense(_storage(array), where, expected)
+
+
+def _as_multivectors(cells: VectorCells) -> VectorCells:
+    rows = cells.of_rows(None)
+    return replace(cells, values=[None if row is None else np.asarray(row).reshape(1, -1) for row in rows])
 
 
 def _storage(array: Any) -> Any:
