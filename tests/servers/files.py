@@ -55,7 +55,7 @@ class FileServer:
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, Served] = {}
         self.requests: list[FileRequest] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _answering(self))
+        self._server = _Quiet(("127.0.0.1", 0), _answering(self))
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -73,6 +73,11 @@ class FileServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients may hang up, as those that want the head of an answer only."""
 
 
 def _answering(server: FileServer) -> type[BaseHTTPRequestHandler]:

@@ -21,9 +21,10 @@ import httpx
 
 from vectorops.api.reasons import Reason
 from vectorops.api.source import S3Source
-from vectorops.errors import Terminal, Transient
+from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.outbound import AllowedHosts
 from vectorops.sources.base import Fetched, FetchLimits, SourceFile, check_count
+from vectorops.sources.new_file import kept_unless_failing
 from vectorops.sources.signing import S3Credentials, quote_key, quote_query, sign
 from vectorops.sources.web import Facts, Web, parse_server_url
 from vectorops.sources.wildcards import Wildcards
@@ -115,23 +116,31 @@ class BucketFiles:
         return not (self._is_folder and any(part.startswith("_") for part in below))
 
     async def _look(self, name: str) -> Facts:
-        """What a HEAD request says about an object."""
-        async with self._send("HEAD", name.removeprefix(self._root), shown=name) as response:
+        """What the server says about an object."""
+        key = name.removeprefix(self._root)
+        try:
+            async with self._send("HEAD", key, shown=name) as response:
+                return Facts.of_headers(response.headers)
+        except VectorOpsError as error:
+            if error.reason is not Reason.SOURCE_INVALID:
+                raise
+        # An answer to HEAD has no body that says what is wrong. Should this one be an object, it is not read.
+        async with self._send("GET", key, shown=name) as response:
             return Facts.of_headers(response.headers)
 
     async def _fetch(self, file: SourceFile, folder: Path) -> Fetched:
         key = file.name.removeprefix(self._root)
-        async with self._send("GET", key, headers=_pin(file.version), shown=file.name) as response:
+        # Without an ETag, or with a weak one, there is nothing to demand.
+        etag = re.match(r'"[!#-~]+"(?= )', file.version)
+        async with self._send("GET", key, headers={"If-Match": etag[0]} if etag else {}, shown=file.name) as response:
             fetched = await self._web.save(response, folder, file.name)
-        try:
+        with kept_unless_failing(fetched):
             # Servers that keep objects as files may let them change while they are read.
-            is_same = _is_still(file.version, await self._look(file.name))
-        except BaseException:
-            fetched.path.unlink()
-            raise
-        if not is_same:
-            fetched.path.unlink()
-            raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the object changed while it was read")
+            now = await self._look(file.name)
+            # Lists and answers about one object may round the date differently.
+            dates = [None] if now.modified is None else [now.modified + seconds for seconds in (0, -1, 1)]
+            if file.version not in [_object_version(replace(now, modified=date)) for date in dates]:
+                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the object changed while it was read")
         return fetched
 
     async def _read_page(self, token: str | None) -> _Page:
@@ -247,17 +256,3 @@ def _object_version(facts: Facts) -> str:
     """The ETag is not enough: a server that keeps it beside a file does not notice when the file is written to."""
     etag = facts.etag.strip('"')
     return f'"{etag}" {facts.modified} {facts.size}'
-
-
-def _pin(version: str) -> dict[str, str]:
-    """The header that demands the ETag of a version; none if the server gave no ETag that can be demanded."""
-    found = re.match(r'"[!#-~]+"(?= )', version)
-    return {"If-Match": found[0]} if found else {}
-
-
-def _is_still(version: str, facts: Facts) -> bool:
-    """Is an object still in a version? Lists and answers about one object may round the date differently."""
-    rounded = [facts] + [
-        replace(facts, modified=facts.modified + second) for second in (-1, 1) if facts.modified is not None
-    ]
-    return version in map(_object_version, rounded)

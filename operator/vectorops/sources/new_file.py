@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 from types import TracebackType
@@ -74,3 +76,13 @@ class NewFile:
     def _failed(self, error: OSError) -> Transient:
         what = "it does not fit into" if error.errno in _FULL else f"it cannot be written to ({error.strerror})"
         return Transient(Reason.STAGING_FULL, f"{self._shown}: {what} the operator's staging folder")
+
+
+@contextmanager
+def kept_unless_failing(fetched: Fetched) -> Iterator[None]:
+    """Removes a temporary file if what is done in the context fails."""
+    try:
+        yield
+    except BaseException:
+        fetched.path.unlink(missing_ok=True)
+        raise

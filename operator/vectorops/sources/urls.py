@@ -15,6 +15,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.outbound import AllowedHosts
 from vectorops.sources.base import Fetched, FetchLimits, SourceFile
+from vectorops.sources.new_file import kept_unless_failing
 from vectorops.sources.web import Facts, Web, parse_server_url
 
 MAX_REDIRECTS: Final = 5
@@ -45,8 +46,13 @@ class UrlFiles:
         limits: FetchLimits | None = None,
     ) -> None:
         self._headers = {name: _header_value(name, value) for name, value in (headers or {}).items()}
-        parsed = {url: parse_server_url(url, f"source.http.urls[{i}]") for i, url in enumerate(urls)}
-        self._urls = _name_urls(list(parsed.values()))
+        parsed = [parse_server_url(url, f"source.http.urls[{place}]") for place, url in enumerate(urls)]
+        # People are shown all but the query, which may hold a signature.
+        shown = [str(url.copy_with(query=None, fragment=None)) for url in parsed]
+        self._urls = {}
+        for place, (name, url) in enumerate(zip(shown, parsed, strict=True)):
+            is_clear = all(url == other for other, same in zip(parsed, shown, strict=True) if same == name)
+            self._urls[name if is_clear else f"urls[{place}] {name}"] = url
         self._web = Web(allowed, limits or FetchLimits(), trusted=trusted, has_credentials=bool(headers))
 
     async def list(self) -> Sequence[SourceFile]:
@@ -84,19 +90,13 @@ class UrlFiles:
 
     async def _fetch(self, file: SourceFile, folder: Path) -> Fetched:
         # Only a strong ETag can be demanded.
-        pin = {"If-Match": file.version} if re.fullmatch(r'"[!-~]*"', file.version) else {}
+        pin = {"If-Match": file.version} if re.fullmatch(r'"[!#-~]*"', file.version) else {}
         async with self._open("GET", file.name, pin) as response:
             if response.status_code != 200:
                 raise self._web.refused(response, file.name)
             fetched = await self._web.save(response, folder, file.name)
-        if file.version:
-            try:
-                is_same = _url_version(await self._look(file.name)) == file.version
-            except BaseException:
-                fetched.path.unlink()
-                raise
-            if not is_same:
-                fetched.path.unlink()
+        with kept_unless_failing(fetched):
+            if file.version and _url_version(await self._look(file.name)) != file.version:
                 raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the file changed while it was read")
         return fetched
 
@@ -111,7 +111,11 @@ class UrlFiles:
                 if not response.has_redirect_location:
                     yield response
                     return
-                url = _redirected(url, response.headers["Location"], name)
+                target = url.join(response.headers["Location"]).copy_with(userinfo=b"", fragment=None)
+            parse_server_url(str(target), f"{name}: the target of its redirect")
+            if url.scheme == "https" and target.scheme == "http":
+                raise Terminal(Reason.SOURCE_REFUSED, f"{name}: it redirects from https to http, which is forbidden")
+            url = target
         raise Terminal(Reason.SOURCE_INVALID, f"{name}: it redirects more than {MAX_REDIRECTS} times")
 
 
@@ -119,18 +123,6 @@ def _url_version(facts: Facts) -> str:
     if facts.etag or facts.modified is None:
         return facts.etag
     return f"{facts.modified} {'' if facts.size is None else facts.size}"
-
-
-def _name_urls(urls: Sequence[httpx.URL]) -> dict[str, httpx.URL]:
-    """URLs by what people are shown of them: all but the query, which may hold a signature.
-
-    Where that is not enough to tell them apart, their places tell it.
-    """
-    shown = [str(url.copy_with(query=None, fragment=None)) for url in urls]
-    return {
-        name if shown.count(name) == 1 else f"urls[{place}] {name}": url
-        for place, (name, url) in enumerate(zip(shown, urls, strict=True))
-    }
 
 
 def _header_value(name: str, value: bytes) -> str:
@@ -147,12 +139,3 @@ def _header_value(name: str, value: bytes) -> str:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-
-
-def _redirected(url: httpx.URL, location: str, name: str) -> httpx.URL:
-    """Where a redirect leads. Raises Terminal SourceInvalid, SourceRefused."""
-    target = url.join(location).copy_with(userinfo=b"", fragment=None)
-    parse_server_url(str(target), f"{name}: the target of its redirect")
-    if url.scheme == "https" and target.scheme == "http":
-        raise Terminal(Reason.SOURCE_REFUSED, f"{name}: it redirects from https to http, which is forbidden")
-    return target

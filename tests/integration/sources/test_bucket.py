@@ -183,11 +183,12 @@ async def test_an_object_is_unchanged_until_it_is_written(server):
     await bucket.close()
 
 
-async def test_wrong_credentials_are_refused_without_being_shown(gateway, staging):
+@pytest.mark.parametrize("key", ["docs/*", "docs/a.csv"])
+async def test_wrong_credentials_are_refused_without_being_shown(gateway, staging, key):
     gateway.put("points", {"docs/a.csv": "docs/a.csv"})
     wrong = S3Credentials(ACCESS_KEY, "5ecret")
 
-    failed = await failure(source("s3://points/docs/*", gateway.url, credentials=wrong), staging)
+    failed = await failure(source(f"s3://points/{key}", gateway.url, credentials=wrong), staging)
 
     assert (type(failed), failed.reason) == (Transient, Reason.SOURCE_INVALID)
     assert "SignatureDoesNotMatch" in failed.message

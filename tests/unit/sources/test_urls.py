@@ -5,14 +5,13 @@ import pytest
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.outbound import AllowedHosts
-from vectorops.sources.urls import UrlFiles, _name_urls
-from vectorops.sources.web import parse_server_url
+from vectorops.sources.urls import UrlFiles
 
 ALL_HOSTS = AllowedHosts((), Reason.SOURCE_REFUSED, "--allowed-source-host")
 
 
 def shown(*urls: str) -> list[str]:
-    return list(_name_urls([parse_server_url(url, "url") for url in urls]))
+    return list(UrlFiles(urls, ALL_HOSTS)._urls)
 
 
 def test_a_url_is_shown_without_its_query():
