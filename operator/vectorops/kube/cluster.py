@@ -197,7 +197,7 @@ class KubeCluster:
         size = 0
         while True:
             page = await self._calls.call("GET", core_path(namespace, "configmaps"), query=query)
-            for config_map in page["items"]:
+            for config_map in page["items"] or ():
                 for part in ("data", "binaryData"):
                     size += sum(map(len, (config_map.get(part) or {}).values()))
                 found.append(config_map)

@@ -52,6 +52,8 @@ class ConfigMapWatch:
                     await watch.run(await listing.scope(CONFIG_MAP, self._namespace))
             except Transient as error:
                 logger.debug("ConfigMaps cannot be watched: %s", error.message)
+            except Exception:
+                logger.exception("watching failed", extra={"kind": CONFIG_MAP})
             await asyncio.sleep(self._interval_seconds)
 
     # ---- where lists and watches come from: see `listing.Pages` and `watch.Events` ----
@@ -62,7 +64,8 @@ class ConfigMapWatch:
             path = core_path(namespace, "configmaps")
             page = await self._calls.call("GET", path, query=query, accept=METADATA_LIST)
             metadata = page["metadata"]
-            yield Page([_outline(kind, item) for item in page["items"]], metadata["resourceVersion"])
+            # An empty list in this form has null as its items.
+            yield Page([_outline(kind, item) for item in page["items"] or ()], metadata["resourceVersion"])
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
