@@ -6,8 +6,10 @@ is in tests/e2e.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, fields
+from tempfile import gettempdir
 from typing import Any, Final
 
 import pytest
@@ -49,6 +51,18 @@ RULES: Final = {"metrics.prometheusRule.enabled": True}
 DASHBOARD: Final = {"metrics.dashboard.enabled": True}
 POLICY: Final = {"networkPolicy.enabled": True}
 
+EPHEMERAL: Final = {
+    "ephemeral": {
+        "volumeClaimTemplate": {
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "fast",
+                "resources": {"requests": {"storage": "10Gi"}},
+            }
+        }
+    }
+}
+
 CASES: Final = (
     Case("image.repository", "registry.example.org/search/vectorops"),
     Case("image.tag", "1.2.3"),
@@ -66,6 +80,7 @@ CASES: Final = (
     Case("installation", "production"),
     Case("watchNamespaces", WATCHED),
     Case("clusterConnections.secretNamespaces", ["vault"]),
+    Case("connections.allowedHosts", ["*.qdrant.svc"]),
     Case("replicaCount", 0),
     Case("replicaCount", 3),
     Case("leaderElection.leaseSeconds", 30),
@@ -91,8 +106,15 @@ CASES: Final = (
     Case("embedding.idleSeconds", 60),
     Case("embedding.concurrency", 1),
     Case("embedding.timeoutSeconds", 5),
+    Case("sources.allowedHosts", ["*.amazonaws.com"]),
+    Case("sources.folder", {"persistentVolumeClaim": {"claimName": "rows", "readOnly": True}}),
+    Case("sources.staging.sizeLimit", "500Mi"),
+    Case("sources.staging.volume", EPHEMERAL),
+    Case("sources.maxUnpackedBytes", "1Ti"),
     Case("rbac.create", False),
     Case("rbac.aggregate", False),
+    Case("rbac.configMaps", True),
+    Case("rbac.configMaps", True, given={"watchNamespaces": WATCHED}),
     Case("serviceAccount.create", False, given={"serviceAccount.name": "vectorops"}),
     Case("serviceAccount.name", "robot"),
     Case("serviceAccount.annotations", {"example.org/role": "none"}),
@@ -154,6 +176,8 @@ ALL_ON: Final[Values] = {
     "replicaCount": 2,
     "watchNamespaces": WATCHED,
     "networkPolicy.egress": [{}],
+    "rbac.configMaps": True,
+    "sources.folder": {"persistentVolumeClaim": {"claimName": "rows"}},
     "caBundle.configMapName": "authorities",
     "metrics.prometheusRule.runbookUrl": "https://example.org/runbooks",
 }
@@ -186,6 +210,10 @@ WRONG: Final[tuple[tuple[Values, str], ...]] = (
     ({"metrics.prometheusRule.runbookUrl": "example.org"}, "runbookUrl"),
     ({"podDisruptionBudget.minAvailable": "half"}, "minAvailable"),
     ({"fullnameOverride": "v" * 64}, "fullnameOverride"),
+    ({"sources.staging.sizeLimit": "10"}, "sources/staging/sizeLimit"),
+    ({"sources.staging.sizeLimit": "10GB"}, "sources/staging/sizeLimit"),
+    ({"sources.maxUnpackedBytes": "0Gi"}, "sources/maxUnpackedBytes"),
+    ({"connections.allowedHosts": "qdrant"}, "connections/allowedHosts"),
     # At odds with another value, or without any effect.
     ({"watchNamespaces": ["team-a", "team-a"]}, "watchNamespaces"),
     ({**SERVICE_MONITOR, **POD_MONITOR}, "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled"),
@@ -200,6 +228,8 @@ WRONG: Final[tuple[tuple[Values, str], ...]] = (
     ({"extraEnv": [{"name": "HF_HOME", "value": "/x"}]}, "extraEnv: HF_HOME"),
     ({"extraEnv": [{"name": "SSL_CERT_FILE", "value": "/x"}], "caBundle.secretName": "a"}, "extraEnv: SSL_CERT_FILE"),
     ({"extraEnv": [{"name": "VECTOROPS_WORKERS", "value": "2"}]}, "extraEnv: VECTOROPS_WORKERS"),
+    ({"sources.staging.volume": {"emptyDir": {"medium": "Memory"}}}, "sources.staging.volume"),
+    ({"rbac.configMaps": True, "rbac.create": False}, "rbac.configMaps"),
     ({"networkPolicy.metricsFrom": [{}]}, "networkPolicy.metricsFrom"),
     ({"networkPolicy.egress": [{}]}, "networkPolicy.egress"),
     (
@@ -322,8 +352,29 @@ def test_every_flag_of_the_operator_is_set_by_some_value():
 
 def test_the_operator_is_told_the_defaults_of_its_own():
     """A default that changes in the operator is to change here."""
-    # It is always elected: a node that was cut off must not make a second writer of the same release.
-    assert differing(settings_of({}), Settings()) == {"lease_name", "lease_namespace", "own_namespace"}
+    # It is always elected: a node that was cut off must not make a second writer of the same release. And it has a
+    # volume for staging, which the kubelet must not find full.
+    of_the_pod = {"lease_name", "lease_namespace", "own_namespace", "staging_folder", "staging_bytes"}
+    assert differing(settings_of({}), Settings()) == of_the_pod
+
+
+@pytest.mark.parametrize(("limit", "told"), [("10Gi", 9728), ("500Mi", 475), ("2Ti", 1992294)])
+def test_the_operator_stays_below_the_limit_of_the_volume_for_staging(limit, told):
+    (deployment,) = of_kind("Deployment", render(nested({"sources.staging.sizeLimit": limit})))
+    volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
+
+    assert volumes["staging"] == {"name": "staging", "emptyDir": {"sizeLimit": limit}}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert f"--staging-bytes={told}Mi" in container["args"]
+
+
+def test_a_folder_of_files_is_mounted_read_only_where_the_operator_reads_it():
+    (deployment,) = of_kind("Deployment", render({"sources": {"folder": {"emptyDir": {}}}}))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "sources")
+    assert mount["readOnly"]
+    assert f"--source-folder={mount['mountPath']}" in container["args"]
 
 
 def test_the_pod_is_given_longer_to_end_than_running_work():
@@ -504,6 +555,8 @@ def settings_of(values: Values) -> Settings:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     name, *arguments = container["args"]
     assert name == "run"
+    # Folders of the pod: the operator looks whether they are there.
+    arguments = [re.sub("(--(staging|source)-folder)=.*", rf"\1={gettempdir()}", argument) for argument in arguments]
     read: list[Settings] = []
     app = typer.Typer()
     app.command()(command_of(Settings, read.append))

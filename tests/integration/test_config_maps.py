@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from integration.team import unique
+from servers.helm import render
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object
 from vectorops.api.reasons import Reason
@@ -26,6 +27,32 @@ SOURCE = {"vectorops.dev/source": "true"}
 def config_map(namespace: str, name: str, content: str = "{}", **labels: str) -> Object:
     metadata = {"name": name, "namespace": namespace, "labels": SOURCE | labels}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"rows.jsonl": content}}
+
+
+class Robot(NamedTuple):
+    """A service account, as the operator's."""
+
+    api: KubeApi
+    namespace: str
+
+    async def token(self) -> str:
+        return await self.api.token(self.namespace, "robot")
+
+    async def grant(self, rules: list[Object]) -> None:
+        rbac = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "metadata": {"name": "robot", "namespace": self.namespace},
+        }
+        await self.api.apply({**rbac, "kind": "Role", "rules": rules})
+        subjects = [{"kind": "ServiceAccount", "name": "robot", "namespace": self.namespace}]
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "robot"}
+        await self.api.apply({**rbac, "kind": "RoleBinding", "roleRef": role, "subjects": subjects})
+        user = f"system:serviceaccount:{self.namespace}:robot"
+        async with asyncio.timeout(30):
+            for rule in rules:
+                for verb in rule["verbs"]:
+                    while not await self.api.may(user, resource="configmaps", verb=verb, namespace=self.namespace):
+                        pass
 
 
 @pytest.fixture
@@ -126,8 +153,11 @@ async def test_a_value_is_no_selector_of_its_own(api: KubeApi, namespace: str, c
 async def test_each_change_of_one_names_its_namespace(
     api: KubeApi, namespace: str, calls: Calls, watch_all: bool
 ) -> None:
-    await api.apply(config_map(namespace, "before"))
+    if watch_all:
+        await api.apply(config_map(namespace, "before"))
     async with watching(calls, None if watch_all else namespace) as changed:
+        # One that was there before, or the first in the namespace.
+        await api.apply(config_map(namespace, "before"))
         await until(lambda: changed[namespace] == 1)
 
         await api.apply(config_map(namespace, "rows", "1"))
@@ -140,13 +170,29 @@ async def test_each_change_of_one_names_its_namespace(
         await until(lambda: changed[namespace] == 5)
 
 
-async def test_without_the_right_the_refusal_says_what_to_do_and_the_right_is_found_when_it_comes(
-    kube: KubeServer, api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+RULE: Final = [
+    rule
+    for made in render({"rbac": {"configMaps": True}})
+    if made["kind"] == "ClusterRole"
+    for rule in made["rules"]
+    if "configmaps" in rule["resources"]
+]
+"""What the chart grants if it is asked to; without that, test_rbac shows, it grants nothing."""
+
+
+@pytest.fixture
+async def robot(api: KubeApi, namespace: str) -> Robot:
+    """A service account with no right yet."""
     metadata = {"name": "robot", "namespace": namespace}
     await api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    return Robot(api, namespace)
+
+
+async def test_without_the_right_the_refusal_says_what_to_do_and_the_right_is_found_when_it_comes(
+    kube: KubeServer, api: KubeApi, namespace: str, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await api.apply(config_map(namespace, "rows"))
-    async with as_user(kube.kubeconfig(token=await api.token(namespace, "robot")), monkeypatch) as calls:
+    async with as_user(kube.kubeconfig(token=await robot.token()), monkeypatch) as calls:
         with pytest.raises(Terminal) as refused:
             await KubeCluster(calls, instance="test").config_maps(namespace, {})
         assert refused.value.reason is Reason.SOURCE_REFUSED
@@ -154,13 +200,27 @@ async def test_without_the_right_the_refusal_says_what_to_do_and_the_right_is_fo
         assert refused.value.on == config_maps_of(namespace)
 
         async with watching(calls, namespace) as changed:
-            rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-            rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]
-            await api.apply({**rbac, "kind": "Role", "rules": rules})
-            subjects = [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace}]
-            role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "robot"}
-            await api.apply({**rbac, "kind": "RoleBinding", "roleRef": role, "subjects": subjects})
+            await robot.grant(RULE)
             await until(lambda: changed[namespace])
 
         found = await KubeCluster(calls, instance="test").config_maps(namespace, {})
     assert [each["metadata"]["name"] for each in found] == ["rows"]
+
+
+@pytest.mark.parametrize("missing", ["list", "watch"])
+async def test_each_verb_of_the_chart_is_needed(
+    kube: KubeServer, api: KubeApi, namespace: str, robot: Robot, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    assert {verb for rule in RULE for verb in rule["verbs"]} == {"list", "watch"}
+    await robot.grant([{**rule, "verbs": [verb for verb in rule["verbs"] if verb != missing]} for rule in RULE])
+    kubeconfig = kube.kubeconfig(token=await robot.token())
+    async with as_user(kubeconfig, monkeypatch) as calls, watching(calls, namespace) as changed:
+        if missing == "list":
+            with pytest.raises(Terminal, match="may not read ConfigMaps"):
+                await KubeCluster(calls, instance="test").config_maps(namespace, {})
+        else:
+            await KubeCluster(calls, instance="test").config_maps(namespace, {})
+        await api.apply(config_map(namespace, "rows"))
+        await asyncio.sleep(1)
+
+    assert not changed, "it watched without the right"

@@ -418,6 +418,8 @@ FORBIDDEN: Final = {
     "update secrets": {"verb": "update", "resource": "secrets"},
     "delete secrets": {"verb": "delete", "resource": "secrets"},
     "get config maps": {"verb": "get", "resource": "configmaps"},
+    "list config maps": {"verb": "list", "resource": "configmaps"},
+    "watch config maps": {"verb": "watch", "resource": "configmaps"},
     "get pods": {"verb": "get", "resource": "pods"},
     "create pods": {"verb": "create", "resource": "pods"},
     "list namespaces": {"verb": "list", "resource": "namespaces"},

@@ -54,7 +54,8 @@ def granted(values: dict[str, Any]) -> set[Right]:
 def test_the_page_names_the_rights_of_the_chart_and_no_others(values: dict[str, Any]) -> None:
     # Nothing that is cluster-scoped can be granted in namespaces, as the page says below the table.
     watched = {right for right in told() if not values or not right[0].startswith("clusterqdrantconnections")}
-    assert watched == granted(values)
+    assert watched == granted({**values, "rbac": {"configMaps": True}})
+    assert granted(values) == {right for right in watched if right[0] != "configmaps"}
 
 
 def test_the_hook_that_removes_the_crds_has_the_rights_that_the_page_names() -> None:

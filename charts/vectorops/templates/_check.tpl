@@ -17,6 +17,12 @@ is refused like one that contradicts another.
 {{- fail "caBundle: configMapName and secretName are both given; the authorities are read from one of them" }}
 {{- end }}
 {{- end }}
+{{- if eq (dig "emptyDir" "medium" "" (default dict $values.sources.staging.volume)) "Memory" }}
+{{- fail "sources.staging.volume: a memory-backed emptyDir would count against the memory limit of the pod; use a disk" }}
+{{- end }}
+{{- if and $values.rbac.configMaps (not $values.rbac.create) }}
+{{- fail "rbac.configMaps has no effect without rbac.create: grant the service account list and watch on ConfigMaps yourself" }}
+{{- end }}
 {{- $budget := $values.podDisruptionBudget }}
 {{- if and $budget.enabled (gt (int $values.replicaCount) 1) (not (kindIs "string" $budget.minAvailable)) }}
 {{- if ge (int $budget.minAvailable) (int $values.replicaCount) }}

@@ -30,6 +30,18 @@
 {{- range .Values.embedding.allowedHosts }}
 - {{ printf "--allowed-host=%s" . | quote }}
 {{- end }}
+{{- range .Values.connections.allowedHosts }}
+- {{ printf "--allowed-connection-host=%s" . | quote }}
+{{- end }}
+{{- range .Values.sources.allowedHosts }}
+- {{ printf "--allowed-source-host=%s" . | quote }}
+{{- end }}
+{{- if .Values.sources.folder }}
+- {{ printf "--source-folder=%s" (include "vectorops.sourceFolder" .) }}
+{{- end }}
+- {{ printf "--staging-folder=%s" (include "vectorops.stagingFolder" .) }}
+- {{ printf "--staging-bytes=%s" (include "vectorops.stagingBytes" .) }}
+- {{ printf "--max-unpacked-bytes=%s" .Values.sources.maxUnpackedBytes }}
 {{- with .Values.embedding.device }}
 - {{ printf "--embedding-device=%s" . | quote }}
 {{- end }}
@@ -64,6 +76,17 @@
 {{- end }}
 
 {{- define "vectorops.modelCache" -}} /var/cache/vectorops {{- end }}
+
+{{- define "vectorops.sourceFolder" -}} /srv/vectorops {{- end }}
+
+{{- define "vectorops.stagingFolder" -}} /var/lib/vectorops {{- end }}
+
+{{/* Below the limit of the volume, where the kubelet would evict the pod: 95 %. Sizes have a unit that the schema allows. */}}
+{{- define "vectorops.stagingBytes" -}}
+{{- $size := .Values.sources.staging.sizeLimit }}
+{{- $mebibytes := dict "Mi" 1 "Gi" 1024 "Ti" 1048576 }}
+{{- printf "%dMi" (div (mul (regexFind "[0-9]+" $size | int64) (get $mebibytes (regexFind "[A-Z]i" $size)) 95) 100) }}
+{{- end }}
 
 {{- define "vectorops.caFolder" -}} /etc/vectorops/ca {{- end }}
 
