@@ -3,7 +3,8 @@
 #   docker build --tag vectorops .
 #   docker build --tag vectorops:fastembed --build-arg EXTRAS=fastembed .
 #
-# EXTRAS: models that run in the operator: fastembed, sentence-transformers (with torch, some gigabytes), or both.
+# What reads sources is always in it. EXTRAS: models that run in the operator: fastembed, sentence-transformers (with torch,
+# some gigabytes), or both.
 # Where packages come from is for pip's and uv's own variables to say, given with --build-arg.
 ARG BASE=python:3.13-slim-trixie
 
@@ -22,7 +23,7 @@ RUN python -m venv /opt/build \
     && python -m venv --without-pip /opt/vectorops \
     && VIRTUAL_ENV=/opt/vectorops /opt/build/bin/uv pip install --quiet --no-cache \
         --require-hashes --constraint requirements/lock.txt --requirement pyproject.toml \
-        $(for extra in ${EXTRAS}; do echo "--extra ${extra}"; done)
+        $(for extra in sources ${EXTRAS}; do echo "--extra ${extra}"; done)
 COPY README.md LICENSE ./
 COPY operator/ operator/
 RUN VIRTUAL_ENV=/opt/build /opt/build/bin/uv build --quiet --no-cache --wheel --no-build-isolation --out-dir /dist \
@@ -51,6 +52,7 @@ COPY --from=build /opt/vectorops /opt/vectorops
 RUN vectorops run --help >/dev/null \
     && python -c 'import vectorops.kube.app, vectorops.kube.orphan, vectorops.qdrant.grpc_points, pydantic.dataclasses' \
     && python -c 'import vectorops.embedders.worker, huggingface_hub.hf_api, multiprocessing.popen_spawn_posix' \
+    && python -c 'import pyarrow.parquet, pyarrow.ipc, pyarrow.compute, zstandard' \
     && python -c 'import anyio; anyio.run(anyio.sleep, 0)' \
     && for extra in ${EXTRAS}; do python -c "import $(echo "${extra}" | tr - _)" || exit 1; done
 ENV PYTHONDONTWRITEBYTECODE=1

@@ -100,7 +100,7 @@ e2e-kind: $(DEV)/.installed build/previous
 		KUBECONFIG=$(CURDIR)/build/kubeconfig $(MAKE) e2e-given
 
 .PHONY: image
-image: ## Build the operator's image, vectorops:VERSION (EXTRAS="fastembed": with local models)
+image: ## Build the operator's image, vectorops:VERSION, which reads sources (EXTRAS="fastembed": with local models, too)
 	docker build --tag vectorops:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 		--build-arg EXTRAS="$(EXTRAS)" .
 

@@ -14,6 +14,13 @@ def installed(operator_namespace: str, qdrant: Qdrant) -> None:
     cluster.install("--set=extraEnv[0].name=PYTHONVERBOSE", "--set-string=extraEnv[0].value=1")
 
 
+def test_it_has_what_reads_sources() -> None:
+    where = (f"deployment/{cluster.RELEASE}", "--namespace", cluster.OPERATOR_NAMESPACE)
+    code = "import vectorops.sources.installed as it, pyarrow.parquet; it.require_installed(); print('all')"
+
+    assert kubectl("exec", *where, "--", "python", "-c", code).strip().endswith("all")
+
+
 def test_nothing_is_compiled_that_could_have_been_when_the_image_was_built(qdrant: Qdrant, team: str) -> None:
     """The file system is read-only, so it would be compiled again at each start."""
     qdrant.connect(team)

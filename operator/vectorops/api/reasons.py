@@ -90,7 +90,10 @@ class Reason(StrEnum):
         "SourceInvalid",
         "The source cannot be read as it is declared: its address, its credentials, or the format of a file.",
     )
-    SOURCE_REFUSED = "SourceRefused", "The operator's settings do not allow this source, or its host."
+    SOURCE_REFUSED = (
+        "SourceRefused",
+        "The operator does not allow this source or its host, or lacks the libraries that read it.",
+    )
     SOURCE_MISSING = "SourceMissing", "A file that the source names is not there: nothing is written or deleted."
     SOURCE_UNAVAILABLE = "SourceUnavailable", "The server of the source does not answer, or not to the end."
     SOURCE_CHANGED = "SourceChanged", "A file of the source changed while it was read: it is read again."
