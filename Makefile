@@ -99,6 +99,11 @@ e2e-kind: $(DEV)/.installed build/previous
 		kind export kubeconfig --name $(KIND) --kubeconfig build/kubeconfig; \
 		KUBECONFIG=$(CURDIR)/build/kubeconfig $(MAKE) e2e-given
 
+.PHONY: bench
+bench: $(DEV)/.installed servers ## Measure loads from a Parquet file beside other clients, and write docs/benchmarks.md (FLAGS="--count 1000000 --only vectorops")
+	PYTHONPATH=tests $(DEV)/bin/python benchmarks/sources.py --docs docs $(FLAGS)
+	$(DEV)/bin/python tools/format_markdown.py docs/benchmarks.md
+
 .PHONY: image
 image: ## Build the operator's image, vectorops:VERSION, which reads sources (EXTRAS="fastembed": with local models, too)
 	docker build --tag vectorops:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
