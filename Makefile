@@ -28,6 +28,12 @@ semantic-search: $(DEV)/.installed ## Embed the texts of examples/semantic-searc
 	$(DEV)/bin/vectorops apply -f examples/semantic-search --qdrant .demo/search
 	$(DEV)/bin/python examples/semantic-search/search.py --qdrant .demo/search
 
+.PHONY: parquet-digits
+parquet-digits: $(DEV)/.installed ## Make the Parquet file of examples/parquet with DuckDB, load it into an embedded Qdrant and search it
+	$(DEV)/bin/python examples/parquet/make_file.py
+	$(DEV)/bin/vectorops apply -f examples/parquet --qdrant .demo/digits
+	$(DEV)/bin/python examples/parquet/search.py --qdrant .demo/digits
+
 .PHONY: run
 run: $(DEV)/.installed ## Run the operator here on the cluster of the current kubeconfig, with the CRDs of crds/ (FLAGS="--namespace team")
 	@echo "cluster: $$(kubectl config current-context). Stop an operator that runs there first: two would both write."

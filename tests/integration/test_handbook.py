@@ -22,6 +22,7 @@ from servers.kubeapi import KubeApi, is_ready
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 QUICKSTART = "examples/quickstart/README.md"
 SEARCH = "examples/semantic-search/README.md"
+DIGITS = "examples/parquet/README.md"
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -125,6 +126,18 @@ def test_the_texts_of_semantic_search_are_found(clone: Path, models: Path, varia
 
     assert found_in(clone / ".demo/search", "household") == 60
     assert "gum" in told
+
+
+def test_a_parquet_file_that_duckdb_made_is_loaded_and_searched(clone: Path, variables: dict[str, str]) -> None:
+    told = run(documented(DIGITS, "Without a cluster"), clone, environment=variables)
+
+    assert found_in(clone / ".demo/digits", "digits") == 1797
+    assert "Most like digit-0001, which is a 0" in told
+
+    told = run(documented(DIGITS, "Without a cluster", 2), clone, environment=variables)
+
+    assert "1797 points as declared" in told
+    assert "Most like digit-0042, which is a 4" in told
 
 
 # ---- models ----
