@@ -77,7 +77,8 @@ def open_source(
         if config_maps is None:
             raise Terminal(
                 Reason.SOURCE_REFUSED,
-                "source.configMaps: this operator has no right to read ConfigMaps; its installation gives it",
+                "source.configMaps: this operator has no right to read ConfigMaps; its installation gives it (chart: "
+                "rbac.configMaps)",
             )
         return ConfigMapFiles(declared.config_maps, config_maps)
     assert declared.files is not None  # a rule of the model: exactly one
