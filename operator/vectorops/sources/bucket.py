@@ -192,7 +192,7 @@ class BucketFiles:
             )
         # What is signed is what is sent: a client of HTTP would resolve `..` in a key, and encode less.
         target = (f"{path}?{asked}" if asked else path).encode("ascii")
-        url = self._url.copy_with(path="/", query=None, fragment=None)
+        url = self._url.copy_with(raw_path=target, fragment=None)
         async with self._web.send(method, url, sent, shown=shown, extensions={"target": target}) as response:
             if response.status_code != 200:
                 raise await self._refused(response, shown)

@@ -110,6 +110,24 @@ async def test_every_object_is_fetched_with_its_digest(server, staging):
     await bucket.close()
 
 
+async def test_keys_that_are_no_paths_of_files_are_objects_like_others(moto, staging):
+    """A client of HTTP would resolve the dots; obstore lists nothing below a prefix with an empty segment."""
+    keys = ["odd//x.csv", "odd/./y.csv", "odd/a/../z.csv"]
+    moto.put("odd", {key: key for key in keys})
+    bucket = source("s3://odd/odd/", moto.url)
+
+    files = await bucket.list()
+
+    assert [file.name for file in files] == ["s3://odd/odd//x.csv"]
+    assert (await bucket.fetch(files[0], staging)).path.read_text() == "odd//x.csv"
+    for key in keys:
+        named = source(f"s3://odd/{key}", moto.url)
+        (file,) = await named.list()
+        assert (await named.fetch(file, staging)).path.read_text() == key
+        await named.close()
+    await bucket.close()
+
+
 async def test_a_named_object_needs_no_listing(server, staging):
     with Proxy(server.url) as proxy:
         bucket = source("s3://points/docs/a.csv", proxy.url)
