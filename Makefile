@@ -106,7 +106,7 @@ e2e-kind: $(DEV)/.installed build/previous
 		KUBECONFIG=$(CURDIR)/build/kubeconfig $(MAKE) e2e-given
 
 .PHONY: bench
-bench: $(DEV)/.installed servers ## Measure loads from a Parquet file beside other clients, and write docs/benchmarks.md (FLAGS="--count 1000000 --only vectorops")
+bench: $(DEV)/.installed servers ## Measure loads from a Parquet file beside other clients, and write docs/benchmarks.md (FLAGS="--count 20000 --rounds 1")
 	PYTHONPATH=tests $(DEV)/bin/python benchmarks/sources.py --docs docs $(FLAGS)
 	$(DEV)/bin/python tools/format_markdown.py docs/benchmarks.md
 

@@ -48,10 +48,17 @@ def vector_of(number: int, size: int, *, changed: bool = False) -> Any:
     return _vectors(start, number - start + 1, size)[-1] * (-1 if changed else 1)
 
 
+def make_base(folder: Path, count: int, size: int) -> Path:
+    """Writes the first file alone."""
+    path = folder / "base.parquet"
+    _write(path, _groups(count, size, ""))
+    return path
+
+
 def make_files(folder: Path, count: int, size: int) -> Files:
     """Writes all files."""
     files = Files(*(folder / f"{name}.parquet" for name in Files.__dataclass_fields__))
-    _write(files.base, _groups(count, size, ""))
+    make_base(folder, count, size)
     _write(files.vectors, _groups(count, size, "v"))
     _write(files.payloads, _groups(count, size, "vp"))
     _write(files.deleted, _groups(count, size, "vpd"))

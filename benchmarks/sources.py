@@ -1,6 +1,7 @@
 """Rows of a Parquet file to points in Qdrant: VectorOps beside the official client, the wire, Daft and CocoIndex.
 
-    PYTHONPATH=tests python benchmarks/sources.py [--count 100000] [--size 384] [--rounds 3] [--only WORD] [--docs docs]
+    PYTHONPATH=tests python benchmarks/sources.py [--count 100000] [--size 384] [--rounds 3] [--only WORD] [--load-only]
+        [--docs docs]
 
 Starts a Qdrant of its own. Each contender runs in a child process, in turn, with a fresh collection that is not
 indexed, from the same file, which is in the page cache; rounds are interleaved, and each begins with another contender.
@@ -40,7 +41,7 @@ from report import (
     save_report,
     show_tables,
 )
-from rows import IS_DELETED, PAYLOAD_CHANGES, VECTOR_CHANGES, Files, make_files, payload_of, vector_of
+from rows import IS_DELETED, PAYLOAD_CHANGES, VECTOR_CHANGES, Files, make_base, make_files, payload_of, vector_of
 from usage import cpu_seconds_of, run_measured
 
 from servers.qdrant import QdrantServer
@@ -108,7 +109,8 @@ class ContenderFailed(Exception):
 class Bench:
     """A server, files, and what is measured with them."""
 
-    def __init__(self, server: QdrantServer, folder: Path, files: Files, count: int, size: int) -> None:
+    def __init__(self, server: QdrantServer, folder: Path, files: Files | Path, count: int, size: int) -> None:
+        """Files: all, or the first alone; then nothing but the load is measured."""
         self._server, self._folder, self._files, self._count, self._size = server, folder, files, count, size
         self.results: Results = defaultdict(lambda: defaultdict(list))
         self.failures: dict[str, str] = {}
@@ -157,6 +159,9 @@ class Bench:
             self._check(collection, holds)
             return phase, figures
 
+        if isinstance(self._files, Path):
+            yield run(LOAD, self._files, lambda _: (False, False, False))
+            return
         yield run(LOAD, self._files.base, lambda _: (False, False, False))
         if contender.remembers:
             yield run(SAME, None, lambda _: (False, False, False))
@@ -276,6 +281,9 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Contenders whose names hold a word; repeat it for more.")
     ] = None,
+    load_only: Annotated[
+        bool, typer.Option("--load-only", help="Leave out the phases after the load: they need five files.")
+    ] = False,
     docs: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Put the tables into FOLDER/benchmarks.md, with plots.")
     ] = None,
@@ -286,7 +294,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="vectorops-benchmark-") as temporary:
         folder = Path(temporary)
         (folder / "files").mkdir()
-        files = make_files(folder / "files", count, size)
+        files = (make_base if load_only else make_files)(folder / "files", count, size)
         server = QdrantServer(folder / "qdrant")
         server.start()
         try:

@@ -26,11 +26,12 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     "ledger.py": ("--count=8 --bits=1",),
     # Of fewer, the resyncs are too soon done for a queue to be seen.
     "many_collections.py": ("--count=60 --rounds=1 --tries=1",),
+    "many_sets.py": ("--sets=3 --points=2 --collections=2 --tries=2",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),
     "pointset.py": ("--points=8 --size=4 --rounds=1",),
     "schemas.py": ("--count=2 --model-folder={models}",),
     "siblings.py": ("--counts=1",),
-    "sources.py": ("--count=200 --size=4 --rounds=1 --only=upload_collection --only=wire",),
+    "sources.py": ("--count=200 --size=4 --rounds=1 --only=1024 --only=wire",),
     "texts.py": (
         "speed --model-folder={models} --count=2 --rounds=1",
         "memory --model-folder={models} --counts 2 3 4",
