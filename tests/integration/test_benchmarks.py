@@ -27,6 +27,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     # Of fewer, the resyncs are too soon done for a queue to be seen.
     "many_collections.py": ("--count=60 --rounds=1 --tries=1",),
     "many_sets.py": ("--sets=3 --points=2 --collections=2 --tries=2",),
+    "mapping.py": ("--count=8 --size=4 --rounds=1",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),
     "pointset.py": ("--points=8 --size=4 --rounds=1",),
     "schemas.py": ("--count=2 --model-folder={models}",),

@@ -47,7 +47,7 @@ class BadRow:
 
 Rows = ArrowRows | JsonRows | BadRow
 
-Columns = Callable[[Sequence[str]], Sequence[str]]
+ColumnChoice = Callable[[Sequence[str]], Sequence[str]]
 """Which of the columns of a file are to be read, by the names of all."""
 
 MAX_BATCH_ROWS: Final = 4096

@@ -18,7 +18,7 @@ from vectorops.formats.base import (
     MAX_ROW_BYTES,
     ArrowRows,
     BadRow,
-    Columns,
+    ColumnChoice,
     invalid_file,
     mapped_errors,
 )
@@ -26,7 +26,7 @@ from vectorops.formats.unpacked import open_unpacked
 from vectorops.words import counted
 
 
-def read_csv(path: Path, name: str, columns: Columns, max_unpacked_bytes: int) -> Iterator[ArrowRows | BadRow]:
+def read_csv(path: Path, name: str, columns: ColumnChoice, max_unpacked_bytes: int) -> Iterator[ArrowRows | BadRow]:
     """See `read_rows`. The first row is the header."""
     # Of the process; the library's own is less than a long text has.
     csv.field_size_limit(MAX_ROW_BYTES)

@@ -19,7 +19,7 @@ from vectorops.formats.base import (
     invalid_file,
     mapped_errors,
 )
-from vectorops.formats.json_text import BadJson, parse_json
+from vectorops.formats.json_text import BadJson, load_exact_json
 from vectorops.formats.unpacked import open_unpacked
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -46,7 +46,7 @@ def read_json_lines(path: Path, name: str, max_unpacked_bytes: int) -> Iterator[
             if line.isspace():
                 continue
             try:
-                row = parse_json(line)
+                row = load_exact_json(line)
             except BadJson as error:
                 if not ended:
                     raise invalid_file(name, f"is cut short: its last line, {number}, is no JSON") from None

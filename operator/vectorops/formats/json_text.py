@@ -18,7 +18,7 @@ class BadJson(ValueError):
     """Why a text is no JSON that can be kept. Never content."""
 
 
-def parse_json(text: bytes) -> Any:
+def load_exact_json(text: bytes) -> Any:
     """The value of a JSON text. Of keys that are given twice the last wins, as in Qdrant.
 
     Raises BadJson for what is no JSON: NaN, bad UTF-8 and half of a surrogate pair are none; and for integers beyond 64

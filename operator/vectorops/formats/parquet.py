@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,33 +14,48 @@ from vectorops.formats.base import (
     MAX_BATCH_BYTES,
     MAX_BATCH_ROWS,
     ArrowRows,
-    Columns,
+    ColumnChoice,
     first_words,
     invalid_file,
     mapped_errors,
 )
-from vectorops.formats.batches import cut_batch
+from vectorops.formats.record_batches import cut_batch
+
+UNREADABLE: Final = {
+    "64 bits not implemented": "write a 128-bit integer as BIGINT or text",
+    "UuidType": "write a UUID as text",
+    "Length spanned by list offsets": "DuckDB writes a NULL in a column of type FLOAT[n] so; cast it before COPY: "
+    "column::FLOAT[]",
+}
+"""What helps against what pyarrow says of a file that another writer takes for a good one."""
 
 
-def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[ArrowRows]:
+def read_parquet(path: Path, name: str, columns: ColumnChoice) -> Iterator[ArrowRows]:
     """See `read_rows`."""
     with mapped_errors(name, "Parquet file"):
         # pre_buffer holds the whole file. A memory map would kill the process if the file is cut while it is read.
         try:
             file = pq.ParquetFile(path, pre_buffer=False, buffer_size=65536)
-        except NotImplementedError as error:
+        except pa.ArrowException as error:
+            reason = first_words(error)
+            helps = next((helps for part, helps in UNREADABLE.items() if part in reason), None)
+            if helps is None and not isinstance(error, NotImplementedError):
+                raise
             raise invalid_file(
-                name,
-                f"pyarrow cannot read the type of a column ({first_words(error)}): cast it before it is written; a "
-                "128-bit integer to BIGINT or text, a UUID to text",
+                name, f"pyarrow cannot read the type of a column ({reason}): {helps or 'cast it before it is written'}"
             ) from None
         with file:
             chosen = list(columns(file.schema_arrow.names))
-            enums = _enum_columns(file)
+            # ClickHouse writes Enum8 so, with the texts.
+            parts = [file.schema.column(index) for index in range(len(file.schema))]
+            enums = frozenset(part.path for part in parts if part.logical_type.type == "ENUM")
+            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+            row_bytes = max(1, sum(group.total_byte_size for group in groups) // max(1, file.metadata.num_rows))
+            rows = min(MAX_BATCH_ROWS, max(1, MAX_BATCH_BYTES // row_bytes))
             done = 0
             try:
-                for batch in file.iter_batches(_batch_rows(file.metadata), columns=chosen, use_threads=False):
-                    for some in cut_batch(_decode_enums(batch, enums)):
+                for batch in file.iter_batches(rows, columns=chosen, use_threads=False):
+                    for some in cut_batch(_with_texts(batch, enums) if enums else batch):
                         yield ArrowRows(range(done + 1, done + 1 + some.num_rows), some)
                         done += some.num_rows
             except (pa.ArrowException, OSError) as error:
@@ -49,22 +64,10 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[ArrowRows]
                 raise invalid_file(name, f"has {done:,} rows, but says that it has {file.metadata.num_rows:,}")
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Rows of a batch that has about the wanted bytes."""
-    total = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-    each = max(1, total // max(1, metadata.num_rows))
-    return int(min(MAX_BATCH_ROWS, max(1, MAX_BATCH_BYTES // each)))
-
-
-def _enum_columns(file: Any) -> frozenset[str]:
-    """Columns of bytes that Parquet says are names: ClickHouse writes Enum8 so."""
-    columns = (file.schema.column(index) for index in range(len(file.schema)))
-    return frozenset(column.path for column in columns if column.logical_type.type == "ENUM")
-
-
-def _decode_enums(batch: Any, enums: frozenset[str]) -> Any:
+def _with_texts(batch: Any, names: Collection[str]) -> Any:
+    """The batch with these columns of bytes as text."""
     for index, field in enumerate(batch.schema):
-        if field.name in enums and pa.types.is_binary(field.type):
+        if field.name in names and pa.types.is_binary(field.type):
             batch = batch.set_column(index, field.name, batch.column(index).view(pa.string()))
     return batch
 
@@ -72,9 +75,10 @@ def _decode_enums(batch: Any, enums: frozenset[str]) -> Any:
 def _unreadable(file: Any, name: str, columns: Sequence[str], done: int, error: Exception) -> Terminal:
     """Which column it is that cannot be read, and what helps."""
     reason = first_words(error)
-    helps = "if it is not needed, leave it out with mapping.payload.exclude; else write the file again"
-    if "Length spanned by list offsets" in reason:
-        helps = "DuckDB writes a NULL in a column of type FLOAT[n] so; cast it before COPY: column::FLOAT[]"
+    helps = next(
+        (helps for part, helps in UNREADABLE.items() if part in reason),
+        "if it is not needed, leave it out with mapping.payload.exclude; else write the file again",
+    )
     # Only from the row group on in which reading ended.
     ends, total = [], 0
     for index in range(file.metadata.num_row_groups):

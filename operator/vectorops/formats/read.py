@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from vectorops.formats.base import Columns, Format, Rows, invalid_file
+from vectorops.formats.base import ColumnChoice, Format, Rows, invalid_file
 
 FORMATS: Final[dict[str, Format]] = {
     ".parquet": "Parquet",
@@ -47,7 +47,7 @@ def read_rows(
     file_format: Format,
     *,
     name: str = "",
-    columns: Columns = lambda names: names,
+    columns: ColumnChoice = lambda names: names,
     is_private: bool = False,
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
 ) -> Iterator[Rows]:

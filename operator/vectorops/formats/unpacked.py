@@ -35,7 +35,7 @@ def open_unpacked(path: Path, name: str, max_bytes: int) -> Iterator[io.Buffered
                 raise invalid_file(name, "is empty, but what is compressed never is: it is cut short")
             yield io.BufferedReader(raw, CHUNK_BYTES)
             return
-        # `zstandard` would take a file that is cut short for one that ends there.
+        # The package zstandard would take a file that is cut short for one that ends there.
         with pa.CompressedInputStream(raw, codec) as unpacked:
             yield io.BufferedReader(_Limited(unpacked, name, max_bytes), CHUNK_BYTES)
 

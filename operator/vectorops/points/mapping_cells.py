@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from vectorops.api.nesting import LEVELS, WORDS, is_deeper
 from vectorops.api.source import ColumnType
-from vectorops.formats.json_text import BadJson, parse_json
+from vectorops.formats.json_text import BadJson, load_exact_json
 from vectorops.points.fingerprints import EXACT_INTEGER
 
 
-class Refused(ValueError):
+class RefusedColumn(ValueError):
     """No value of a column can be used as it is declared. The text says the type, and what helps."""
 
 
@@ -60,7 +60,7 @@ KNOWN_EXTENSIONS: Final = frozenset({"arrow.json", "arrow.uuid", "arrow.bool8"})
 def cell_reader(of: Any, kind: ColumnType | None = None) -> CellReader:
     """How the values of a column become JSON. of: the column's pa.Field. kind: what mapping.types says of it.
 
-    Raises Refused.
+    Raises RefusedColumn.
     """
     if kind is not None and is_bytes(of.type):
         # ClickHouse writes text so, and Parquet's enums.
@@ -118,16 +118,16 @@ def extension_name(of: Any) -> str:
 def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 - a table of types
     type, extension = of.type, extension_name(of)
     if level > LEVELS + 1:
-        raise Refused(f"is {WORDS}")
+        raise RefusedColumn(f"is {WORDS}")
     if extension:
         if extension not in KNOWN_EXTENSIONS:
-            raise Refused(f"has the extension type {extension}, whose meaning is unknown: {NEEDS_TEXT}")
+            raise RefusedColumn(f"has the extension type {extension}, whose meaning is unknown: {NEEDS_TEXT}")
         return _EXTENSIONS[extension]
     t = pa.types
     if t.is_null(type) or t.is_boolean(type) or t.is_integer(type):
         return lambda array: Cells(array.to_pylist())
     if t.is_floating(type):
-        return _floats
+        return _fractions
     if t.is_string(type) or t.is_large_string(type) or t.is_string_view(type):
         return read_texts
     if t.is_decimal(type):
@@ -136,7 +136,7 @@ def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 
         try:
             pc.local_timestamp(pa.array([0], type)) if type.tz else None
         except pa.ArrowInvalid:
-            raise Refused(f"is {type}, whose time zone is unknown here: convert it to UTC") from None
+            raise RefusedColumn(f"is {type}, whose time zone is unknown here: convert it to UTC") from None
         return _timestamps
     if t.is_date(type):
         return _dates
@@ -148,8 +148,8 @@ def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 
     if t.is_interval(type):
         return lambda array: Cells([_interval(one) for one in array.to_pylist()])
     if t.is_dictionary(type):
-        decoded = _reader(pa.field(of.name, type.value_type), level)
-        return lambda array: decoded(array.dictionary_decode())
+        read_entries = _reader(pa.field(of.name, type.value_type), level)
+        return lambda array: _dictionary(array, read_entries)
     if t.is_run_end_encoded(type):
         plain = _reader(pa.field(of.name, type.value_type), level)
         return lambda array: plain(pc.run_end_decode(array))
@@ -158,32 +158,34 @@ def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 
         return lambda array: _lists(array, items)
     if t.is_map(type):
         if not is_text(type.key_type):
-            raise Refused(f"is a {type}, whose keys are no text: {NEEDS_TEXT}")
+            raise RefusedColumn(f"is a {type}, whose keys are no text: {NEEDS_TEXT}")
         keys, values = _reader(type.key_field, level), _reader(type.item_field, level + 1)
         return lambda array: _maps(array, keys, values)
     if t.is_struct(type):
         return _struct_reader(type, level)
     if is_bytes(type):
-        raise Refused(
+        raise RefusedColumn(
             f"is {type}, and JSON has no bytes: make it text (or `types: {{{of.name}: Text}}` if it is UTF-8), or "
             "leave it out with mapping.payload.exclude"
         )
-    raise Refused(f"is {type}, which is no JSON: {NEEDS_TEXT}")
+    raise RefusedColumn(f"is {type}, which is no JSON: {NEEDS_TEXT}")
 
 
 def _struct_reader(type: Any, level: int) -> CellReader:
     fields = [type.field(index) for index in range(type.num_fields)]
     names = [one.name for one in fields]
     if {"metadata", "value"} <= set(names) and is_bytes(fields[names.index("metadata")].type):
-        raise Refused("is a VARIANT: cast it to JSON or text before it is written, or leave it out")
+        raise RefusedColumn("is a VARIANT: cast it to JSON or text before it is written, or leave it out")
+    if names[:1] == ["element1"] and fields[0].type == pa.uint8():
+        raise RefusedColumn("is a UNION of DuckDB: cast it to JSON or text before it is written, or leave it out")
     if len(set(names)) < len(names):
-        raise Refused(f"is a struct with two fields of one name: {NEEDS_TEXT}")
+        raise RefusedColumn(f"is a struct with two fields of one name: {NEEDS_TEXT}")
     readers = []
     for one in fields:
         try:
             readers.append(_reader(one, level + 1))
-        except Refused as error:
-            raise Refused(f"has a field {one.name} that {error}") from None
+        except RefusedColumn as error:
+            raise RefusedColumn(f"has a field {one.name} that {error}") from None
 
     def read(array: Any) -> Cells:
         children = [one(array.field(index)) for index, one in enumerate(readers)]
@@ -213,7 +215,7 @@ def _nulled(array: Any, values: list[Any], bad: dict[int, str]) -> Cells:
 def read_texts(array: Any) -> Cells:
     """Reads an Arrow array of text. What is no UTF-8 is bad."""
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        return _dictionary(array, read_texts)
     try:
         return Cells(array.to_pylist())
     except UnicodeDecodeError:
@@ -228,7 +230,15 @@ def read_texts(array: Any) -> Cells:
         return Cells(values, bad)
 
 
-def _floats(array: Any) -> Cells:
+def _dictionary(array: Any, read: CellReader) -> Cells:
+    # pyarrow's own `dictionary_decode` knows no views, which polars writes.
+    entries, places = read(array.dictionary), array.indices.to_pylist()
+    values = [None if place is None else entries.values[place] for place in places]
+    bad = {row: entries.bad[place] for row, place in enumerate(places) if place in entries.bad}
+    return Cells(values, bad)
+
+
+def _fractions(array: Any) -> Cells:
     finite = pc.is_finite(array.cast(pa.float64()))
     bad = dict.fromkeys(np.flatnonzero(~bools(finite, True)).tolist(), "NaN or infinite, which is no JSON")
     # The shortest decimal that means the same float32 (0.1, not 0.10000000149011612), as other writers print it.
@@ -298,7 +308,7 @@ def _uuids(array: Any) -> Cells:
     return Cells([None if one is None else str(one) for one in array.to_pylist()])
 
 
-def _json(array: Any) -> Cells:
+def _json_texts(array: Any) -> Cells:
     cells = read_texts(array.storage if isinstance(array.type, pa.BaseExtensionType) else array)
     return Cells(*convert_values("JSON", cells.values, cells.bad))
 
@@ -308,7 +318,7 @@ def _bool8(array: Any) -> Cells:
     return Cells(storage.cast(pa.bool_()).to_pylist())
 
 
-_EXTENSIONS: Final[dict[str, CellReader]] = {"arrow.json": _json, "arrow.uuid": _uuids, "arrow.bool8": _bool8}
+_EXTENSIONS: Final[dict[str, CellReader]] = {"arrow.json": _json_texts, "arrow.uuid": _uuids, "arrow.bool8": _bool8}
 
 
 def is_list(type: Any) -> bool:
@@ -441,7 +451,7 @@ def _parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        found = parse_json(value.encode())
+        found = load_exact_json(value.encode())
     except BadJson as error:
         raise Unfit(str(error)) from None
     if is_deeper(found, LEVELS - 1):

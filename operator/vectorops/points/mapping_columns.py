@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vectorops.api.meta import JsonObject
 
-Path = tuple[str, ...]
+ColumnPath = tuple[str, ...]
 """The names from a top column down to the one that is meant."""
 
 Kept = dict[str, "Kept | None"]
@@ -27,7 +27,7 @@ class BadTemplate(ValueError):
     """Why a template cannot be used."""
 
 
-def find_path(name: str, fields: Any) -> Path | None:
+def find_path(name: str, fields: Any) -> ColumnPath | None:
     """Where the column of a name is. fields: an Arrow schema, or a struct. None: nowhere."""
     names = [one.name for one in fields]
     if name in names:
@@ -48,7 +48,7 @@ def top_of(name: str, names: Iterable[str]) -> str:
     return next((head for head in heads if head in names), name)
 
 
-def field_at(path: Path, schema: Any) -> Any:
+def field_at(path: ColumnPath, schema: Any) -> Any:
     """The pa.Field at a path."""
     found = schema.field(path[0])
     for name in path[1:]:
@@ -56,7 +56,7 @@ def field_at(path: Path, schema: Any) -> Any:
     return found
 
 
-def column_at(path: Path, batch: Any) -> Any:
+def column_at(path: ColumnPath, batch: Any) -> Any:
     """The Arrow array at a path; null where what it is nested in is null."""
     found = batch.column(path[0])
     for name in path[1:]:
@@ -64,7 +64,7 @@ def column_at(path: Path, batch: Any) -> Any:
     return found
 
 
-def keep_path(kept: Kept, path: Path) -> None:
+def keep_path(kept: Kept, path: ColumnPath) -> None:
     """Adds a column, or a nested one, to what is kept."""
     for name in path[:-1]:
         inner = kept.setdefault(name, {})
@@ -74,7 +74,7 @@ def keep_path(kept: Kept, path: Path) -> None:
     kept[path[-1]] = None
 
 
-def drop_path(kept: Kept, path: Path, fields: Any) -> None:
+def drop_path(kept: Kept, path: ColumnPath, fields: Any) -> None:
     """Takes a column, or a nested one, from what is kept. fields: the Arrow schema, or struct, that `kept` is of."""
     name = path[0]
     if name not in kept:
@@ -106,7 +106,7 @@ def prune_array(array: Any, kept: Kept | None) -> Any:
     return pa.StructArray.from_arrays(children, names=list(kept), mask=array.is_null() if array.null_count else None)
 
 
-def json_path(name: str, row: JsonObject) -> Path | None:
+def json_path(name: str, row: JsonObject) -> ColumnPath | None:
     """Where the column of a name is in a JSON row. None: nowhere."""
     if name in row:
         return (name,)
@@ -127,7 +127,7 @@ def json_value(name: str, row: JsonObject) -> Any:
     return found
 
 
-def without(row: JsonObject, path: Path) -> JsonObject:
+def without(row: JsonObject, path: ColumnPath) -> JsonObject:
     """The JSON row without a column, or a nested one; without what held nothing else. The row stays as it is."""
     left = dict(row)
     inner = without(row[path[0]], path[1:]) if len(path) > 1 else None
@@ -138,13 +138,13 @@ def without(row: JsonObject, path: Path) -> JsonObject:
     return left
 
 
-def replaced(row: JsonObject, path: Path, value: Any) -> JsonObject:
+def replaced(row: JsonObject, path: ColumnPath, value: Any) -> JsonObject:
     """The JSON row with another value at a path. The row stays as it is."""
     inner = replaced(row[path[0]], path[1:], value) if len(path) > 1 else value
     return {**row, path[0]: inner}
 
 
-def put(row: JsonObject, path: Path, value: Any) -> None:
+def put(row: JsonObject, path: ColumnPath, value: Any) -> None:
     """Sets a column, or a nested one, of a JSON row."""
     for name in path[:-1]:
         row = row.setdefault(name, {})

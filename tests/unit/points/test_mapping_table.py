@@ -19,9 +19,9 @@ from vectorops.points.mapping import Mapper
 from vectorops.points.schema import VectorSchema
 
 PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
-MOMENT = datetime(2026, 11, 28, 3, 4, 5, 678000)
+MOMENT = datetime(2026, 11, 28, 3, 4, 5, 678000, tzinfo=UTC)
 POINT = pa.struct([("x", pa.int64()), ("y", pa.string())])
-BERLIN = pa.scalar(MOMENT.replace(tzinfo=UTC), pa.timestamp("us", "UTC")).value
+BERLIN = pa.scalar(MOMENT, pa.timestamp("us", "UTC")).value
 
 
 def dictionary() -> pa.Array:
@@ -43,7 +43,7 @@ TYPES: dict[str, pa.Array] = {
     "date32, date64": pa.array([date(2026, 11, 28)]),
     "timestamp[s], [ms], [us]": pa.array([MOMENT], pa.timestamp("us")),
     "timestamp[ns]": pa.array([1], pa.timestamp("ns")),
-    "timestamp[.., tz=UTC]": pa.array([MOMENT.replace(tzinfo=UTC)], pa.timestamp("ms", "UTC")),
+    "timestamp[.., tz=UTC]": pa.array([MOMENT], pa.timestamp("ms", "UTC")),
     "timestamp[.., tz=Europe/Berlin]": pa.array([BERLIN], pa.timestamp("us", "Europe/Berlin")),
     "time32, time64": pa.array([time(12, 30, 0, 500)], pa.time64("ns")),
     "duration": pa.array([timedelta(seconds=90, milliseconds=500)], pa.duration("ms")),

@@ -1,0 +1,187 @@
+"""Record batches to blocks of points."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from vectorops.api.meta import JsonObject
+from vectorops.formats.base import ArrowRows
+from vectorops.points.block import Block
+from vectorops.points.declared import place, shorten_id
+from vectorops.points.identity import MAX_INTEGER
+from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes
+from vectorops.points.mapping_columns import (
+    ColumnPath,
+    Kept,
+    column_at,
+    drop_path,
+    field_at,
+    find_path,
+    keep_path,
+    prune_array,
+    prune_field,
+)
+from vectorops.points.mapping_failures import RowFailures, assemble_block
+from vectorops.points.mapping_spec import MappingSpec, index_columns, unfit_mapping
+from vectorops.points.mapping_vectors import VectorReader, vector_reader
+from vectorops.qdrant.database import PointId
+
+SHOWN_COLUMNS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a file, and how its values become JSON."""
+
+    name: str
+    path: ColumnPath
+    read: CellReader
+    kept: Kept | None = None
+    """What of it; None: the whole."""
+
+    def cells(self, batch: Any, failures: RowFailures) -> list[Any]:
+        """Its values; what is wrong with them is added to failures."""
+        cells = self.read(prune_array(column_at(self.path, batch), self.kept))
+        failures.add(cells.bad, f"column {self.name}: ")
+        return cells.values
+
+
+class BatchMapper:
+    """Makes points of batches that have one schema. schema: the pa.Schema.
+
+    Raises Terminal SourceInvalid if a column is missing, or cannot be what it is to be.
+    """
+
+    def __init__(self, spec: MappingSpec, schema: Any) -> None:
+        self.schema = schema
+        self._spec = spec
+        self._ids = [self._id_column(name) for name in spec.id_columns]
+        self._vectors: list[tuple[str, ColumnPath, VectorReader]] = []
+        for name, column, encoding in spec.vector_columns(schema.names):
+            path = self._find(column, "mapping.vectors")
+            try:
+                reader = vector_reader(field_at(path, schema), f"column {column}", spec.schema[name], encoding)
+            except RefusedColumn as error:
+                raise unfit_mapping(f"column {column}, for {place(name)}, {error}") from None
+            self._vectors.append((name, path, reader))
+        self._texts = {
+            name: [self._text_column(column, name) for column in template.columns]
+            for name, template in spec.templates.items()
+        }
+        self._payload = self._payload_columns({one.path for one in self._ids} | {path for _, path, _ in self._vectors})
+        if spec.payload.include is None:
+            # A type for a column that is not there is a slip, unless the column was left out on purpose.
+            for column in spec.types:
+                if column not in (spec.payload.exclude or ()):
+                    self._find(column, "mapping.types")
+
+    def map_batch(self, rows: ArrowRows) -> Block:
+        """The points of a batch."""
+        batch, spec, failures = rows.batch, self._spec, RowFailures()
+        ids, declared = self._read_ids(batch, failures)
+        vectors = {name: read(column_at(path, batch)) for name, path, read in self._vectors}
+        for cells in vectors.values():
+            failures.add(cells.bad)
+        values = {
+            name: list(zip(*(column.cells(batch, failures) for column in columns), strict=True))
+            for name, columns in self._texts.items()
+        }
+        names = [*self._payload, *spec.constants]
+        fields: list[Iterable[Any]] = [column.cells(batch, failures) for column in self._payload.values()]
+        fields += [[value] * len(ids) for value in spec.constants.values()]
+        if spec.store_id_as is not None:
+            names.append(spec.store_id_as)
+            fields.append(declared)
+        payloads: list[JsonObject] = (
+            [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)] if fields else [{} for _ in ids]
+        )
+        texts = spec.fill_templates(values, failures)
+        return assemble_block(rows.numbers, ids, declared, payloads, vectors, texts, failures)
+
+    def _read_ids(self, batch: Any, failures: RowFailures) -> tuple[Sequence[PointId | None], Sequence[Any]]:
+        """The ids, and the same as declared."""
+        if not self._spec.is_composite:
+            column = self._ids[0]
+            array = column_at(column.path, batch)
+            if pa.types.is_integer(array.type) and not array.null_count and column.name not in self._spec.types:
+                numbers: list[int] = array.to_pylist()
+                if not numbers or (min(numbers) >= 0 and max(numbers) <= MAX_INTEGER):
+                    return numbers, numbers
+        values = [column.cells(batch, failures) for column in self._ids]
+        declared = [list(row) for row in zip(*values, strict=True)] if self._spec.is_composite else values[0]
+        return self._spec.identify(declared, failures), declared
+
+    def _find(self, column: str, where: str) -> ColumnPath:
+        if (path := find_path(column, self.schema)) is None:
+            raise unfit_mapping(f"{where} names the column {column}, which is not there. {self._all_columns()}")
+        return path
+
+    def _all_columns(self) -> str:
+        names = [shorten_id(name) for name in self.schema.names]
+        more = f" and {len(names) - SHOWN_COLUMNS:,} more" if len(names) > SHOWN_COLUMNS else ""
+        return f"The columns are {', '.join(names[:SHOWN_COLUMNS])}{more}"
+
+    def _column(self, name: str, path: ColumnPath, kept: Kept | None = None) -> _Column:
+        try:
+            read = cell_reader(prune_field(field_at(path, self.schema), kept), self._spec.types.get(name))
+        except RefusedColumn as error:
+            raise unfit_mapping(f"column {name} {error}") from None
+        return _Column(name, path, read, kept)
+
+    def _id_column(self, name: str) -> _Column:
+        path = find_path(name, self.schema)
+        if path is None:
+            raise unfit_mapping(
+                f"there is no column {name} for the id: name another in mapping.id. {self._all_columns()}"
+            )
+        type, kind = field_at(path, self.schema).type, self._spec.types.get(name)
+        if pa.types.is_floating(type) and kind != "Integer":
+            raise unfit_mapping(
+                f"column {name} is {type}, which is no id: as a float, integers beyond 2^53 were rounded. Write it as "
+                f"an integer or text; if none is so large, say `types: {{{name}: Integer}}` in mapping"
+            )
+        if is_bytes(type) and kind is None:
+            raise unfit_mapping(
+                f"column {name} is {type}, which is no id: cast it before it is written, a UUID to text"
+            )
+        if pa.types.is_nested(type):
+            raise unfit_mapping(f"column {name} is {type}, which is no id: make it text")
+        return self._column(name, path)
+
+    def _text_column(self, name: str, vector: str) -> _Column:
+        path = self._find(name, "mapping.vectors")
+        type = field_at(path, self.schema).type
+        if pa.types.is_nested(type):
+            raise unfit_mapping(f"column {name} is {type}, no text that could be embedded for {place(vector)}")
+        return self._column(name, path)
+
+    def _payload_columns(self, taken: Collection[ColumnPath]) -> dict[str, _Column]:
+        """By field of the payload. taken: columns that are something else."""
+        declared, schema = self._spec.payload, self.schema
+        kept: Kept = {}
+        if declared.include is not None:
+            for column in declared.include:
+                keep_path(kept, self._find(column, "mapping.payload.include"))
+        else:
+            left_out = [(name,) for name in index_columns(schema.names, _pandas_index(schema))]
+            excluded = [path for one in declared.exclude or () if (path := find_path(one, schema)) is not None]
+            kept = dict.fromkeys(schema.names)
+            for path in (*left_out, *taken, *excluded):
+                drop_path(kept, path, schema)
+        renamed = {column: self._find(column, "mapping.payload.rename") for column in self._spec.rename}
+        for path in renamed.values():
+            drop_path(kept, path, schema)
+        self._spec.check_fields([*kept, *self._spec.rename.values()])
+        columns = {name: self._column(name, (name,), inner) for name, inner in kept.items()}
+        return columns | {self._spec.rename[column]: self._column(column, path) for column, path in renamed.items()}
+
+
+def _pandas_index(schema: Any) -> list[Any]:
+    try:
+        return [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
+    except ValueError:
+        return []
