@@ -58,6 +58,6 @@ class Mapper:
             # Most files of a source have the same schema, and all batches of a file.
             if self._batches is None or not self._batches.schema.equals(rows.batch.schema, check_metadata=True):
                 self._batches = BatchMapper(self._spec, rows.batch.schema)
+            return self._batches.map_batch(rows)
         except Terminal as error:
             raise error.at(file) if file else error from None
-        return self._batches.map_batch(rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from vectorops.formats.base import ArrowRows
 from vectorops.points.block import Block
 from vectorops.points.declared import place, shorten_id
 from vectorops.points.identity import MAX_INTEGER
-from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes
+from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes, is_nested
 from vectorops.points.mapping_columns import (
     ColumnPath,
     Kept,
@@ -45,7 +46,8 @@ class _Column:
 
     def cells(self, batch: Any, failures: RowFailures) -> list[Any]:
         """Its values; what is wrong with them is added to failures."""
-        cells = self.read(prune_array(column_at(self.path, batch), self.kept))
+        with _convertible(self.name):
+            cells = self.read(prune_array(column_at(self.path, batch), self.kept))
         failures.add(cells.bad, f"column {self.name}: ")
         return cells.values
 
@@ -83,9 +85,11 @@ class BatchMapper:
         """The points of a batch."""
         batch, spec, failures = rows.batch, self._spec, RowFailures()
         ids, declared = self._read_ids(batch, failures)
-        vectors = {name: read(column_at(path, batch)) for name, path, read in self._vectors}
-        for cells in vectors.values():
-            failures.add(cells.bad)
+        vectors = {}
+        for name, path, read in self._vectors:
+            with _convertible(".".join(path)):
+                vectors[name] = read(column_at(path, batch))
+            failures.add(vectors[name].bad)
         values = {
             name: list(zip(*(column.cells(batch, failures) for column in columns), strict=True))
             for name, columns in self._texts.items()
@@ -148,14 +152,14 @@ class BatchMapper:
             raise unfit_mapping(
                 f"column {name} is {type}, which is no id: cast it before it is written, a UUID to text"
             )
-        if pa.types.is_nested(type):
+        if is_nested(type):
             raise unfit_mapping(f"column {name} is {type}, which is no id: make it text")
         return self._column(name, path)
 
     def _text_column(self, name: str, vector: str) -> _Column:
         path = self._find(name, "mapping.vectors")
         type = field_at(path, self.schema).type
-        if pa.types.is_nested(type):
+        if is_nested(type):
             raise unfit_mapping(f"column {name} is {type}, no text that could be embedded for {place(vector)}")
         return self._column(name, path)
 
@@ -178,6 +182,18 @@ class BatchMapper:
         self._spec.check_fields([*kept, *self._spec.rename.values()])
         columns = {name: self._column(name, (name,), inner) for name, inner in kept.items()}
         return columns | {self._spec.rename[column]: self._column(column, path) for column, path in renamed.items()}
+
+
+@contextmanager
+def _convertible(column: str) -> Iterator[None]:
+    """Makes an error of a type that pyarrow reads and does not convert ours. Its own words may hold content."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise unfit_mapping(
+            f"column {column} cannot be converted ({type(error).__name__}): write it with another type, or leave it "
+            "out with mapping.payload.exclude"
+        ) from None
 
 
 def _pandas_index(schema: Any) -> list[Any]:

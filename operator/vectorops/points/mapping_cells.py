@@ -267,7 +267,8 @@ def _timestamps(array: Any) -> Cells:
 
 
 def _dates(array: Any) -> Cells:
-    days = array.cast(pa.date32())
+    # A date64 counts milliseconds, which some writer may not have made whole days.
+    days = array.cast(pa.date32(), safe=False)
     days, bad = _within(days, days.cast(pa.int32()), FIRST_SECOND // 86400, LAST_SECOND // 86400)
     return Cells(days.cast(pa.string()).to_pylist(), bad)
 
@@ -331,6 +332,14 @@ def is_list(type: Any) -> bool:
         or t.is_list_view(type)
         or t.is_large_list_view(type)
     )
+
+
+def is_nested(type: Any) -> bool:
+    """Is it one of Arrow's types that have others within? (pyarrow's own answer for run-end encoded differs by
+    version.)
+    """
+    t = pa.types
+    return bool(is_list(type) or t.is_struct(type) or t.is_map(type) or t.is_union(type))
 
 
 def list_layout(array: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], Any]:

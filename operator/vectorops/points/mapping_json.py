@@ -13,7 +13,7 @@ from vectorops.points.mapping_cells import Unfit, convert_value
 from vectorops.points.mapping_columns import MISSING, json_path, json_value, put, replaced, without
 from vectorops.points.mapping_failures import RowFailures, assemble_block
 from vectorops.points.mapping_json_vectors import json_vectors, read_json_vectors
-from vectorops.points.mapping_spec import MappingSpec, index_columns
+from vectorops.points.mapping_spec import MappingSpec
 
 
 def map_objects(spec: MappingSpec, rows: JsonRows) -> Block:
@@ -23,19 +23,27 @@ def map_objects(spec: MappingSpec, rows: JsonRows) -> Block:
     keys = [_column_values(column, typed, MISSING) for column in spec.id_columns]
     declared = [list(row) for row in zip(*keys, strict=True)] if spec.is_composite else keys[0]
     ids = spec.identify(declared, failures)
-    sources = spec.vector_columns({key for row in typed for key in row})
+    sources = [spec.vector_columns(row) for row in typed]
     vectors = {}
-    for name, column, encoding in sources:
+    for name in {name for one in sources for name, _, _ in one}:
+        where = [next((source for source in one if source[0] == name), None) for one in sources]
+        given = [
+            None if source is None or (value := json_value(source[1], row)) is MISSING else value
+            for source, row in zip(where, typed, strict=True)
+        ]
+        _, column, encoding = next(source for source in where if source is not None)
         read = read_json_vectors if encoding is None else json_vectors
-        vectors[name] = read(_column_values(column, typed), f"column {column}", spec.schema[name])
+        vectors[name] = read(given, f"column {column}", spec.schema[name])
         failures.add(vectors[name].bad)
     values = {
         name: list(zip(*(_column_values(column, typed) for column in template.columns), strict=True))
         for name, template in spec.templates.items()
     }
     texts = spec.fill_templates(values, failures)
-    taken = [*spec.id_columns, *(column for _, column, _ in sources)]
-    payloads = [_payload(spec, row, taken, index, failures) for index, row in enumerate(typed)]
+    payloads = [
+        _payload(spec, row, [*spec.id_columns, *(column for _, column, _ in one)], index, failures)
+        for index, (row, one) in enumerate(zip(typed, sources, strict=True))
+    ]
     if spec.store_id_as is not None:
         for payload, value in zip(payloads, declared, strict=True):
             payload[spec.store_id_as] = value
@@ -71,8 +79,6 @@ def _payload(spec: MappingSpec, row: JsonObject, taken: Sequence[str], index: in
         for column in (*taken, *(spec.payload.exclude or ()), *spec.rename):
             if path := json_path(column, payload):
                 payload = without(payload, path)
-        for column in index_columns(payload, ()):
-            del payload[column]
     given = {target: json_value(column, row) for column, target in spec.rename.items() if json_path(column, row)}
     given |= spec.constants
     twice = [

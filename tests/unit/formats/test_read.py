@@ -367,7 +367,7 @@ def compress_zstd(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 
 
-PACKERS = {"gz": gzip.compress, "zst": compress_zstd}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": compress_zstd}
 LINES = b"".join(b'{"id": %d}\n' % number for number in range(50_000))
 
 

@@ -85,7 +85,7 @@ def outcome(array: pa.Array, use: str) -> str:
     if use == "id":
         return "yes" if block.ids else "no"
     vector = block.vectors[""][0]
-    return "none" if vector is None else "yes" if list(vector) in ([0.5, 2], [1, 2]) else "no"
+    return "none" if vector is None else "yes" if np.asarray(vector).tolist() in ([0.5, 2], [1, 2]) else "no"
 
 
 def rows_of_page() -> dict[str, list[str]]:
