@@ -283,7 +283,7 @@ def test_float32_numbers_come_back_bit_for_bit(numbers):
 
     manifest = read_back(set_of(stored(1, **{"": numbers}), schema=schema).manifest)
 
-    (point,) = declare(PointSetSpec.model_validate(manifest["spec"]).points, schema).points.values()
+    (point,) = declare(PointSetSpec.model_validate(manifest["spec"]).inline_points, schema).points.values()
     assert np.array_equal(np.asarray(point.data.vectors[""]), np.array(numbers, dtype=np.float32))
 
 
