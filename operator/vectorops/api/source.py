@@ -13,9 +13,9 @@ MAX_URLS: Final = 100
 MAX_COLUMNS: Final = 100
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
-Column = Annotated[str, Field(min_length=1, max_length=255)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=255)]
 """Name of a column. A dot leads into a nested one (`author.name`), unless a column has just that name."""
-Columns = Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)]
+ColumnNames = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_COLUMNS)]
 
 Duration = Annotated[
     str,
@@ -104,12 +104,12 @@ class VectorMapping(Model):
     """Where one vector of a point comes from: exactly one of column, embed, template."""
 
     name: Name | None = Field(default=None, description="Name of the vector. Default: the unnamed one.")
-    column: Column | None = Field(default=None, description="A column that holds the numbers.")
+    column: ColumnName | None = Field(default=None, description="A column that holds the numbers.")
     encoding: Literal["JSON"] | None = Field(
         default=None,
         description="JSON: the column holds the numbers as JSON text. Default: it holds a list of numbers.",
     )
-    embed: Column | None = Field(default=None, description="A column whose text the vector's embedder embeds.")
+    embed: ColumnName | None = Field(default=None, description="A column whose text the vector's embedder embeds.")
     template: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None,
         description="A text made of several columns, which the vector's embedder embeds: {title}: {body}. {{ and }} "
@@ -134,11 +134,11 @@ class VectorMapping(Model):
 class PayloadMapping(Model):
     """Which columns become the payload, and under which names."""
 
-    include: Columns | None = Field(default=None, description="Only these columns. Default: all that are left.")
-    exclude: Columns | None = Field(default=None, description="All but these columns.")
+    include: ColumnNames | None = Field(default=None, description="Only these columns. Default: all that are left.")
+    exclude: ColumnNames | None = Field(default=None, description="All but these columns.")
     rename: (
         Annotated[
-            dict[str, Annotated[Column, Field(description="Field of the payload.")]], Field(max_length=MAX_COLUMNS)
+            dict[str, Annotated[ColumnName, Field(description="Field of the payload.")]], Field(max_length=MAX_COLUMNS)
         ]
         | None
     ) = Field(default=None, description="Columns, and the payload field that each becomes.")
@@ -159,8 +159,8 @@ class Mapping(Model):
     format: Literal["Parquet", "JSONLines", "CSV", "ArrowIPC"] | None = Field(
         default=None, description="Format of the files. Default: what the end of each file's name says."
     )
-    id: Column | None = Field(default=None, description="The column that holds the id. Default: id.")
-    id_from: Columns | None = Field(
+    id: ColumnName | None = Field(default=None, description="The column that holds the id. Default: id.")
+    id_from: ColumnNames | None = Field(
         default=None, description="Several columns that are the id together: the JSON list of their values."
     )
     vectors: Annotated[list[VectorMapping], Field(max_length=MAX_COLUMNS)] | None = Field(

@@ -14,7 +14,7 @@ from vectorops.errors import Terminal, Transient
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Format = Literal["Parquet", "JSONLines", "CSV", "ArrowIPC"]
+FileFormat = Literal["Parquet", "JSONLines", "CSV", "ArrowIPC"]
 
 
 @dataclass(frozen=True, slots=True)

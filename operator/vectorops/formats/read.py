@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from vectorops.formats.base import ColumnChoice, Format, Rows, invalid_file
+from vectorops.formats.base import ColumnChoice, FileFormat, Rows, invalid_file
 
-FORMATS: Final[dict[str, Format]] = {
+FORMATS: Final[dict[str, FileFormat]] = {
     ".parquet": "Parquet",
     ".jsonl": "JSONLines",
     ".ndjson": "JSONLines",
@@ -27,7 +27,7 @@ PACKED: Final = (".gz", ".zst")
 MAX_UNPACKED_BYTES: Final = 64 * 2**30
 
 
-def format_of(name: str) -> Format:
+def format_of(name: str) -> FileFormat:
     """The format that the end of a file's name says. name: also a URL. Raises Terminal SourceInvalid."""
     path = urlsplit(name).path if "://" in name else name
     end = Path(path.lower()).suffix
@@ -44,7 +44,7 @@ def format_of(name: str) -> Format:
 
 def read_rows(
     path: Path,
-    file_format: Format,
+    file_format: FileFormat,
     *,
     name: str = "",
     columns: ColumnChoice = lambda names: names,

@@ -28,7 +28,7 @@ FIRST_HASH: Final = 16
 LARGE: Final = 16_384
 """More entries than this are never turned into Python objects all at once to find one of them."""
 
-Rows = NDArray[np.uint64]
+EntryRows = NDArray[np.uint64]
 
 
 class Entry(NamedTuple):
@@ -59,12 +59,12 @@ class Entries(Mapping[PointId, Entry]):
 
     __slots__ = ("_by_id", "numbers", "uuids")
 
-    numbers: Rows
+    numbers: EntryRows
     """Shape (n, 2 + width), little-endian: the id, the payload's fingerprint, one for each vector; sorted by id."""
-    uuids: Rows
+    uuids: EntryRows
     """Shape (n, 3 + width): the same with the 16 bytes of a UUID as the first two columns."""
 
-    def __init__(self, numbers: Rows, uuids: Rows) -> None:
+    def __init__(self, numbers: EntryRows, uuids: EntryRows) -> None:
         self.numbers, self.uuids = numbers, uuids
         self._by_id: dict[PointId, Entry] | None = None
 
@@ -183,7 +183,7 @@ class Entries(Mapping[PointId, Entry]):
         """The same entries for another list of vector names. A name that came is absent: no point has it yet."""
         places = [old.index(name) if name in old else None for name in new]
 
-        def aligned(rows: Rows, ids: int) -> Rows:
+        def aligned(rows: EntryRows, ids: int) -> EntryRows:
             absent = np.full(len(rows), ABSENT, dtype="<u8")
             columns = [rows[:, ids + 1 + place] if place is not None else absent for place in places]
             return np.column_stack([rows[:, : ids + 1], *columns]) if columns else rows[:, : ids + 1]
@@ -195,7 +195,7 @@ class Entries(Mapping[PointId, Entry]):
         if self.width == width:
             return self
 
-        def fitted(rows: Rows, ids: int) -> Rows:
+        def fitted(rows: EntryRows, ids: int) -> EntryRows:
             return np.hstack([rows[:, : ids + 1], np.full((len(rows), width), UNKNOWN, dtype="<u8")])
 
         return Entries(fitted(self.numbers, 1), fitted(self.uuids, 2))
@@ -222,12 +222,12 @@ class Entries(Mapping[PointId, Entry]):
         return _is_among(_keys(self.numbers, 1), numbers), _is_among(_keys(self.uuids, 2), uuids)
 
 
-def _fingerprints(items: Sequence[tuple[PointId, Entry]], width: int) -> Rows:
+def _fingerprints(items: Sequence[tuple[PointId, Entry]], width: int) -> EntryRows:
     flat = [number for _, entry in items for number in (entry.payload, *entry.vectors)]
     return np.array(flat, dtype="<u8").reshape(len(items), 1 + width)
 
 
-def _keys(rows: Rows, ids: int) -> NDArray[Any]:
+def _keys(rows: EntryRows, ids: int) -> NDArray[Any]:
     """The id of each row as something that sorts as ids do. ids: columns of an id, two for a UUID."""
     if ids == 1:
         return rows[:, 0]
@@ -235,17 +235,17 @@ def _keys(rows: Rows, ids: int) -> NDArray[Any]:
     return np.ascontiguousarray(rows[:, :2]).view("S16").reshape(-1)
 
 
-def _sorted(rows: Rows, ids: int) -> Rows:
+def _sorted(rows: EntryRows, ids: int) -> EntryRows:
     """The rows by id; those of the same id stay in their order."""
     # As bytes, a UUID is big-endian.
     keys = (rows[:, 0],) if ids == 1 else (rows[:, 1].byteswap(), rows[:, 0].byteswap())
     return rows[np.lexsort(keys)]
 
 
-def _last(rows: Rows, ids: int) -> Rows:
+def _last(rows: EntryRows, ids: int) -> EntryRows:
     """Of sorted rows, the last one of each id."""
     keys = _keys(rows, ids)
-    last: Rows = rows[np.append(keys[1:] != keys[:-1], True)[: len(rows)]]
+    last: EntryRows = rows[np.append(keys[1:] != keys[:-1], True)[: len(rows)]]
     return last
 
 
@@ -275,7 +275,7 @@ def part_numbers(ids: Iterable[PointId], bits: int) -> list[int]:
     return [hashed >> (64 - bits) for hashed in hash_ids(ids)]
 
 
-def _same_rows(rows: Rows, others: Rows, keys: Rows, other_keys: Rows) -> NDArray[np.bool_]:
+def _same_rows(rows: EntryRows, others: EntryRows, keys: EntryRows, other_keys: EntryRows) -> NDArray[np.bool_]:
     """Which of the rows are among the others. Both are sorted by their keys.
 
     Of rows with the same key only the first of the others is compared: that of another UUID with the same first half
@@ -288,11 +288,11 @@ def _same_rows(rows: Rows, others: Rows, keys: Rows, other_keys: Rows) -> NDArra
     return same
 
 
-def _first_bits(hashes: Rows, bits: int) -> Rows:
+def _first_bits(hashes: EntryRows, bits: int) -> EntryRows:
     return hashes >> np.uint64(64 - bits) if bits else np.zeros_like(hashes)
 
 
-def _grouped(rows: Rows, groups: Rows, count: int) -> list[Rows]:
+def _grouped(rows: EntryRows, groups: EntryRows, count: int) -> list[EntryRows]:
     """The rows of each group, in the same order."""
     order = np.argsort(groups.astype("<u4"), kind="stable")
     ends = np.searchsorted(groups[order], np.arange(1, count, dtype="<u8"))
@@ -310,7 +310,7 @@ LOW: Final = np.uint64(0xFFFFFFFF)
 HALF: Final = np.uint64(32)
 
 
-def _hash_numbers(ids: Rows) -> Rows:
+def _hash_numbers(ids: EntryRows) -> EntryRows:
     """XXH3-64 of 8 bytes each."""
     swapped = (ids >> HALF) | (ids << HALF)
     hashes = swapped ^ (SECRET[1] ^ SECRET[2])
@@ -318,39 +318,39 @@ def _hash_numbers(ids: Rows) -> Rows:
     hashes = hashes * np.uint64(0x9FB21C651E98DF25)
     hashes = hashes ^ ((hashes >> np.uint64(35)) + np.uint64(8))
     hashes = hashes * np.uint64(0x9FB21C651E98DF25)
-    mixed: Rows = hashes ^ (hashes >> np.uint64(28))
+    mixed: EntryRows = hashes ^ (hashes >> np.uint64(28))
     return mixed
 
 
-def _hash_uuids(ids: Rows) -> Rows:
+def _hash_uuids(ids: EntryRows) -> EntryRows:
     """XXH3-64 of 16 bytes each. ids: shape (n, 2)."""
     low = ids[:, 0] ^ (SECRET[3] ^ SECRET[4])
     high = ids[:, 1] ^ (SECRET[5] ^ SECRET[6])
     hashes = np.uint64(16) + low.byteswap() + high + _multiplied(low, high)
     hashes = hashes ^ (hashes >> np.uint64(37))
     hashes = hashes * np.uint64(0x165667919E3779F9)
-    mixed: Rows = hashes ^ (hashes >> HALF)
+    mixed: EntryRows = hashes ^ (hashes >> HALF)
     return mixed
 
 
-def _rotated(numbers: Rows, bits: int) -> Rows:
+def _rotated(numbers: EntryRows, bits: int) -> EntryRows:
     return (numbers << np.uint64(bits)) | (numbers >> np.uint64(64 - bits))
 
 
-def _multiplied(one: Rows, other: Rows) -> Rows:
+def _multiplied(one: EntryRows, other: EntryRows) -> EntryRows:
     """The two halves of the products of 128 bits, combined by exclusive or."""
     lows = (one & LOW) * (other & LOW)
     cross = (one >> HALF) * (other & LOW)
     middle = (one & LOW) * (other >> HALF) + (lows >> HALF) + (cross & LOW)
-    high: Rows = (one >> HALF) * (other >> HALF) + (cross >> HALF) + (middle >> HALF)
-    low: Rows = (middle << HALF) | (lows & LOW)
+    high: EntryRows = (one >> HALF) * (other >> HALF) + (cross >> HALF) + (middle >> HALF)
+    low: EntryRows = (middle << HALF) | (lows & LOW)
     return high ^ low
 
 
-def _encode_rows(rows: Rows) -> str:
+def _encode_rows(rows: EntryRows) -> str:
     return base64.b64encode(rows.tobytes()).decode()
 
 
-def _decode_rows(text: str, width: int) -> Rows:
-    rows: Rows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8").reshape(-1, width)
+def _decode_rows(text: str, width: int) -> EntryRows:
+    rows: EntryRows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8").reshape(-1, width)
     return rows

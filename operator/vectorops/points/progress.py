@@ -10,7 +10,7 @@ Phase = Literal["Fetching", "Reading", "Writing", "Deleting"]
 
 
 @dataclass(slots=True)
-class Progress:
+class PassProgress:
     """Of one pass. May be read from any thread."""
 
     phase: Phase = "Writing"

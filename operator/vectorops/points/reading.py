@@ -9,18 +9,18 @@ from typing import Any, Self
 
 import orjson
 
-from vectorops.formats.base import BadRow, Format
+from vectorops.formats.base import BadRow, FileFormat
 from vectorops.formats.read import format_of, read_rows
 from vectorops.points.block import RowFailure
 from vectorops.points.mapping import Mapper
-from vectorops.points.progress import Progress
+from vectorops.points.progress import PassProgress
 from vectorops.points.staging import Staging
 from vectorops.points.staging_folder import StagingSpace
 from vectorops.sources.base import Fetched, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class RowsRevision:
     """Which rows were made which points: each part is a digest."""
 
     declaration: str
@@ -40,7 +40,7 @@ class Revision:
         return f"{self.declaration}-{self.listing}-{self.content}"
 
 
-def digest_of(value: Any) -> str:
+def digest_json(value: Any) -> str:
     """16 hexadecimal digits for any JSON."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
@@ -49,12 +49,12 @@ def digest_of_listing(files: Sequence[SourceFile]) -> str:
     """Differs when a file came, went, or has another version. "" if a version is not known."""
     if not all(file.version for file in files):
         return ""
-    return digest_of([[file.name, file.version, file.rank] for file in files])
+    return digest_json([[file.name, file.version, file.rank] for file in files])
 
 
 def digest_of_content(files: Iterable[tuple[SourceFile, Fetched]]) -> str:
     """Differs when a file came, went, or has other bytes."""
-    return digest_of([[file.name, fetched.digest, file.rank] for file, fetched in files])
+    return digest_json([[file.name, fetched.digest, file.rank] for file, fetched in files])
 
 
 def read_files(
@@ -63,9 +63,9 @@ def read_files(
     staging: Staging,
     space: StagingSpace,
     *,
-    file_format: Format | None,
+    file_format: FileFormat | None,
     max_unpacked_bytes: int,
-    progress: Progress,
+    progress: PassProgress,
     require_going_on: Callable[[], None],
 ) -> None:
     """Stages all rows. Blocking: for a thread of its own.
@@ -101,6 +101,6 @@ def read_files(
 
 def digest_of_declaration(mapping: Any, schema: Mapping[str, Any], identities: Mapping[str, str], *others: Any) -> str:
     """Of what decides what becomes of a row."""
-    return digest_of(
+    return digest_json(
         [mapping, sorted((name, str(one)) for name, one in schema.items()), sorted(identities.items()), others]
     )

@@ -1,4 +1,4 @@
-"""Rows of a source on their way to Qdrant: staged in a file, with their ids and fingerprints in memory.
+"""EntryRows of a source on their way to Qdrant: staged in a file, with their ids and fingerprints in memory.
 
 The source is read to its end before anything is written: only then is it known which ids are declared twice, and which
 are not declared any more. Of each point 40 bytes and its fingerprints stay in memory; its payload, vectors and texts go
@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vectorops.api.meta import JsonObject
-from vectorops.ledger.entries import ABSENT, Entries, Rows, hash_ids, part_numbers
+from vectorops.ledger.entries import ABSENT, Entries, EntryRows, hash_ids, part_numbers
 from vectorops.ledger.records import Ledger, Part
 from vectorops.points.block import Block, RowFailure, VectorColumn
 from vectorops.points.declared import Declaration, Declared, Failure
@@ -175,16 +175,16 @@ class Staging:
 class _Index:
     """What stays in memory of n points."""
 
-    hashes: Rows
+    hashes: EntryRows
     """Shape (n,): see `hash_ids`."""
     is_uuid: NDArray[np.bool_]
-    keys: Rows
+    keys: EntryRows
     """Shape (n, 2): the 16 bytes of a UUID; or an integer, and 0."""
-    fingerprints: Rows
+    fingerprints: EntryRows
     """Shape (n, 1 + vectors): of the payload, and of each vector."""
     files: NDArray[np.uint32]
     """Shape (n,): which file the row is in."""
-    numbers: Rows
+    numbers: EntryRows
     """Shape (n,): of the row in its file, from 1."""
 
     def __len__(self) -> int:
@@ -394,7 +394,7 @@ class Sourced:
             )
 
 
-def _range_of(hashes: Rows, part: Part) -> tuple[int, int]:
+def _range_of(hashes: EntryRows, part: Part) -> tuple[int, int]:
     """Where the points of a part stand among sorted hashes."""
     if not part.bits:
         return 0, len(hashes)
@@ -411,7 +411,7 @@ def _runs(repeated: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _keys_of(ids: Sequence[PointId]) -> tuple[NDArray[np.bool_], Rows]:
+def _keys_of(ids: Sequence[PointId]) -> tuple[NDArray[np.bool_], EntryRows]:
     is_uuid = np.fromiter((isinstance(id, UUID) for id in ids), dtype=bool, count=len(ids))
     keys = np.zeros((len(ids), 2), dtype="<u8")
     keys[~is_uuid, 0] = np.fromiter((id for id in ids if isinstance(id, int)), dtype="<u8")

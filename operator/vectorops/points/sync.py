@@ -40,7 +40,7 @@ from vectorops.points.part import (
     write_part,
     written_meanwhile,
 )
-from vectorops.points.progress import Progress
+from vectorops.points.progress import PassProgress
 from vectorops.points.replaced import Replaced, judge
 from vectorops.points.stage import SHOWN, Staged
 from vectorops.points.target import GivenUp, Target, nothing_given_up
@@ -405,7 +405,7 @@ async def sync(
     given_up: GivenUp = nothing_given_up,
     *,
     pace: AtSafePoint = go_on,
-    progress: Progress | None = None,
+    progress: PassProgress | None = None,
     max_delete_percent: int = 100,
     revision: str = "",
 ) -> Synced:
@@ -424,7 +424,7 @@ async def sync(
         if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
             return _held_back(this.verdict.replaced, staged)
         await this.grow()
-        walk = Walk(this, SyncTally(staged), embed, pace, progress or Progress())
+        walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
         synced = await walk.go(max_delete_percent)
         if revision and synced.synced_whole(staged):
             await this.record_revision(revision)
@@ -435,7 +435,7 @@ class Walk:
     """Both walks over the parts of one pass: the first writes, the second deletes."""
 
     def __init__(
-        self, this: Pass, tally: SyncTally, embed: Embed | None, pace: AtSafePoint, progress: Progress
+        self, this: Pass, tally: SyncTally, embed: Embed | None, pace: AtSafePoint, progress: PassProgress
     ) -> None:
         self._pass = this
         self._tally = tally

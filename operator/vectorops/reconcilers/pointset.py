@@ -6,13 +6,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 from vectorops.api.meta import Resource
-from vectorops.api.pointset import (
-    PointSetStatus,
-    PointSetTarget,
-)
+from vectorops.api.pointset import PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.ledger.collection import require_ledger_collection
@@ -23,18 +19,12 @@ from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
-from vectorops.reconcilers.situation import (
-    Removal,
-    find_destination,
-    find_removal,
-    find_situation,
-)
+from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_needed, parse_some
+from vectorops.sources.installed import require_installed
 
 logger = logging.getLogger(__name__)
-
-CONFLICT_SECONDS: Final = 60.0
 
 
 class PointSetReconciler:
@@ -51,7 +41,8 @@ class PointSetReconciler:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             return _progressing(resource, where)
         if spec.source is not None:
-            # Only here, because it needs the libraries of the extra `sources`.
+            require_installed()
+            # Only now, because it needs the libraries of the extra `sources`.
             from vectorops.reconcilers.sourced import SourcedSet
 
             return await SourcedSet(context, resource, spec, destination).reconcile(spec.source)

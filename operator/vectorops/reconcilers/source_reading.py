@@ -23,9 +23,9 @@ from vectorops.ledger.records import WHOLE, Part, part_of
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.mapping import Mapper
 from vectorops.points.part_verification import is_part_as_written, share_of_parts
-from vectorops.points.progress import Progress
+from vectorops.points.progress import PassProgress
 from vectorops.points.reading import (
-    Revision,
+    RowsRevision,
     digest_of_content,
     digest_of_declaration,
     digest_of_listing,
@@ -39,8 +39,7 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.secrets import SecretReader
 from vectorops.reconcilers.situation import Situation
-from vectorops.sources.base import Fetched, SourceFile
-from vectorops.sources.base import Source as OpenSource
+from vectorops.sources.base import Fetched, OpenedSource, SourceFile
 from vectorops.sources.opening import open_source, secret_names
 from vectorops.words import counted
 
@@ -61,7 +60,7 @@ def seconds_of(duration: str | None) -> float | None:
 
 
 @asynccontextmanager
-async def opened_source(context: Context, resource: Resource, declared: Source) -> AsyncIterator[OpenSource]:
+async def opened_source(context: Context, resource: Resource, declared: Source) -> AsyncIterator[OpenedSource]:
     """The source of a set, closed at the end. Raises what `open_source` raises, Transient SecretNotFound."""
     reader = SecretReader(context.cluster, resource)
     secrets = {place: await reader.read_all(f"spec.{place}", name) for place, name in secret_names(declared).items()}
@@ -88,11 +87,11 @@ class SourceReading:
     resource: Resource
     spec: PointSetSpec
     found: Situation
-    source: OpenSource
+    source: OpenedSource
     pace: Pace
-    progress: Progress
+    progress: PassProgress
     files: Sequence[SourceFile] = ()
-    revision: Revision = field(default_factory=lambda: Revision("", ""))
+    revision: RowsRevision = field(default_factory=lambda: RowsRevision("", ""))
 
     @property
     def interval(self) -> float | None:
@@ -111,7 +110,7 @@ class SourceReading:
             return await self._verify(known)
         self.files = await self.source.list()
         listing = digest_of_listing(self.files)
-        self.revision = Revision(self._declaration(), listing)
+        self.revision = RowsRevision(self._declaration(), listing)
         if written is None or not listing or (written.declaration, written.listing) != (self._declaration(), listing):
             return False
         known = RememberedSource(meta.uid, meta.generation, now, known.next_part if known is not None else 0)
@@ -123,7 +122,7 @@ class SourceReading:
         is_answered = asked is None or self.resource.status.get("lastHandledReconcileAt") == asked
         return is_answered and self.interval is not None and now - known.listed < self.interval
 
-    async def _written(self) -> Revision | None:
+    async def _written(self) -> RowsRevision | None:
         """The revision that was written whole; None if something else is to be put right, or if a person asked."""
         store, target, status = self.found.store, self.found.target, self.resource.status
         asked = self.resource.meta.annotations.get(VERIFY)
@@ -141,7 +140,7 @@ class SourceReading:
         stated = (head.get("deletion_policy"), head.get("created_at") or "", head.get("shard_key", ""))
         if stated != (store.deletion_policy, store.created_at, store.shard_key):
             return None
-        return Revision.parse(head.get("revision"))
+        return RowsRevision.parse(head.get("revision"))
 
     def _failed_only_in_source(self) -> bool:
         """The ledger says so, too: it has the revision only where nothing else failed."""
@@ -180,7 +179,7 @@ class SourceReading:
         """
         fetched = await self.pace.watch(self._fetch(space))
         content = digest_of_content(fetched)
-        revision = self.revision = Revision(self._declaration(), digest_of_listing(self.files), content)
+        revision = self.revision = RowsRevision(self._declaration(), digest_of_listing(self.files), content)
         written = await self._written()
         is_same = written is not None and (written.declaration, written.content) == (revision.declaration, content)
         if is_same and await self._same_bytes():

@@ -11,7 +11,7 @@ from vectorops.api.reasons import Reason
 from vectorops.api.source import Source
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.ledger.collection import require_ledger_collection
-from vectorops.points.progress import Progress
+from vectorops.points.progress import PassProgress
 from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.pace import Pace
@@ -35,7 +35,7 @@ class SourcedSet:
         found = await find_situation(context, resource, spec, self.destination, texts)
         access = self.destination.access
         await require_ledger_collection(access.database, access.ledger_collection)
-        progress = Progress()
+        progress = PassProgress()
         shown = ShownProgress(context, resource, progress)
         pace = Pace(context.cluster, resource, context.turn, show=shown.write)
         async with opened_source(context, resource, declared) as source:
@@ -78,7 +78,7 @@ class ShownProgress:
 
     context: Context
     resource: Resource
-    progress: Progress
+    progress: PassProgress
 
     async def write(self) -> None:
         """Writes it, and tells by an event when it does so first."""

@@ -57,7 +57,7 @@ class Fetched:
     """May whoever is done with it delete it? False: it is the user's own file."""
 
 
-class Source(Protocol):
+class OpenedSource(Protocol):
     """One source, reached with one set of credentials.
 
     Raises, in all methods: Terminal SourceInvalid (a wrong URL, no credentials), Terminal SourceRefused (a host or a

@@ -38,7 +38,7 @@ MAX_ERROR_BYTES: Final = 100_000
 
 
 class BucketFiles:
-    """See `base.Source`.
+    """See `base.OpenedSource`.
 
     credentials: None: requests are not signed. trusted: certificates (PEM) to trust instead of the system's. Raises
     Terminal SourceInvalid, SecretInvalid.

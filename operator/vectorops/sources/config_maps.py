@@ -27,7 +27,7 @@ ReadConfigMaps = Callable[[Mapping[str, str]], Awaitable[Sequence[JsonObject]]]
 
 
 class ConfigMapFiles:
-    """See `base.Source`. The content is kept from `list` to `close`."""
+    """See `base.OpenedSource`. The content is kept from `list` to `close`."""
 
     def __init__(self, declared: ConfigMapsSource, read: ReadConfigMaps) -> None:
         self._labels = {**declared.selector.match_labels, SOURCE_LABEL[0]: SOURCE_LABEL[1]}

@@ -26,7 +26,7 @@ MAX_ENTRIES: Final = 200_000
 
 
 class FolderFiles:
-    """See `base.Source`.
+    """See `base.OpenedSource`.
 
     pattern: a path with wildcards (see `wildcards`), relative to the folder. confined: refuse paths that lead out of
     the folder. Raises Terminal SourceRefused for a pattern that does so by itself.

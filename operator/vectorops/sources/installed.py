@@ -9,7 +9,7 @@ from typing import Final
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 
-LIBRARIES: Final = ("pyarrow", "zstandard")
+LIBRARIES: Final = ("pyarrow",)
 """The top packages of the extra `sources`."""
 
 

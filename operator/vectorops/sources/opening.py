@@ -11,7 +11,7 @@ from vectorops.api.meta import SecretKeyRef
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.outbound import AllowedHosts
-from vectorops.sources.base import FetchLimits, Source
+from vectorops.sources.base import FetchLimits, OpenedSource
 from vectorops.sources.bucket import BucketFiles
 from vectorops.sources.config_maps import ConfigMapFiles, ReadConfigMaps
 from vectorops.sources.folder import FolderFiles
@@ -47,7 +47,7 @@ def open_source(
     confined: bool,
     config_maps: ReadConfigMaps | None,
     limits: FetchLimits | None = None,
-) -> Source:
+) -> OpenedSource:
     """The source. Nothing is sent yet.
 
     secrets: those of `secret_names`, whole. allowed_hosts: patterns of hosts; none: all. folder: finds what the path of

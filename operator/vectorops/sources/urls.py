@@ -30,7 +30,7 @@ OUR_HEADERS: Final = re.compile(
 
 
 class UrlFiles:
-    """See `base.Source`.
+    """See `base.OpenedSource`.
 
     headers: sent to the hosts of the URLs, and to no host that one of them redirects to. trusted: certificates (PEM) to
     trust instead of the system's. Raises Terminal SourceInvalid, SecretInvalid.

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.formats.base import ArrowRows, BadRow, Format, JsonRows, Rows
+from vectorops.formats.base import ArrowRows, BadRow, FileFormat, JsonRows, Rows
 from vectorops.formats.json_text import BadJson, load_exact_json
 from vectorops.formats.read import format_of, read_rows
 
@@ -68,7 +68,7 @@ def read(path: Path, **options: Any) -> list[Rows]:
     return list(read_rows(path, format_of(path.name), **options))
 
 
-def error_of(path: Path, format: Format | None = None, **options: Any) -> str:  # noqa: A002
+def error_of(path: Path, format: FileFormat | None = None, **options: Any) -> str:  # noqa: A002
     with pytest.raises(Terminal) as caught:
         list(read_rows(path, format or format_of(path.name), name=f"s3://b/{path.name}", **options))
     assert caught.value.reason == Reason.SOURCE_INVALID
