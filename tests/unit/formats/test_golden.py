@@ -62,12 +62,7 @@ def shown(vector):
     return vector.tolist()
 
 
-def as_parameter(case):
-    marks = [pytest.mark.xfail(reason=case["wrong"])] if "wrong" in case else []
-    return pytest.param(case, id=f"{case['file']}{', mapped' if 'mapping' in case else ''}", marks=marks)
-
-
-@pytest.mark.parametrize("case", [as_parameter(case) for case in EXPECTED])
+@pytest.mark.parametrize("case", EXPECTED, ids=lambda case: f"{case['file']}{', mapped' if 'mapping' in case else ''}")
 def test_a_file_becomes_its_points_or_is_refused(case):
     if "refused" in case:
         with pytest.raises(Terminal) as refused:
