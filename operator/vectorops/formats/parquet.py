@@ -22,8 +22,8 @@ from vectorops.formats.base import (
 from vectorops.formats.record_batches import cut_batch
 
 UNREADABLE: Final = {
-    "64 bits not implemented": "write a 128-bit integer as BIGINT or text",
-    "UuidType": "write a UUID as text",
+    "64 bits not implemented": "cast it before it is written, a 128-bit integer to BIGINT or text",
+    "UuidType": "cast it before it is written, a UUID to text",
     "Length spanned by list offsets": "DuckDB writes a NULL in a column of type FLOAT[n] so; cast it before COPY: "
     "column::FLOAT[]",
 }

@@ -349,6 +349,17 @@ def test_a_dictionary_may_hold_any_type():
         assert block.payloads == [{"kind": "b"}, {"kind": None}, {"kind": "a"}]
 
 
+def test_the_schema_may_differ_from_file_to_file():
+    mapper = Mapper(None, UNNAMED)
+    first = mapper.map(arrow({"id": [1], "vector": [[1.0, 2.0]], "year": [1999]}))
+    second = mapper.map(arrow({"id": ["a"], "year": ["1999"], "vector": pa.array([[1, 2]], pa.list_(pa.float32(), 2))}))
+    third = mapper.map(objects({"id": 2}))
+
+    assert [*first.ids, *second.ids, *third.ids] == [1, point_id("a"), 2]
+    assert plain(first.vectors[""]) == plain(second.vectors[""]) == [[1, 2]]
+    assert (second.payloads, dict(third.vectors)) == ([{"year": "1999"}], {})
+
+
 # What is wrong with a column
 
 TAGGED = pa.struct([("element1", pa.uint8()), ("num", pa.int32())])
