@@ -37,12 +37,14 @@ class JsonRows:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read at all, so that nobody knows its id."""
+    """A row that cannot be read whole."""
 
     number: int
     """In its file, from 1; 0 if it is not known which row it is."""
     reason: str
     """Never content."""
+    row: JsonObject | None = None
+    """What of it can be read all the same, so that its id may be known: with NaN, lone surrogates, large integers."""
 
 
 Rows = ArrowRows | JsonRows | BadRow

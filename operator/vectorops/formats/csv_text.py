@@ -87,7 +87,7 @@ def _batch(
             try:
                 "".join(row).encode()
             except UnicodeEncodeError:
-                yield BadRow(number, "the row is no UTF-8")
+                yield BadRow(number, "the row is no UTF-8", dict(zip(header, row, strict=True)))
             else:
                 good.append((number, row))
         yield from _batch(header, chosen, [number for number, _ in good], [row for _, row in good])

@@ -5,6 +5,7 @@ pyarrow has a reader, too: it turns texts that are dates into dates, and integer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,7 @@ def read_json_lines(path: Path, name: str, max_unpacked_bytes: int) -> Iterator[
             except BadJson as error:
                 if not ended:
                     raise invalid_file(name, f"is cut short: its last line, {number}, is no JSON") from None
-                yield BadRow(number, f"the line is {error}")
+                yield BadRow(number, f"the line is {error}", _read_leniently(line))
                 continue
             if not isinstance(row, dict):
                 yield BadRow(number, "the line is no JSON object")
@@ -63,3 +64,12 @@ def read_json_lines(path: Path, name: str, max_unpacked_bytes: int) -> Iterator[
                 numbers, rows, held = [], [], 0
     if rows:
         yield JsonRows(numbers, rows)
+
+
+def _read_leniently(line: bytes) -> JsonObject | None:
+    """What Python takes for JSON: NaN, any integer, half of a surrogate pair. None if it is no object."""
+    try:
+        row = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None

@@ -51,9 +51,15 @@ def read_parquet(path: Path, name: str, columns: ColumnChoice) -> Iterator[Arrow
             enums = frozenset(part.path for part in parts if part.logical_type.type == "ENUM")
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             row_bytes = max(1, sum(group.total_byte_size for group in groups) // max(1, file.metadata.num_rows))
-            rows = min(MAX_BATCH_ROWS, max(1, MAX_BATCH_BYTES // row_bytes))
             done = 0
             try:
+                # A text that many rows share lies in the file once.
+                samples = (
+                    file.iter_batches(64, row_groups=[0], columns=chosen, use_threads=False) if groups else iter(())
+                )
+                if (sample := next(samples, None)) is not None and sample.num_rows:
+                    row_bytes = max(row_bytes, sample.nbytes // sample.num_rows)
+                rows = min(MAX_BATCH_ROWS, max(1, MAX_BATCH_BYTES // row_bytes))
                 for batch in file.iter_batches(rows, columns=chosen, use_threads=False):
                     for some in cut_batch(_with_texts(batch, enums) if enums else batch):
                         yield ArrowRows(range(done + 1, done + 1 + some.num_rows), some)

@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from vectorops.api.source import Mapping
 from vectorops.errors import Terminal
 from vectorops.formats.base import BadRow, JsonRows, Rows
-from vectorops.points.block import Block, RowFailure
+from vectorops.points.block import Block
 from vectorops.points.identity import IdFormat
 from vectorops.points.mapping_arrow import BatchMapper
-from vectorops.points.mapping_json import map_objects
+from vectorops.points.mapping_json import explain_bad_row, map_objects
 from vectorops.points.mapping_spec import MappingSpec
 from vectorops.points.schema import PointSchema
 
@@ -51,7 +51,7 @@ class Mapper:
         Raises Terminal SourceInvalid: a column is missing, or cannot be what it is to be.
         """
         if isinstance(rows, BadRow):
-            return Block((), (), (), (), failures=(RowFailure(rows.number, rows.reason),))
+            return Block((), (), (), (), failures=(explain_bad_row(self._spec, rows),))
         if isinstance(rows, JsonRows):
             return map_objects(self._spec, rows)
         try:

@@ -7,8 +7,9 @@ from typing import Any
 
 from vectorops.api.meta import JsonObject
 from vectorops.api.nesting import LEVELS, WORDS, is_deeper
-from vectorops.formats.base import JsonRows
-from vectorops.points.block import Block
+from vectorops.formats.base import BadRow, JsonRows
+from vectorops.points.block import Block, RowFailure
+from vectorops.points.declared import shorten_id
 from vectorops.points.mapping_cells import Unfit, convert_value
 from vectorops.points.mapping_columns import MISSING, json_path, json_value, put, replaced, without
 from vectorops.points.mapping_failures import RowFailures, assemble_block
@@ -20,8 +21,7 @@ def map_objects(spec: MappingSpec, rows: JsonRows) -> Block:
     """The points of rows that are one JSON object each."""
     failures = RowFailures()
     typed = [_with_types(spec, row, index, failures) for index, row in enumerate(rows.rows)]
-    keys = [_column_values(column, typed, MISSING) for column in spec.id_columns]
-    declared = [list(row) for row in zip(*keys, strict=True)] if spec.is_composite else keys[0]
+    declared = _declared_ids(spec, typed)
     ids = spec.identify(declared, failures)
     sources = [spec.vector_columns(row) for row in typed]
     vectors = {}
@@ -48,6 +48,22 @@ def map_objects(spec: MappingSpec, rows: JsonRows) -> Block:
         for payload, value in zip(payloads, declared, strict=True):
             payload[spec.store_id_as] = value
     return assemble_block(rows.numbers, ids, declared, payloads, vectors, texts, failures)
+
+
+def explain_bad_row(spec: MappingSpec, bad: BadRow) -> RowFailure:
+    """The failure of a row that cannot be read whole, with its id if that can be read."""
+    if bad.row is not None:
+        failures = RowFailures()
+        (declared,) = _declared_ids(spec, [_with_types(spec, bad.row, 0, failures)])
+        (id,) = spec.identify([declared], failures)
+        if id is not None:
+            return RowFailure(bad.number, bad.reason, shorten_id(declared), id)
+    return RowFailure(bad.number, bad.reason)
+
+
+def _declared_ids(spec: MappingSpec, rows: Sequence[JsonObject]) -> list[Any]:
+    keys = [_column_values(column, rows, MISSING) for column in spec.id_columns]
+    return [list(row) for row in zip(*keys, strict=True)] if spec.is_composite else keys[0]
 
 
 def _column_values(column: str, rows: Sequence[JsonObject], absent: Any = None) -> list[Any]:

@@ -86,6 +86,8 @@ def vector_of(value: Any, where: str, expected: VectorSchema) -> VectorData:
         if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
             raise BadPoint(f"{where}: a sparse vector is an object with indices and values")
         return sparse_of(value["indices"], value["values"], where, expected)
+    if isinstance(value, str):
+        raise BadPoint(f"{where}: text, no list of numbers: say `embed` or `encoding: JSON` in mapping.vectors")
     if not isinstance(value, list):
         raise BadPoint(f"{where}: no list of numbers")
     if expected.kind == "multivector" and value and isinstance(value[0], list):

@@ -163,6 +163,17 @@ def test_a_batch_is_small_where_rows_are_large(tmp_path):
     assert numbers_of(found) == list(range(1, rows + 1))
 
 
+def test_a_batch_is_small_where_many_rows_share_a_large_text(tmp_path):
+    """Parquet keeps it once."""
+    pq.write_table(pa.table({"t": ["x" * 1_000_000] * 200}), tmp_path / "a.parquet")
+
+    found = read(tmp_path / "a.parquet")
+
+    assert (tmp_path / "a.parquet").stat().st_size < 1_000_000
+    assert max(one.batch.nbytes for one in found if isinstance(one, ArrowRows)) < 10 * 2**20
+    assert numbers_of(found) == list(range(1, 201))
+
+
 def test_a_buffer_of_arrow_that_leads_outside_of_itself_is_refused(tmp_path):
     write_file(pa.table({"t": ["abc", "defgh"]}), tmp_path / "a.arrow")
     content = (tmp_path / "a.arrow").read_bytes()

@@ -17,6 +17,7 @@ from vectorops.api.reasons import Reason
 from vectorops.api.source import Mapping
 from vectorops.errors import Terminal
 from vectorops.formats.base import ArrowRows, BadRow, JsonRows
+from vectorops.formats.read import format_of, read_rows
 from vectorops.points.block import Block
 from vectorops.points.declared import declare
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_vector
@@ -250,6 +251,29 @@ def test_a_row_that_could_not_be_read_is_a_failure_without_id():
 
     assert len(block) == 0
     assert [(one.number, one.reason, one.id) for one in block.failures] == [(7, "no JSON", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        (
+            "a.jsonl",
+            b'{"id": 7, "x": NaN}\n{"id": "a", "x": 36893488147419103232}\n{"id": 1, "t": "\xff"}\n',
+            [7, "a", 1],
+        ),
+        ("a.jsonl", b'{"id": NaN}\n{"id": 36893488147419103232}\n{"id": "\xff"}\n{"id"\n', [None] * 4),
+        ("a.csv", b"id,t\na,\xff\n\xff,b\n", ["a", None]),
+    ],
+)
+def test_a_row_that_cannot_be_read_whole_is_a_failure_with_the_id_that_can(tmp_path, name, content, ids):
+    (tmp_path / name).write_bytes(content)
+    mapper = Mapper(None, UNNAMED)
+
+    blocks = [mapper.map(rows) for rows in read_rows(tmp_path / name, format_of(name))]
+
+    assert sum(map(len, blocks)) == 0
+    expected = [None if one is None else point_id(one) for one in ids]
+    assert [one.id for block in blocks for one in block.failures] == expected
 
 
 def test_a_payload_that_is_no_json_fails_its_row():
