@@ -1,20 +1,26 @@
 """The metrics for Prometheus; docs/metrics.md says which question each of them answers.
 
-The number of series is bounded, whatever tenants declare: only `vectorops_not_ready_since_timestamp_seconds` is labeled
-by resource, and it has a limit, as has the number of Qdrant servers. No label has a name that Prometheus gives to
+The number of series is bounded, whatever tenants declare: only `vectorops_not_ready_since_timestamp_seconds` and
+`vectorops_source_unread_since_timestamp_seconds` are labeled by resource, and they have limits, as has the number of
+Qdrant servers. No label has a name that Prometheus gives to
 targets in Kubernetes (namespace, pod, endpoint, ...): Prometheus would rename ours.
 """
 
 from __future__ import annotations
 
+import heapq
 import platform
+import time
 from collections import Counter as Counts
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from vectorops.api.kinds import BY_NAME
+from vectorops.api.meta import Ref
 from vectorops.api.reasons import Reason
 
 SERVERS_SHOWN: Final = 50
@@ -23,6 +29,11 @@ OTHER: Final = "other"
 """The value of the label `server` for all other servers."""
 NOT_READY_SHOWN: Final = 500
 """Resources that are not Ready and have a series of their own: the ones that have not been Ready for longest."""
+
+UNREAD_INTERVALS: Final = 3
+"""A source that was not read for so many of its refresh intervals counts as unread."""
+UNREAD_SHOWN: Final = 500
+"""Unread sources that have a series of their own: the ones that were read longest ago."""
 
 REGISTRY: Final = CollectorRegistry()
 # Otherwise every counter has two series.
@@ -143,6 +154,13 @@ POINT_OUTCOMES: Final = Counter(
     ("outcome",),
     registry=REGISTRY,
 )
+SOURCE_UNREAD_SINCE: Final = Gauge(
+    "vectorops_source_unread_since_timestamp_seconds",
+    f"When the source of a PointSet was last read (Unix time), if that is {UNREAD_INTERVALS} of its refresh intervals "
+    f"ago. At most {UNREAD_SHOWN}, the oldest; sources that are read in time have no series.",
+    ("resource_namespace", "name"),
+    registry=REGISTRY,
+)
 TEXTS_EMBEDDED: Final = Counter(
     "vectorops_texts_embedded", "Texts that were sent to an embedder.", ("provider",), registry=REGISTRY
 )
@@ -214,3 +232,51 @@ class QdrantServers:
 
 
 QDRANT: Final = QdrantServers()
+
+
+@dataclass(slots=True)
+class SourceRead:
+    """The last time that one source was read, in Unix time, and how often that is to be."""
+
+    last: float
+    interval_seconds: float | None
+    """None: at each resync."""
+
+
+class SourceReads:
+    """When the source of each PointSet was last read. now: the Unix time, replaced by tests."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._reads: dict[Ref, SourceRead] = {}
+        self.resync_seconds = 600.0
+        """How often a source is to be read that names no interval."""
+
+    def expect(self, point_set: Ref, interval_seconds: float | None) -> None:
+        """Its source is to be read so often. One that was never read counts from the first time."""
+        known = self._reads.setdefault(point_set, SourceRead(self._now(), interval_seconds))
+        known.interval_seconds = interval_seconds
+
+    def succeeded(self, point_set: Ref) -> None:
+        """Its source was read, or found to be as it was read last."""
+        if point_set in self._reads:
+            self._reads[point_set].last = self._now()
+
+    def forget(self, point_set: Ref) -> None:
+        """It has no source that is to be read: it is gone, suspended, or its points are inline."""
+        self._reads.pop(point_set, None)
+
+    def measure(self) -> None:
+        """Sets the gauge."""
+        SOURCE_UNREAD_SINCE.clear()
+        now = self._now()
+        unread = [
+            (read.last, ref.namespace, ref.name)
+            for ref, read in self._reads.items()
+            if now - read.last >= UNREAD_INTERVALS * (read.interval_seconds or self.resync_seconds)
+        ]
+        for last, namespace, name in heapq.nsmallest(UNREAD_SHOWN, unread):
+            SOURCE_UNREAD_SINCE.labels(namespace, name).set(last)
+
+
+SOURCE_READS: Final = SourceReads()

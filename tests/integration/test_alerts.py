@@ -16,11 +16,13 @@ from integration.situations import passing
 from integration.team import Team, unique
 from integration.world import collection, connection, point, point_set, put_by_hand
 from servers.embeddings import EmbeddingServer
+from servers.process import free_port
 from servers.programs import promtool_program
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 OFTEN = ["--resync-seconds=1"]
 KUBERNETES = "vectorops_kubernetes_requests_total"
+UNREAD_SINCE = "vectorops_source_unread_since_timestamp_seconds"
 NOT_READY = "vectorops_not_ready_since_timestamp_seconds"
 
 
@@ -78,6 +80,31 @@ async def test_what_waits_is_told_after_an_hour(team, qdrant, start_operator):
     )
     waiting.silent('alertname="VectorOpsStalled"')
     waiting.verify()
+
+
+async def test_a_source_that_is_not_read_is_told_after_three_intervals_and_a_quarter_of_an_hour(
+    team, qdrant, start_operator
+):
+    operator = start_operator(flags=OFTEN)
+    name = unique("rows")
+    await team.connection(qdrant)
+    await team.collection(name)
+    nobody = f"http://127.0.0.1:{free_port()}/rows.jsonl"
+    declared = point_set(team.namespace, "rows", name, [])
+    del declared["spec"]["points"]
+    declared["spec"] |= {"source": {"http": {"urls": [nobody]}}, "refreshInterval": "1s"}
+    await team.api.apply(declared)
+    await team.wait("PointSet", "rows", "SourceUnavailable")
+
+    unread = course(
+        operator,
+        begun=lambda seen: seen.value(UNREAD_SINCE, resource_namespace=team.namespace),
+        what="the source to count as unread",
+    )
+
+    labels = {"resource_namespace": team.namespace, "name": "rows"}
+    unread.fires("VectorOpsSourceUnread", within="27m", not_within="14m", severity="warning", **labels)
+    unread.verify()
 
 
 async def test_points_that_are_not_written_are_told(team, qdrant, stored, start_operator):

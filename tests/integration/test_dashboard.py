@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from integration.prometheus import ALERTED, DASHBOARD, NAME, TARGET, Course, alerts, course
+from integration.prometheus import ALERTED, DASHBOARD, NAME, TARGET, Course, Scrape, alerts, course
 from integration.team import Team, unique
-from integration.world import point
+from integration.world import point, point_set
 from servers.embeddings import EmbeddingServer
 from servers.kube import KubeServer
 from servers.operator import ForkedOperator
+from servers.process import free_port
 from servers.qdrant import QdrantServer
 
 VARIABLES = {
@@ -53,15 +54,25 @@ def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPa
             await team.points("texts", texts, [{"id": 1, "vector": {"text": "a question"}}])
             await team.collection(numbers)
             await team.points("numbers", numbers, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
+            nobody = f"http://127.0.0.1:{free_port()}/rows.jsonl"
+            unread = point_set(team.namespace, "unread", numbers, [])
+            del unread["spec"]["points"]
+            unread["spec"] |= {"source": {"http": {"urls": [nobody]}}, "refreshInterval": "1s"}
+            await api.apply(unread)
+            await team.wait("PointSet", "unread", "SourceUnavailable")
             await team.collection("wrong", hnswConfig={"m": -1}, until="RequestRejected")
 
     try:
         with EmbeddingServer() as server:
             asyncio.run(work(server))
-            yield course(operators[0])
+            yield course(operators[0], begun=is_unread, what="a source to count as unread")
     finally:
         for operator in operators:
             operator.discard()
+
+
+def is_unread(seen: Scrape) -> float:
+    return seen.value("vectorops_source_unread_since_timestamp_seconds")
 
 
 def test_every_panel_shows_something(busy):

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from vectorops import metrics
-from vectorops.metrics import OTHER, SERVERS_SHOWN, QdrantServers
+from vectorops.api.meta import Ref
+from vectorops.metrics import OTHER, SERVERS_SHOWN, QdrantServers, SourceReads
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 OF_TARGETS = {"job", "instance", "namespace", "pod", "container", "endpoint", "service", "node", "cluster", "le"}
@@ -89,3 +90,76 @@ def test_a_server_cannot_make_series_by_inventing_status_codes(servers):
 
     (family,) = metrics.QDRANT_REQUESTS.collect()
     assert len(family.samples) < 25
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CATS, DOGS = (Ref("PointSet", "team", name) for name in ("cats", "dogs"))
+
+
+def unread(reads: SourceReads) -> dict[str, float]:
+    """By name of the set."""
+    reads.measure()
+    [family] = metrics.SOURCE_UNREAD_SINCE.collect()
+    return {sample.labels["name"]: sample.value for sample in family.samples}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def reads(clock: Clock) -> SourceReads:
+    return SourceReads(clock)
+
+
+def test_a_source_that_is_not_read_for_three_intervals_is_shown_with_its_last_read(clock, reads):
+    reads.expect(CATS, 60.0)
+    reads.expect(DOGS, 3600.0)
+    clock.now += 100
+    reads.succeeded(CATS)
+    clock.now += 179
+    assert unread(reads) == {}
+    clock.now += 1
+
+    assert unread(reads) == {"cats": Clock.now + 100}
+
+    reads.expect(CATS, 60.0)
+    assert unread(reads) == {"cats": Clock.now + 100}, "to try is not to read"
+    reads.succeeded(CATS)
+    assert unread(reads) == {}
+
+
+def test_a_source_without_an_interval_is_to_be_read_at_each_resync(clock, reads):
+    reads.resync_seconds = 100.0
+    reads.expect(CATS, None)
+    clock.now += 300
+
+    assert unread(reads) == {"cats": Clock.now}
+
+
+def test_a_set_that_is_gone_or_rests_is_not_shown(clock, reads):
+    reads.expect(CATS, 1.0)
+    clock.now += 300
+    reads.forget(CATS)
+    reads.succeeded(CATS)
+
+    assert unread(reads) == {}
+
+
+def test_only_the_sources_that_were_read_longest_ago_have_series(clock, reads):
+    for number in range(metrics.UNREAD_SHOWN + 2):
+        reads.expect(Ref("PointSet", "team", f"set-{number}"), 1.0)
+        clock.now += 1
+    clock.now += 10
+
+    shown = unread(reads)
+
+    assert len(shown) == metrics.UNREAD_SHOWN
+    assert "set-0" in shown

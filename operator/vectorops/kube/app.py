@@ -126,6 +126,7 @@ class Operator:
         self._listing = Listing(cluster, self._controller, settings.namespaces, settings.resync_seconds)
         self._endpoints = Endpoints(self._vitals, self._controller.measure)
         metrics.RESYNC_INTERVAL_SECONDS.set(settings.resync_seconds)
+        metrics.SOURCE_READS.resync_seconds = settings.resync_seconds
         self._listening: list[asyncio.Task[None]] = []
         self._holding_lease: asyncio.Task[None] | None = None
         self._stopped = False

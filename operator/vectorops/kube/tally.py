@@ -75,10 +75,12 @@ class Tally:
 
     def remove(self, ref: Ref) -> bool:
         """Forgets a deleted resource. Was it known?"""
+        metrics.SOURCE_READS.forget(ref)
         return self._states.pop(ref, None) is not None
 
     def measure(self) -> None:
         """Sets all gauges. Deleted resources get no series."""
+        metrics.SOURCE_READS.measure()
         for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_RECONCILE):
             gauge.clear()
         for labels, count in Counter(

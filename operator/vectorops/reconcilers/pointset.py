@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from vectorops import metrics
 from vectorops.api.meta import Resource
 from vectorops.api.pointset import PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
@@ -32,6 +33,8 @@ class PointSetReconciler:
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         spec = parse_some(resource, [])
+        if spec.suspend or spec.source is None:
+            metrics.SOURCE_READS.forget(resource.ref)
         if spec.suspend:
             return Outcome(suspended(resource))
         destination = await find_destination(context, resource, spec)

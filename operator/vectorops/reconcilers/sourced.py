@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vectorops import metrics
 from vectorops.api.meta import Resource
 from vectorops.api.pointset import PointSetSpec, ProgressStatus
 from vectorops.api.reasons import Reason
@@ -17,7 +18,12 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
 from vectorops.reconcilers.situation import Destination, find_situation
-from vectorops.reconcilers.source_reading import SourceReading, opened_source, vectors_of_embedded_columns
+from vectorops.reconcilers.source_reading import (
+    SourceReading,
+    opened_source,
+    seconds_of,
+    vectors_of_embedded_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class SourcedSet:
 
     async def reconcile(self, declared: Source) -> Outcome:
         context, resource, spec = self.context, self.resource, self.spec
+        metrics.SOURCE_READS.expect(resource.ref, seconds_of(spec.refresh_interval))
         texts = vectors_of_embedded_columns(spec.mapping)
         found = await find_situation(context, resource, spec, self.destination, texts)
         access = self.destination.access
@@ -41,9 +48,11 @@ class SourcedSet:
         async with opened_source(context, resource, declared) as source:
             reading = SourceReading(context, resource, spec, found, source, pace, progress)
             if await reading.is_unchanged():
+                metrics.SOURCE_READS.succeeded(resource.ref)
                 return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
             with context.staging.space() as space:
                 staged = await reading.stage(space)
+                metrics.SOURCE_READS.succeeded(resource.ref)
                 if staged is None:
                     return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
 
