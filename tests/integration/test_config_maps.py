@@ -9,10 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from integration.team import unique
+from integration.conftest import StartOperator
+from integration.team import Team, unique
+from integration.world import Stored, resource
 from servers.helm import render
 from servers.kube import KubeServer
-from servers.kubeapi import KubeApi, Object
+from servers.kubeapi import KubeApi, Object, is_ready
+from servers.qdrant import QdrantServer
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.kube import access
@@ -53,6 +56,11 @@ class Robot(NamedTuple):
                 for verb in rule["verbs"]:
                     while not await self.api.may(user, resource="configmaps", verb=verb, namespace=self.namespace):
                         pass
+
+
+@pytest.fixture
+def team(api: KubeApi, namespace: str) -> Team:
+    return Team(api, namespace)
 
 
 @pytest.fixture
@@ -224,3 +232,64 @@ async def test_each_verb_of_the_chart_is_needed(
         await asyncio.sleep(1)
 
     assert not changed, "it watched without the right"
+
+
+# ---- a set whose rows are in them ----
+
+
+def rows(*ids: int) -> str:
+    return "".join(f'{{"id": {id}, "vector": [1, 0, 0], "kind": "row"}}\n' for id in ids)
+
+
+def point_set_of(namespace: str, collection: str, **labels: str) -> Object:
+    # A refresh that nobody waits for: what changes is told by the watch.
+    spec = {"source": {"configMaps": {"selector": {"matchLabels": labels}}}, "refreshInterval": "1h"}
+    return resource("PointSet", namespace, "rows", {"collectionRef": {"name": collection}, **spec})
+
+
+async def test_a_change_is_in_qdrant_without_waiting_for_the_refresh(
+    team: Team, qdrant: QdrantServer, stored: Stored, start_operator: StartOperator
+) -> None:
+    api, namespace, name = team.api, team.namespace, unique("rows")
+    start_operator()
+    await team.connection(qdrant)
+    await team.collection(name)
+    await api.apply(config_map(namespace, "rows", rows(1), app=name))
+    await api.apply(point_set_of(namespace, name, app=name))
+    await team.wait("PointSet", "rows", is_ready)
+    assert sorted(await stored.points(name)) == [1]
+
+    await api.apply(config_map(namespace, "rows", rows(2, 3), app=name))
+    await until_stored(stored, name, [2, 3])
+
+    await api.apply(config_map(namespace, "more", rows(4), app=name))
+    await until_stored(stored, name, [2, 3, 4])
+
+    await api.delete("ConfigMap", namespace, "more")
+    await until_stored(stored, name, [2, 3])
+
+
+async def test_what_is_wrong_in_one_is_told_and_mended_there(
+    team: Team, qdrant: QdrantServer, stored: Stored, start_operator: StartOperator
+) -> None:
+    api, namespace, name = team.api, team.namespace, unique("rows")
+    start_operator()
+    await team.connection(qdrant)
+    await team.collection(name)
+    await api.apply(point_set_of(namespace, name, app=name))
+    # No ConfigMap has the labels yet.
+    await team.wait("PointSet", "rows", "SourceEmpty")
+
+    await api.apply(config_map(namespace, "rows", "{", app=name))
+    await team.wait("PointSet", "rows", "SourceInvalid")
+    assert await stored.points(name) == {}
+
+    await api.apply(config_map(namespace, "rows", rows(1), app=name))
+    await team.wait("PointSet", "rows", is_ready)
+    assert sorted(await stored.points(name)) == [1]
+
+
+async def until_stored(stored: Stored, name: str, ids: list[int]) -> None:
+    async with asyncio.timeout(60):
+        while sorted(await stored.points(name)) != ids:  # noqa: ASYNC110 - Qdrant tells nobody
+            await asyncio.sleep(0.1)

@@ -120,7 +120,9 @@ class SourceReading:
         """Was the source listed within the refresh interval, and did nobody ask for more?"""
         asked = self.resource.meta.annotations.get(RECONCILE)
         is_answered = asked is None or self.resource.status.get("lastHandledReconcileAt") == asked
-        return is_answered and self.interval is not None and now - known.listed < self.interval
+        # A change of a ConfigMap wakes the set, and a list of them costs little.
+        wakes_us = self.spec.source is not None and self.spec.source.config_maps is not None
+        return is_answered and not wakes_us and self.interval is not None and now - known.listed < self.interval
 
     async def _written(self) -> RowsRevision | None:
         """The revision that was written whole; None if something else is to be put right, or if a person asked."""

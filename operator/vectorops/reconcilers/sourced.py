@@ -11,12 +11,14 @@ from vectorops.api.pointset import PointSetSpec, ProgressStatus
 from vectorops.api.reasons import Reason
 from vectorops.api.source import Source
 from vectorops.embedders.base import EmbeddedTexts
+from vectorops.errors import Terminal
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.points.progress import PassProgress
 from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
+from vectorops.reconcilers.references import config_maps_of
 from vectorops.reconcilers.situation import Destination, find_situation
 from vectorops.reconcilers.source_reading import (
     SourceReading,
@@ -36,6 +38,17 @@ class SourcedSet:
     destination: Destination
 
     async def reconcile(self, declared: Source) -> Outcome:
+        if declared.config_maps is None:
+            return await self._reconcile(declared)
+        rests_on = config_maps_of(self.resource.meta.namespace)
+        try:
+            outcome = await self._reconcile(declared)
+        except Terminal as error:
+            error.on = error.on or rests_on
+            raise
+        return replace(outcome, rests_on=outcome.rests_on | {rests_on})
+
+    async def _reconcile(self, declared: Source) -> Outcome:
         context, resource, spec = self.context, self.resource, self.spec
         metrics.SOURCE_READS.expect(resource.ref, seconds_of(spec.refresh_interval))
         texts = vectors_of_embedded_columns(spec.mapping)
