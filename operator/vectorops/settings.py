@@ -17,7 +17,7 @@ from typer import BadParameter, Option
 
 if TYPE_CHECKING:
     from vectorops.embedders.base import EmbedderSettings
-    from vectorops.sources.settings import SourceSettings
+    from vectorops.sources.source_settings import SourceSettings
 
 BYTES: Final[dict[str, int]] = {
     "": 1,
@@ -159,7 +159,7 @@ class SourceFlags:
     @property
     def sources(self) -> "SourceSettings":
         """What these flags say of sources."""
-        from vectorops.sources.settings import SourceSettings
+        from vectorops.sources.source_settings import SourceSettings
 
         return SourceSettings(
             staging_folder=self.staging_folder,

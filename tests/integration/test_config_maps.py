@@ -21,7 +21,7 @@ from vectorops.errors import Terminal
 from vectorops.kube import access
 from vectorops.kube.calls import Calls
 from vectorops.kube.cluster import CONFIG_MAP_PAGE_ITEMS, KubeCluster
-from vectorops.kube.config_maps import ConfigMapWatch
+from vectorops.kube.config_map_watch import ConfigMapWatch
 from vectorops.reconcilers.references import config_maps_of
 
 SOURCE = {"vectorops.dev/source": "true"}

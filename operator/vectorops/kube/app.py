@@ -27,7 +27,7 @@ from vectorops.errors import Transient
 from vectorops.kube import access, permissions, preflight
 from vectorops.kube.calls import FORBIDDEN, Calls, Refused
 from vectorops.kube.cluster import KubeCluster
-from vectorops.kube.config_maps import ConfigMapWatch
+from vectorops.kube.config_map_watch import ConfigMapWatch
 from vectorops.kube.controller import Controller
 from vectorops.kube.election import Election, LeadershipLost
 from vectorops.kube.health import Endpoints, Vitals

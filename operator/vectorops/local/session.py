@@ -23,7 +23,7 @@ from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Connect, Databases
 from vectorops.reconcilers.secrets import ANY_SECRETS
-from vectorops.sources.settings import SourceSettings
+from vectorops.sources.source_settings import SourceSettings
 
 DEFAULT_OWNER: Final = "cli"
 """The installation of a command that names none. It is the same on all machines, so that a second apply from another

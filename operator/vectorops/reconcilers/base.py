@@ -16,7 +16,7 @@ from vectorops.points.staging_folder import StagingFolder
 from vectorops.points.verification import Verification
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.reconcilers.databases import Databases
-from vectorops.sources.settings import SourceSettings
+from vectorops.sources.source_settings import SourceSettings
 
 
 @dataclass(frozen=True, slots=True)

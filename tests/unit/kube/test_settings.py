@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.settings import LogFormat, LogLevel, Settings, command_of, parse_bytes
-from vectorops.sources.settings import SourceSettings
+from vectorops.sources.source_settings import SourceSettings
 
 
 @pytest.fixture

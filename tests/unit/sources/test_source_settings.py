@@ -7,7 +7,7 @@ import pytest
 from vectorops.api.meta import POINT_SET, Ref
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
-from vectorops.sources.settings import SourceSettings
+from vectorops.sources.source_settings import SourceSettings
 
 DOCS = Ref(POINT_SET, "team", "docs")
 
