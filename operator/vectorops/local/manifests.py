@@ -109,10 +109,8 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
             first = seen.setdefault((item.kind, *item.key), item.place)
             if first is not item.place:
                 problems.append(f"{item.place}: declared twice, first in {first}")
-            elif item.kind == "Secret":
-                _add_secret(item, found, problems)
-            elif item.kind == "ConfigMap":
-                _add_config_map(item, found, problems)
+            elif item.kind in ("Secret", "ConfigMap"):
+                _add_values(item, found, problems)
             else:
                 _add_resource(item, folder, found, problems)
     if not problems and not found.resources:
@@ -233,23 +231,19 @@ def _find_grants(raw: JsonObject) -> list[str]:
     ]
 
 
-def _add_secret(item: _ManifestObject, found: Manifests, problems: list[str]) -> None:
+def _add_values(item: _ManifestObject, found: Manifests, problems: list[str]) -> None:
+    """Adds a Secret or a ConfigMap."""
     wrong: list[str] = []
-    data = {key: _decode(value, f"data.{key}", wrong) for key, value in _strings(item.raw, "data", wrong).items()}
-    data |= {key: value.encode() for key, value in _strings(item.raw, "stringData", wrong).items()}
+    encoded, plain = ("data", "stringData") if item.kind == "Secret" else ("binaryData", "data")
+    coded, texts = _strings(item.raw, encoded, wrong), _strings(item.raw, plain, wrong)
+    decoded = {key: _decode(value, f"{encoded}.{key}", plain, wrong) for key, value in coded.items()}
     problems.extend(f"{item.place}: {words}" for words in wrong)
-    found.secrets[item.key] = data
-
-
-def _add_config_map(item: _ManifestObject, found: Manifests, problems: list[str]) -> None:
-    wrong: list[str] = []
+    if item.kind == "Secret":
+        found.secrets[item.key] = decoded | {key: value.encode() for key, value in texts.items()}
+        return
     metadata = item.raw["metadata"]
     labels = {str(key): str(value) for key, value in metadata["labels"].items()}
-    content = {part: _strings(item.raw, part, wrong) for part in ("data", "binaryData")}
-    for key, value in content["binaryData"].items():
-        _decode(value, f"binaryData.{key}", wrong)
-    problems.extend(f"{item.place}: {words}" for words in wrong)
-    found.config_maps.append({"metadata": {**metadata, "labels": labels}, **content})
+    found.config_maps.append({"metadata": {**metadata, "labels": labels}, encoded: coded, plain: texts})
 
 
 def _strings(raw: JsonObject, name: str, wrong: list[str]) -> dict[str, str]:
@@ -268,11 +262,10 @@ def _strings(raw: JsonObject, name: str, wrong: list[str]) -> dict[str, str]:
     return {key: value for key, value in cast("dict[str, object]", given).items() if isinstance(value, str)}
 
 
-def _decode(value: str, place: str, wrong: list[str]) -> bytes:
+def _decode(value: str, place: str, plain: str, wrong: list[str]) -> bytes:
     try:
         # Line breaks are common (`base64` wraps its output) and allowed.
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
-        plain = "data" if place.startswith("binaryData") else "stringData"
         wrong.append(f"{place}: must be base64; plain text goes under {plain}")
         return b""
