@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+import yaml
 from qdrant_client import QdrantClient, models
 
 from integration.command_line import CONNECTION, Answer, Shell, collection, point_set
@@ -93,6 +94,22 @@ def test_a_collection_and_its_points_are_made_and_can_be_searched(shell, place, 
     best = client.query_points(zoo, query=[0.0, 1.0], limit=1).points[0]
     client.close()
     assert (best.id, best.score) == (2, 1.0)
+
+
+def test_rows_of_config_maps_in_the_manifests_become_points(shell, place, zoo):
+    labels = 'labels: {docs: zoo, vectorops.dev/source: "true"}'
+    rows = """'{"id": 1, "vector": [1, 0]}'"""
+    config_map = f"\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: rows, {labels}}}\ndata: {{a.jsonl: {rows}}}\n"
+    declared = yaml.safe_load(point_set("animals", zoo, {}))
+    del declared["spec"]["points"]
+    declared["spec"]["source"] = {"configMaps": {"selector": {"matchLabels": {"docs": "zoo"}}}}
+    shell.write("all.yaml", CONNECTION, collection(zoo), config_map, f"\n{yaml.safe_dump(declared)}")
+
+    answer = shell.run("apply", "-f", "all.yaml", "--qdrant", place.given)
+
+    assert answer.code == 0, answer.out + answer.err
+    assert "skipped" not in answer.err
+    assert place.ids(zoo) == {"1"}
 
 
 def test_json_output_is_one_array_and_nothing_else(shell, place, zoo):
