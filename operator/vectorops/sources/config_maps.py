@@ -8,19 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
 
 import xxhash
 
-from vectorops.api.meta import JsonObject
+from vectorops.api.meta import SOURCE_LABEL, JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.api.source import ConfigMapsSource
 from vectorops.errors import Terminal, Transient
 from vectorops.sources.base import Fetched, SourceFile, check_count
 from vectorops.sources.new_file import NewFile
-
-SOURCE_LABEL: Final = ("vectorops.dev/source", "true")
-"""Every ConfigMap of a source must have it: the operator watches no others."""
 
 ReadConfigMaps = Callable[[Mapping[str, str]], Awaitable[Sequence[JsonObject]]]
 """The ConfigMaps of one namespace that have all of these labels, whole, as Kubernetes gives them."""
@@ -30,7 +26,7 @@ class ConfigMapFiles:
     """See `base.OpenedSource`. The content is kept from `list` to `close`."""
 
     def __init__(self, declared: ConfigMapsSource, read: ReadConfigMaps) -> None:
-        self._labels = {**declared.selector.match_labels, SOURCE_LABEL[0]: SOURCE_LABEL[1]}
+        self._labels = {**declared.selector.match_labels, SOURCE_LABEL: "true"}
         self._keys = declared.keys or "*"
         self._read = read
         self._contents: dict[str, bytes] = {}
