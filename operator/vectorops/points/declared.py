@@ -65,6 +65,8 @@ class Declared:
     @property
     def pending(self) -> Mapping[str, str]:
         """The texts that must be embedded before the point can be written whole."""
+        if not self.texts:
+            return {}
         return {name: text for name, text in self.texts.items() if name not in self.data.vectors}
 
     def embedded(self, vectors: Mapping[str, VectorData]) -> Declared:

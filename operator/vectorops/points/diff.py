@@ -110,7 +110,7 @@ class Diff:
 
 def entry_of(declared: Declared, names: tuple[str, ...]) -> Entry:
     """What the ledger says of a point that was written as declared."""
-    return Entry(declared.payload, tuple(declared.vectors.get(name, ABSENT) for name in names))
+    return Entry(declared.payload, tuple([declared.vectors.get(name, ABSENT) for name in names]))
 
 
 def recover(ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:

@@ -48,26 +48,23 @@ async def write(
     changes = [point for point in points if isinstance(point, Change)]
     declared = [*inserts, *(change.declared for change in changes)]
     width = len(ledger.names)
-    targets = await asyncio.to_thread(_targets, declared, ledger.names)
-    slot = await store.open(ledger, targets, new & {point.data.id for point in declared}, _texts(declared))
+    to_be = {point.data.id: entry_of(point, ledger.names) for point in declared}
+    targets = await asyncio.to_thread(Entries.of, to_be, width)
+    slot = await store.open(ledger, targets, new & to_be.keys(), _texts(declared))
     rejected = await _insert(database, collection, inserts)
     rejected += await _update(database, collection, changes)
-    read_back = await _read_back(database, collection, schema, ledger.names, inserts, changes)
+    read_back = await _read_back(database, collection, schema, ledger.names, to_be, inserts, changes)
     stolen = [id for id, entry in read_back.items() if entry is None and id in new]
     known: dict[PointId, Entry] = {id: entry for id, entry in read_back.items() if entry is not None}
     left_alone = {*(failure.id for failure in rejected if failure.id is not None), *stolen}
     before = Entries.of(ledger.entries, width)
-    unsure = {id: blurred(entry, targets[id]) for id, entry in before.only(left_alone).items()}
+    unsure = {id: blurred(entry, to_be[id]) for id, entry in before.only(left_alone).items()}
     corrected = before.updated(targets).updated(Entries.of({**known, **unsure}, width))
     entries = corrected.without(left_alone - unsure.keys())
     settled = await store.settle(ledger, entries, slot.sequence)
     sent = len(inserts) + sum(bool(c.vectors or c.gone or _is_needed(c.payload)) for c in changes)
     metrics.POINT_OUTCOMES.labels("written").inc(sent - len(rejected) - len(stolen))
     return Written(settled, tuple(rejected), tuple(stolen))
-
-
-def _targets(points: Sequence[Declared], names: tuple[str, ...]) -> Entries:
-    return Entries.of({point.data.id: entry_of(point, names) for point in points}, len(names))
 
 
 def _texts(points: Sequence[Declared]) -> Mapping[str, frozenset[PointId]]:
@@ -135,11 +132,12 @@ async def _read_back(
     collection: str,
     schema: PointSchema,
     names: tuple[str, ...],
+    targets: Mapping[PointId, Entry],
     inserts: Sequence[Declared],
     changes: Sequence[Change],
 ) -> Mapping[PointId, Entry | None]:
     """What the ledger is to say of points that were written and are there, where that is not what they were to be
-    written as; None if somebody else's point stands under the id, or has changed it since.
+    written as (`targets`); None if somebody else's point stands under the id, or has changed it since.
 
     A point of somebody else's came between our read and our insert, which left it alone.
     """
@@ -158,8 +156,7 @@ async def _read_back(
         def compare() -> dict[PointId, Entry | None]:
             differing: dict[PointId, Entry | None] = {}
             for id, found in stored.items():
-                point = wanted[id]
-                target = entry_of(point, names)
+                point, target = wanted[id], targets[id]
                 if vectors:
                     entry = entry_read_back(target, point, found, names, schema)
                 else:

@@ -338,7 +338,8 @@ def _fill_id(message: Any, point_id: PointId) -> None:
     if isinstance(point_id, int):
         message.num = point_id
     else:
-        message.uuid = str(point_id)
+        # Qdrant takes the digits alone, and to put hyphens between them takes three times as long.
+        message.uuid = f"{point_id.int:032x}"
 
 
 def _fill_vectors(message: Any, vectors: Mapping[str, VectorData]) -> None:

@@ -191,11 +191,11 @@ class Server:
         if not ids:
             return {}
         patience = _Patience(len(ids))
-        parts: dict[int, dict[PointId, StoredPoint]] = {}
+        parts: dict[int, list[StoredPoint]] = defaultdict(list)
 
         async def read(start: int, some: Sequence[PointId]) -> None:
             found = await patience.of(lambda: self._read_points(name, some, payload=payload, vectors=vectors))
-            parts.setdefault(start, {}).update((point.id, point) for point in found)
+            parts[start] += found
 
         async def send(part: tuple[int, Sequence[PointId]]) -> None:
             await batches.in_halves(part[1], lambda some: read(part[0], some))
@@ -203,9 +203,9 @@ class Server:
         begun, at_once = 0, IDS_AT_ONCE
         if payload or vectors:
             await send((0, ids[:FIRST_CONTENTS]))
-            begun, at_once = FIRST_CONTENTS, _fitting(parts[0].values())
+            begun, at_once = FIRST_CONTENTS, _fitting(parts[0])
         await batches.send_all([(at, ids[at : at + at_once]) for at in range(begun, len(ids), at_once)], send)
-        return {id: point for at in sorted(parts) for id, point in parts[at].items()}
+        return {point.id: point for at in sorted(parts) for point in parts[at]}
 
     async def _read_points(
         self, name: str, ids: Sequence[PointId], *, payload: bool, vectors: bool
