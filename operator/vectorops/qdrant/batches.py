@@ -55,18 +55,29 @@ def halving(send: Callable[[Sequence[T]], Awaitable[None]]) -> Callable[[Sequenc
 async def send_all(batches: Iterable[T], send: Callable[[T], Awaitable[None]]) -> None:
     """Sends every batch, IN_FLIGHT at a time. After the first failure no more are begun.
 
+    batches: if it is an iterator, it makes each batch beside the event loop, since large payloads take long.
     Returns or raises when nothing is under way any more. An unknown outcome is raised rather than another failure: who
     repairs a rejected batch may then assume that every other one was either carried out or not begun.
     """
     waiting = iter(batches)
+    is_lazy = waiting is batches
+    making = asyncio.Lock()
     failures: list[VectorOpsError] = []
+    at_end = False
+
+    async def following() -> T | None:
+        nonlocal at_end
+        async with making:
+            if at_end or failures:
+                return None
+            batch = await asyncio.to_thread(next, waiting, None) if is_lazy else next(waiting, None)
+            at_end = batch is None
+            return batch
 
     async def work() -> None:
         try:
-            for batch in waiting:
+            while (batch := await following()) is not None:
                 await send(batch)
-                if failures:
-                    return
         except VectorOpsError as failure:
             failures.append(failure)
 

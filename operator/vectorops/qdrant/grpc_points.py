@@ -9,6 +9,7 @@ instead of 0.02 s.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -161,18 +162,8 @@ class GrpcPoints:
             raise Transient(error.reason, error.message) from error
         if answer is None:
             return [], list(ids)
-        found: list[StoredPoint] = []
-        left: list[PointId] = []
-        for point in answer.result:
-            is_uuid = point.id.WhichOneof("point_id_options") == "uuid"
-            id = UUID(point.id.uuid) if is_uuid else int(point.id.num)
-            try:
-                fields = {key: _decode_json(value) for key, value in point.payload.items()}
-            except _NotInGrpc:
-                left.append(id)
-            else:
-                found.append(StoredPoint(id, fields, _parsed_vectors(point.vectors)))
-        return found, left
+        # Elsewhere than in the event loop: payloads of many small values take long.
+        return await asyncio.to_thread(_parsed_points, answer)
 
     async def update_vectors(self, name: str, points: Sequence[PointData], *, shard_key: str | None = None) -> None:
         empty = messages.UpdatePointVectors(
@@ -256,6 +247,22 @@ def _readable_answer(answer: bytes) -> Any:
         return messages.GetResponse.FromString(answer)
     except DecodeError:
         return None
+
+
+def _parsed_points(answer: Any) -> tuple[list[StoredPoint], list[PointId]]:
+    """The points of an answer, and the ids of those whose payload may have been another one."""
+    found: list[StoredPoint] = []
+    left: list[PointId] = []
+    for point in answer.result:
+        is_uuid = point.id.WhichOneof("point_id_options") == "uuid"
+        id = UUID(point.id.uuid) if is_uuid else int(point.id.num)
+        try:
+            fields = {key: _decode_json(value) for key, value in point.payload.items()}
+        except _NotInGrpc:
+            left.append(id)
+        else:
+            found.append(StoredPoint(id, fields, _parsed_vectors(point.vectors)))
+    return found, left
 
 
 def _shards_of(shard_key: str | None) -> Any:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vectorops.api.reasons import Reason
 from vectorops.errors import RateLimited
-from vectorops.qdrant.server import READ_PATIENCE_SECONDS, _Patience
+from vectorops.qdrant.database import StoredPoint
+from vectorops.qdrant.server import CONTENTS_AT_ONCE, READ_PATIENCE_SECONDS, _fitting, _Patience
 
 
 def limited(seconds: float | None) -> RateLimited:
@@ -45,3 +47,16 @@ async def test_a_list_that_is_too_long_for_the_limit_says_how_large_it_must_be()
 
     with pytest.raises(RateLimited, match="for 2,000 points, read_rate_limit must be at least 1,000 a minute"):
         await pace.of(read)
+
+
+def test_no_more_points_are_read_at_once_than_fit_into_an_answer():
+    small = StoredPoint(1, {"a": 1}, {"": np.zeros(384, dtype=np.float32)})
+    long_text = StoredPoint(2, {"text": "x" * 20_000}, {})
+    long_vector = StoredPoint(3, {}, {"": np.zeros((100, 128), dtype=np.float32)})
+    huge = StoredPoint(4, {"text": "x" * 5_000_000}, {})
+
+    assert _fitting([]) == CONTENTS_AT_ONCE
+    assert 500 < _fitting([small]) <= CONTENTS_AT_ONCE
+    assert 90 < _fitting([small, long_text]) < 100
+    assert _fitting([long_vector]) == 15
+    assert _fitting([huge]) == 1
