@@ -80,8 +80,8 @@ class Entries(Mapping[PointId, Entry]):
         u64 = np.fromiter((id for id, _ in numbers), dtype="<u8", count=len(numbers)).reshape(-1, 1)
         halves = np.frombuffer(b"".join([id.bytes for id, _ in uuids if isinstance(id, UUID)]), dtype="<u8")
         return cls(
-            _sorted(np.hstack([u64, _fingerprints(numbers, width)]), 1),
-            _sorted(np.hstack([halves.reshape(-1, 2), _fingerprints(uuids, width)]), 2),
+            _order_rows(np.hstack([u64, _fingerprints(numbers, width)]), 1),
+            _order_rows(np.hstack([halves.reshape(-1, 2), _fingerprints(uuids, width)]), 2),
         )
 
     @classmethod
@@ -90,7 +90,7 @@ class Entries(Mapping[PointId, Entry]):
         parts = [cls.of(entries, width) for entries in several]
         numbers = np.concatenate([part.numbers for part in parts])
         uuids = np.concatenate([part.uuids for part in parts])
-        return cls(_sorted(numbers, 1), _sorted(uuids, 2))
+        return cls(_order_rows(numbers, 1), _order_rows(uuids, 2))
 
     @classmethod
     def decode(cls, u64: str, uuid: str, width: int) -> Entries:
@@ -165,8 +165,8 @@ class Entries(Mapping[PointId, Entry]):
         """All entries of both; where both have an id, that of the newer ones."""
         if not newer:
             return self
-        numbers = _sorted(np.concatenate([self.numbers, newer.numbers]), 1)
-        uuids = _sorted(np.concatenate([self.uuids, newer.uuids]), 2)
+        numbers = _order_rows(np.concatenate([self.numbers, newer.numbers]), 1)
+        uuids = _order_rows(np.concatenate([self.uuids, newer.uuids]), 2)
         return Entries(_last(numbers, 1), _last(uuids, 2))
 
     def flags(self, ids: Iterable[PointId]) -> NDArray[np.bool_]:
@@ -235,7 +235,7 @@ def _keys(rows: EntryRows, ids: int) -> NDArray[Any]:
     return np.ascontiguousarray(rows[:, :2]).view("S16").reshape(-1)
 
 
-def _sorted(rows: EntryRows, ids: int) -> EntryRows:
+def _order_rows(rows: EntryRows, ids: int) -> EntryRows:
     """The rows by id; those of the same id stay in their order."""
     # As bytes, a UUID is big-endian.
     keys = (rows[:, 0],) if ids == 1 else (rows[:, 1].byteswap(), rows[:, 0].byteswap())
