@@ -92,7 +92,10 @@ class Waiting(VectorOpsError):
 
 
 class Terminal(VectorOpsError):
-    """Trying again gives the same answer."""
+    """Trying again gives the same answer, until somebody changes something."""
+
+    retry_after: float | None = None
+    """Seconds until it is tried again even if no resource changes; None: at the next resync."""
 
 
 class Rejected(Terminal):

@@ -204,4 +204,5 @@ def _next_run(error: VectorOpsError) -> Verdict:
     if isinstance(error, Waiting):
         # What it waits for, its spec names.
         return Verdict(requeue_after=POLL_SECONDS, error=error)
-    return Verdict(rests_on=frozenset({error.on} if error.on else ()), error=error)
+    again = error.retry_after if isinstance(error, Terminal) else None
+    return Verdict(requeue_after=again, rests_on=frozenset({error.on} if error.on else ()), error=error)

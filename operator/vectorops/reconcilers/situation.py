@@ -208,7 +208,7 @@ def _given_up_by(context: Context, resource: Resource) -> GivenUp:
     """Asks siblings, sets of the same collection and namespace, which points of theirs they no longer declare.
 
     One that is being deleted declares nothing, if it deletes its points. One that is suspended keeps what it has, and
-    so does one that does not say all its ids.
+    so does one that does not say all its ids, or whose points come from a source.
     """
 
     async def given_up(owner: str, ids: Collection[PointId]) -> Set[PointId]:
@@ -223,6 +223,9 @@ def _given_up_by(context: Context, resource: Resource) -> GivenUp:
             return frozenset() if leaves or not RawSpec(holder).deletes else frozenset(ids)
         try:
             spec = parse(PointSetSpec, holder)
+            if spec.source is not None:
+                # Which rows its source has, only its own reconciliation finds out. What it deletes, others may have.
+                return frozenset()
             declared = {point_id(point.id, spec.effective_id_format) for point in spec.inline_points}
         except (Terminal, UnusableId):
             return frozenset()

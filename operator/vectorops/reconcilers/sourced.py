@@ -38,15 +38,14 @@ class SourcedSet:
     destination: Destination
 
     async def reconcile(self, declared: Source) -> Outcome:
-        if declared.config_maps is None:
-            return await self._reconcile(declared)
-        rests_on = config_maps_of(self.resource.meta.namespace)
+        rests_on = None if declared.config_maps is None else config_maps_of(self.resource.meta.namespace)
         try:
             outcome = await self._reconcile(declared)
         except Terminal as error:
-            error.on = error.on or rests_on
+            # A source is mended elsewhere, and nobody tells.
+            error.on, error.retry_after = error.on or rests_on, seconds_of(self.spec.refresh_interval)
             raise
-        return replace(outcome, rests_on=outcome.rests_on | {rests_on})
+        return replace(outcome, rests_on=outcome.rests_on | {rests_on}) if rests_on is not None else outcome
 
     async def _reconcile(self, declared: Source) -> Outcome:
         context, resource, spec = self.context, self.resource, self.spec
