@@ -42,6 +42,9 @@ WHOLE_CLUSTER: Final = "the whole cluster"
 """As all namespaces, and all are watched: on an API server where no other test is disturbed."""
 
 MODES: Final[dict[str, Any]] = {"all namespaces": {}, "some namespaces": {"watchNamespaces": [TEAM]}}
+CONFIG_MAPS: Final = "with sources in ConfigMaps"
+"""As some namespaces, and with the right that is off by default."""
+VALUES: Final[dict[str, Any]] = {**MODES, CONFIG_MAPS: {"watchNamespaces": [TEAM], "rbac": {"configMaps": True}}}
 
 
 class Right(NamedTuple):
@@ -61,7 +64,7 @@ class Right(NamedTuple):
 
 def access(mode: str, release: str = "release", namespace: str = TEAM) -> list[Object]:
     """What of the chart is about access, in a release that stands in the namespace that it watches."""
-    values = {"watchNamespaces": [namespace]} if MODES[mode] else {}
+    values = {**VALUES[mode], "watchNamespaces": [namespace]} if VALUES[mode] else {}
     found = [made for made in render(values, release=release, namespace=namespace) if made["kind"] in ACCESS]
     # Roles for people are no rights of the operator's.
     return [made for made in found if not any("aggregate-to" in label for label in made["metadata"]["labels"])]
@@ -78,6 +81,7 @@ def rights(mode: str) -> Iterator[Right]:
 
 
 ALL: Final = [right for mode in MODES for right in rights(mode)]
+OF_CONFIG_MAPS: Final = [right for right in rights(CONFIG_MAPS) if right.resource == "configmaps"]
 AT_THE_START: Final = [right for right in ALL if right.name == "kube-system"]
 WHILE_RUNNING: Final = [right for right in ALL if right not in AT_THE_START]
 
@@ -184,7 +188,8 @@ async def installed(
                 f"--lease-seconds={LEASE_SECONDS}",
             ],
         )
-        watched = (*KINDS, CLUSTER_KIND) if watches_all else KINDS
+        more = {WHOLE_CLUSTER: (CLUSTER_KIND,), CONFIG_MAPS: ("configmaps",)}
+        watched = (*KINDS, *more.get(request.param, ()))
         with ExitStack() as stack:
             stack.callback(operator.discard)
             yield Installed(api, namespace, release, mode, operator, to_kube, to_qdrant, watched)
@@ -275,6 +280,33 @@ async def resync(at: Installed, stored: Stored, part: Part) -> None:
                     await asyncio.sleep(0.1)
 
 
+async def rows_story(at: Installed, stored: Stored, part: Part) -> None:
+    """What it does with a set whose rows are in ConfigMaps."""
+    await at.api.apply(connection(at.namespace, at.database.url, preferGrpc=False))
+    await at.api.apply(collection(at.namespace, at.release))
+    labels = {"docs": "zoo", "vectorops.dev/source": "true"}
+    rows = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "rows", "namespace": at.namespace, "labels": labels},
+        "data": {"a.jsonl": '{"id": 1, "vector": [1, 0, 0]}'},
+    }
+    await at.api.apply(rows)
+    with part("rows of a ConfigMap are read") as timeout:
+        declared = point_set(at.namespace, "cats", at.release, [])
+        del declared["spec"]["points"]
+        declared["spec"]["source"] = {"configMaps": {"selector": {"matchLabels": {"docs": "zoo"}}}}
+        await at.api.apply(declared)
+        await at.api.wait_for("PointSet", at.namespace, "cats", is_ready, timeout=timeout)
+        assert sorted(await stored.points(at.release)) == [1]
+
+    with part("a change of the ConfigMap is noticed") as timeout:
+        await at.api.apply({**rows, "data": {"a.jsonl": '{"id": 2, "vector": [1, 0, 0]}'}})
+        async with asyncio.timeout(timeout):
+            while sorted(await stored.points(at.release)) != [2]:  # noqa: ASYNC110 - Qdrant tells nobody
+                await asyncio.sleep(0.1)
+
+
 async def cluster_story(at: Installed, stored: Stored, part: Part) -> None:
     """What it does with a connection of the cluster."""
     shared = {"connectionRef": {"kind": "ClusterQdrantConnection", "name": at.release}}
@@ -346,6 +378,27 @@ async def test_the_rights_of_the_chart_are_enough_for_connections_of_the_cluster
     installed.operator.start()
 
     await cluster_story(installed, stored, parts())
+
+
+@pytest.mark.parametrize("installed", [CONFIG_MAPS], indirect=True)
+async def test_the_rights_that_are_off_by_default_are_enough_for_sources_in_config_maps(
+    installed: Installed, stored: Stored
+) -> None:
+    installed.operator.start()
+
+    await rows_story(installed, stored, parts())
+
+
+@pytest.mark.parametrize(
+    ("installed", "right"), [(CONFIG_MAPS, right) for right in OF_CONFIG_MAPS], ids=str, indirect=["installed"]
+)
+async def test_without_one_of_those_something_is_missed(installed: Installed, right: Right, stored: Stored) -> None:
+    missed = {"list": "rows of a ConfigMap are read", "watch": "a change of the ConfigMap is noticed"}[right.verb]
+    installed.operator.start()
+    await installed.take_away(right)
+
+    with pytest.raises(Missed, match=f"^{missed}$"):
+        await rows_story(installed, stored, parts(missed))
 
 
 @pytest.mark.parametrize(
