@@ -434,7 +434,9 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     import asyncio
 
     from vectorops.errors import VectorOpsError
+    from vectorops.garbage import search_seldom
 
+    search_seldom()
     try:
         return asyncio.run(coroutine)
     except VectorOpsError as error:

@@ -24,6 +24,7 @@ from kubernetes.aio.client import ApiClient
 from vectorops import logs, metrics
 from vectorops.embedders.pool import Embedders
 from vectorops.errors import Transient
+from vectorops.garbage import search_seldom
 from vectorops.kube import access, permissions, preflight
 from vectorops.kube.calls import FORBIDDEN, Calls, Refused
 from vectorops.kube.cluster import KubeCluster
@@ -56,6 +57,7 @@ the operator would notice the return of the API server later.
 def run_operator(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level.value)
+    search_seldom()
     try:
         asyncio.run(_run_operator(settings))
     except (CannotStart, access.NoAccess) as error:
