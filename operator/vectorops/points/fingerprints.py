@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import xxhash
+from numpy.typing import NDArray
 
 from vectorops.vectors import Sparse, VectorData
 
@@ -30,6 +31,24 @@ class NotCanonical(ValueError):
 def fingerprint_payload(payload: dict[str, Any]) -> int:
     """Fingerprint of a payload. An absent payload is {}: Qdrant gives back the same for both. Raises NotCanonical."""
     return _hash(b"payload\0", canonical_json(payload))
+
+
+def fingerprint_payload_text(payload: dict[str, Any]) -> tuple[int, bytes]:
+    """Fingerprint of a payload that is known to be valid (no NaN, integers of 64 bits), and its JSON.
+
+    Its keys are sorted. A whole float stays one in the JSON, where the fingerprint takes it for an integer.
+    """
+    text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    # Only a whole float is not written as the fingerprint wants it, and each up to 2^53 ends so.
+    return (fingerprint_payload(payload) if b".0" in text else _hash(b"payload\0", text)), text
+
+
+def fingerprint_dense_vectors(vectors: NDArray[np.float32]) -> list[int]:
+    """The same as `fingerprint_vector` for each row. vectors: shape (n, size)."""
+    numbers = np.ascontiguousarray(vectors + np.float32(0.0), dtype="<f4")
+    content, width = memoryview(numbers.tobytes()), 4 * numbers.shape[1]
+    domain = _domain(numbers.shape[1:])
+    return [_hash(domain, content[start : start + width]) for start in range(0, len(content), width or 1)]
 
 
 def fingerprint_vector(vector: VectorData) -> int:

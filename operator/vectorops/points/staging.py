@@ -24,7 +24,12 @@ from vectorops.ledger.entries import ABSENT, Entries, EntryRows, hash_ids, part_
 from vectorops.ledger.records import Ledger, Part
 from vectorops.points.block import Block, RowFailure, VectorColumn
 from vectorops.points.declared import Declaration, Declared, Failure
-from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
+from vectorops.points.fingerprints import (
+    fingerprint_dense_vectors,
+    fingerprint_payload_text,
+    fingerprint_text,
+    fingerprint_vector,
+)
 from vectorops.points.schema import PointSchema, VectorSchema
 from vectorops.points.stage import SHOWN
 from vectorops.points.staging_folder import StagingSpace
@@ -123,17 +128,20 @@ class Staging:
 
     def _staged(self, block: Block) -> tuple[_Index, pa.RecordBatch]:
         fingerprints = np.full((len(block), 1 + len(self._names)), ABSENT, dtype="<u8")
-        fingerprints[:, 0] = [fingerprint_payload(payload) for payload in block.payloads]
+        payloads = [fingerprint_payload_text(payload) for payload in block.payloads]
+        fingerprints[:, 0] = [fingerprint for fingerprint, _ in payloads]
         columns: dict[str, pa.Array] = {
             "shown": pa.array(block.shown_ids, pa.string()),
-            "payload": pa.array([orjson.dumps(payload) for payload in block.payloads], pa.large_binary()),
+            "payload": pa.array([text for _, text in payloads], pa.large_binary()),
         }
         for place, name in enumerate(self._names):
             if name in block.vectors:
                 vectors = block.vectors[name]
-                fingerprints[:, 1 + place] = [
-                    fingerprint_vector(vector) if vector is not None else ABSENT for vector in vectors
-                ]
+                fingerprints[:, 1 + place] = (
+                    fingerprint_dense_vectors(vectors)
+                    if isinstance(vectors, np.ndarray)
+                    else [fingerprint_vector(vector) if vector is not None else ABSENT for vector in vectors]
+                )
                 columns[f"vector {name}"] = _pack_vectors(vectors)
             if name in block.texts:
                 for row, text in enumerate(block.texts[name]):

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from vectorops.points.fingerprints import (
     NotCanonical,
     canonical_json,
+    fingerprint_dense_vectors,
     fingerprint_payload,
+    fingerprint_payload_text,
     fingerprint_text,
     fingerprint_vector,
 )
@@ -150,3 +153,31 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text(), JSON))
 def test_no_fingerprint_is_one_of_the_reserved_numbers(payload):
     assert 16 <= fingerprint_payload(payload) < 2**64
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**53), 2**53).map(float)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc.0", max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), VALUES, max_size=4))
+def test_a_payload_has_the_same_fingerprint_beside_its_text(payload):
+    fingerprint, text = fingerprint_payload_text(payload)
+
+    assert fingerprint == fingerprint_payload(payload)
+    assert orjson.loads(text) == payload
+
+
+@pytest.mark.parametrize("size", [1, 3, 384])
+def test_many_dense_vectors_have_the_fingerprints_of_each(size):
+    vectors = np.random.default_rng(1).normal(size=(5, size)).astype(np.float32)
+    vectors[0, 0] = -0.0
+
+    assert fingerprint_dense_vectors(vectors) == [fingerprint_vector(vector) for vector in vectors]
