@@ -17,6 +17,7 @@ from vectorops.points.diff import (
     blurred,
     diff,
     entry_of,
+    entry_of_payload,
     entry_read_back,
     is_what_we_insert,
     recover,
@@ -357,6 +358,12 @@ class TestPredictions:
         assert (changed.vectors, changed.drifted, changed.payload) == (("b",), False, None)
         assert (missing.vectors, missing.drifted) == (("b",), True)
 
+    @pytest.mark.parametrize(("payload", "is_ours"), [({"k": 1.5}, True), ({"k": 1.6}, False), ({}, False)])
+    def test_of_a_point_that_is_read_without_vectors_the_payload_tells_whose_it_is(self, payload, is_ours):
+        known = entry_of_payload(entry(self.DECLARED), self.DECLARED, StoredPoint(1, payload, {}))
+
+        assert known == (entry(self.DECLARED) if is_ours else None)
+
     def test_a_float_of_a_payload_may_come_back_less_exact(self):
         found = StoredPoint(1, {"k": 1.5 * (1 + 1e-9)}, dict(stored(self.DECLARED).vectors))
 
@@ -364,6 +371,8 @@ class TestPredictions:
 
         assert is_what_we_insert(found, self.DECLARED, SCHEMA)
         assert diff(declaration(self.DECLARED), ledger({1: known}), {1: found}, SCHEMA).unchanged == 1
+        by_payload = entry_of_payload(entry(self.DECLARED), self.DECLARED, StoredPoint(1, found.payload, {}))
+        assert by_payload == Entry(unpredicted(self.DECLARED.payload), entry(self.DECLARED).vectors)
         other = StoredPoint(1, {"k": 1.6}, dict(found.vectors))
         (change,) = diff(declaration(self.DECLARED), ledger({1: known}), {1: other}, SCHEMA).change
         assert change.payload == PayloadChange(1, {"k": 1.5})
