@@ -162,7 +162,7 @@ class Pass:
         if target.registered is not False:
             await _require_not_elsewhere(store, target.elsewhere)
         parts = Part(self.staged.bits).siblings
-        declared = (sorted(self.staged.ids(part), key=str) for part in parts)
+        declared = map(self.staged.ids, parts)
         lost = target.registered is True
         begun = await initial_ledger(store, target.names, declared, self.recover, lost=lost, previous=target.previous)
         entries = Entries.of(begun.entries, len(begun.names)).split(self.staged.bits)
