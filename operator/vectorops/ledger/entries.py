@@ -154,6 +154,13 @@ class Entries(Mapping[PointId, Entry]):
         """Those of two masks, of `numbers` and of `uuids`."""
         return Entries(self.numbers[numbers], self.uuids[uuids])
 
+    def has_all_ids(self, other: Entries) -> bool:
+        """Is each id of the other among these?"""
+        return all(
+            _is_among(_keys(theirs, ids), _keys(ours, ids)).all()
+            for ours, theirs, ids in ((self.numbers, other.numbers, 1), (self.uuids, other.uuids, 2))
+        )
+
     def without(self, ids: Collection[PointId]) -> Entries:
         """Those of all other ids."""
         if not ids:

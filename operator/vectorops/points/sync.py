@@ -307,6 +307,12 @@ class Pass:
         await self.at(first.part).restate_head(replace(first, names=self.target.names))
 
 
+def _gave_up(before: Ledger, after: Ledger) -> bool:
+    """Are there ids that a part had, and no longer has?"""
+    held, holds = (Entries.of(ledger.entries, len(ledger.names)) for ledger in (before, after))
+    return not holds.has_all_ids(held)
+
+
 def _without_revision(view: View, ledger: Ledger) -> tuple[View, Ledger]:
     """The same; the ledger of the view stays that ledger if it was."""
     changed = replace(ledger, revision="")
@@ -484,7 +490,7 @@ class Walk:
             await tally.add(this.at(part), view)
             self._progress.done += len(view.ours.entries)
             return None
-        held_before = view.ledger.entries.keys() if view.ledger is not None else frozenset()
+        before = view.ledger
         try:
             if not view.held_back:
                 part, view = await this.make_ours(part, view)
@@ -507,7 +513,7 @@ class Walk:
         if view.leaving:
             kept = Leaving(part, done.ledger, view.diff.delete, view.diff.forget)
             self._leaving.append(Leaving(part, None) if part.bits else kept)
-        tally.gave_up = tally.gave_up or bool(held_before - done.ledger.entries.keys()) or view.leaving
+        tally.gave_up = tally.gave_up or view.leaving or (before is not None and _gave_up(before, done.ledger))
         self._progress.done += len(done.ledger.entries)
         # The next pass begins with the first part again: one that gave way before it wrote anything might never reach
         # the last.

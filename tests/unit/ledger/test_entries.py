@@ -125,3 +125,26 @@ def test_entries_cannot_be_changed_by_way_of_what_they_were_read_from():
 
     with pytest.raises(ValueError, match="read-only"):
         entries.numbers[0, 0] = np.uint64(5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2).flatmap(lambda width: st.tuples(st.just(width), some_entries(width), some_entries(width))))
+def test_the_entries_that_two_have_in_common_are_found_in_one_step(drawn):
+    width, one, other = drawn
+    # Some of both, some with another fingerprint.
+    both = dict(list(one.items())[::2])
+    changed = {id: Entry(entry.payload ^ 1, entry.vectors) for id, entry in list(one.items())[1::4]}
+    other = {**other, **both, **changed}
+
+    of_one, of_other = Entries.of(one, width), Entries.of(other, width)
+
+    found = set(of_one.chosen(*of_one.same_as(of_other)))
+    in_common = {id for id, entry in one.items() if other.get(id) == entry}
+    halves: dict[int, int] = {}
+    for id in other:
+        if isinstance(id, UUID):
+            halves[id.int >> 64] = halves.get(id.int >> 64, 0) + 1
+    # Of UUIDs with the same first half, only the first one of the other is compared.
+    sure = {id for id in in_common if not isinstance(id, UUID) or halves[id.int >> 64] == 1}
+    assert sure <= found <= in_common
+    assert of_one.has_all_ids(of_other) == (other.keys() <= one.keys())
