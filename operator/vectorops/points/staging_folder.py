@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,8 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 
 PREFIX: Final = "rows-"
+READERS: Final = 2
+"""Sources that are read at the same time: each keeps a processor busy."""
 RETRY_SECONDS: Final = 60.0
 
 
@@ -30,6 +33,9 @@ class StagingFolder:
         self._most_bytes = most_bytes
         self._used = 0
         self._lock = Lock()
+        # Of its own: in the one that all use, a few sources would leave no thread to requests.
+        self.readers = ThreadPoolExecutor(READERS, thread_name_prefix="source")
+        """Where sources are read."""
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
             for left in path.glob(f"{PREFIX}*"):

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -265,12 +266,13 @@ class SourceReading:
             return staging.finish(verifies=self._verifies())
 
         # It may take minutes; a thread that nobody waits for must end before its folder goes.
-        work = asyncio.create_task(asyncio.to_thread(read))
+        work = self.context.staging.readers.submit(copy_context().run, read)
         try:
-            return await asyncio.shield(work)
+            return await asyncio.shield(asyncio.wrap_future(work))
         finally:
             stopped.set()
-            await asyncio.gather(work, return_exceptions=True)
+            if not work.cancel():
+                await asyncio.gather(asyncio.wrap_future(work), return_exceptions=True)
 
     def _verifies(self) -> bool:
         """Is everything to be compared, because a person asked for it, or because something differs?"""
