@@ -52,7 +52,7 @@ COPY --from=build /opt/vectorops /opt/vectorops
 RUN vectorops run --help >/dev/null \
     && python -c 'import vectorops.kube.app, vectorops.kube.orphan, vectorops.qdrant.grpc_points, pydantic.dataclasses' \
     && python -c 'import vectorops.embedders.worker, huggingface_hub.hf_api, multiprocessing.popen_spawn_posix' \
-    && python -c 'import pyarrow.parquet, pyarrow.ipc, pyarrow.compute' \
+    && python -c 'import pyarrow.parquet, pyarrow.ipc, pyarrow.compute, vectorops.reconcilers.sourced' \
     && python -c 'import anyio; anyio.run(anyio.sleep, 0)' \
     && for extra in ${EXTRAS}; do python -c "import $(echo "${extra}" | tr - _)" || exit 1; done
 ENV PYTHONDONTWRITEBYTECODE=1

@@ -36,6 +36,7 @@ def installed(operator_namespace: str, embedding_server: CertificateAuthority) -
         "embedding.allowedHosts": f"{{{HOST}}}",
         "metrics.dashboard.enabled": "true",
         "networkPolicy.enabled": "true",
+        "rbac.configMaps": "true",
     }
     cluster.install(*(f"--set={name}={value}" for name, value in values.items()))
 
@@ -111,6 +112,34 @@ def test_the_texts_of_a_team_are_embedded_by_its_server_and_found(qdrant: Qdrant
     best = "client.query_points(name, query=query, using='text', limit=1).points[0].id"
     assert qdrant.ask(best, name=team, query=embeddings.embed("which backup can I restore")) == 2
     assert qdrant.ask(best, name=team, query=embeddings.embed("my password")) == 1
+
+
+def test_rows_of_a_config_map_become_points_and_follow_its_changes(qdrant: Qdrant, team: str) -> None:
+    """With the libraries of the image, on a read-only root, by the right that the chart gives."""
+
+    def handbook(*ids: int) -> cluster.Object:
+        rows = "".join(f'{{"id": {id_}, "vector": [{id_}, 1], "title": "page {id_}"}}\n' for id_ in ids)
+        labels = {"vectorops.dev/source": "true", "app": "handbook"}
+        metadata = {"name": "handbook", "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"pages.jsonl": rows}}
+
+    pages = {
+        "apiVersion": "vectorops.dev/v1alpha1",
+        "kind": "PointSet",
+        "metadata": {"name": "pages"},
+        "spec": {
+            "collectionRef": {"name": team},
+            "source": {"configMaps": {"selector": {"matchLabels": {"app": "handbook"}}}},
+        },
+    }
+    qdrant.connect(team)
+    apply(handbook(1, 2, 3), collection(team, [{"name": "vector", "size": 2}]), pages, namespace=team)
+    wait_ready(team, "qdrantcollection,pointset", "--all")
+    assert qdrant.ids(team) == [1, 2, 3]
+
+    apply(handbook(2, 4), namespace=team)
+
+    cluster.until(lambda: qdrant.ids(team) == [2, 4], what="the points to follow")
 
 
 def test_a_host_that_is_not_allowed_is_refused_by_its_name(qdrant: Qdrant, team: str) -> None:
