@@ -304,9 +304,11 @@ class Sourced:
         return self._declared(rows, ~np.concatenate(same)), rows.entries.chosen(*same)
 
     def _rows(self, part: Part) -> _PartRows:
-        if self._latest is None or self._latest[0][::2] != part[::2]:
-            self._latest = part, self._gather(part)
-        return self._latest[1]
+        # Two parts are compared at the same time, each in a thread: what another one remembers is not looked at twice.
+        latest = self._latest
+        if latest is None or latest[0][::2] != part[::2]:
+            latest = self._latest = part, self._gather(part)
+        return latest[1]
 
     def _gather(self, part: Part) -> _PartRows:
         found, batches, places = [], [], []
