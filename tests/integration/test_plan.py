@@ -100,6 +100,17 @@ def test_changed_new_and_vanished_points_are_told_apart_by_their_ids(scene):
         "conflicts": [],
         "failed": [],
         "unchanged": 1,
+        "counts": {
+            "new": 1,
+            "changed": 1,
+            "deleted": 1,
+            "adopted": 0,
+            "conflicts": 0,
+            "failed": 0,
+            "unchanged": 1,
+            "texts": 0,
+        },
+        "failures": [],
     }
     assert [change["action"] for change in answer.by_name()["animals"]["changes"]] == ["create", "update", "delete"]
 

@@ -1,7 +1,7 @@
 """`vectorops plan`: what `apply` would do, found out without doing it.
 
 Connections are really tried, since that only reads. What would be done about collections and points is decided by what
-the reconcilers carry out (`decide`, `situation`, `points.sync.preview_sync`); here it is only put into words. The
+the reconcilers carry out (`decide`, `situation`, `points.preview`); here it is only put into words. The
 database that is seen here cannot write (`session.read_only`).
 """
 
@@ -33,15 +33,17 @@ from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, open_session
 from vectorops.points.declared import vectors_of_texts
+from vectorops.points.stage import Inline, Staged
 from vectorops.reconcilers.collection import NO_SHARD_KEY
 from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
-from vectorops.reconcilers.situation import find_destination, find_situation
+from vectorops.reconcilers.situation import Situation, find_destination, find_situation
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
+from vectorops.sources.installed import require_installed
 
 SIGNS: Final[Mapping[steps.Action, plans.PlanAction]] = {
     steps.Action.CREATE_COLLECTION: "create",
@@ -169,13 +171,27 @@ class _Preview:
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
         destination = await find_destination(self._context, resource, spec, predicted)
         prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
-        found = await find_situation(self._context, resource, spec, destination, vectors_of_texts(spec.inline_points))
-        declaration = declare_points(spec, found.target.schema, found.embedding.identities)
-        if prediction.is_new or spec.shard_key in prediction.empty_shard_keys:
-            self._points[resource.ref] = PointsPreview(found, declaration, None)
+        if spec.source is None:
+            texts = vectors_of_texts(spec.inline_points)
+            found = await find_situation(self._context, resource, spec, destination, texts)
+            staged = Inline(declare_points(spec, found.target.schema, found.embedding.identities))
+            await self._preview(found, staged, prediction, spec)
         else:
-            self._points[resource.ref] = await preview_points(found, declaration, prediction.lost_vectors)
+            require_installed()
+            # Only now, because it needs the libraries of the extra `sources`.
+            from vectorops.reconcilers.source_reading import staged_source, vectors_of_embedded_columns
+
+            texts = vectors_of_embedded_columns(spec.mapping)
+            found = await find_situation(self._context, resource, spec, destination, texts)
+            async with staged_source(self._context, found, spec, spec.source) as sourced:
+                await self._preview(found, sourced, prediction, spec)
         return describe_points(self._points[resource.ref], self._points)
+
+    async def _preview(self, found: Situation, staged: Staged, prediction: Prediction, spec: PointSetSpec) -> None:
+        percent = spec.effective_max_delete_percent
+        self._points[found.resource.ref] = await preview_points(
+            found, staged, prediction, shard_key=spec.shard_key, max_delete_percent=percent
+        )
 
     async def _removal(self, resource: Resource) -> str:
         if resource.kind == POINT_SET:

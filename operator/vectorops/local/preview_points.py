@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vectorops.api.meta import Ref, Resource
+from vectorops.api.pointset import MAX_POINTS
 from vectorops.api.reasons import Reason
+from vectorops.collections.predict import Prediction
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.local.plans import PlannedChange, ResourcePlan, planned
-from vectorops.points.declared import Declaration
-from vectorops.points.diff import Diff
-from vectorops.points.part import View
-from vectorops.points.stage import Inline
-from vectorops.points.sync import kept_by_removal, preview_sync
+from vectorops.points.preview import FewPoints, SyncPreview, preview_new, preview_sync
+from vectorops.points.stage import SHOWN, Inline, Staged
+from vectorops.points.sync import kept_by_removal
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED
@@ -33,11 +33,11 @@ class PointsPreview:
     """What would become of the points of one set."""
 
     found: Situation
-    declaration: Declaration
-    view: View | None
-    """What a pass would find; None: its points go to a place that will be made first, so all of them are new."""
+    preview: SyncPreview
     held_back: str = ""
     """Why nothing is written or deleted in a collection that seems to be another one by now, and what to do."""
+    deletions_held_back: str = ""
+    """Why nothing is deleted, and what to do."""
 
     @property
     def scope(self) -> IdScope:
@@ -45,30 +45,45 @@ class PointsPreview:
         return self.found.destination.access.database.endpoint, store.key.collection, store.shard_key
 
     @property
-    def diff(self) -> Diff:
-        if self.view is None:
-            return Diff(insert=tuple(self.declaration.points.values()))
-        return self.view.diff
-
-    @property
-    def taken(self) -> frozenset[PointId]:
+    def taken(self) -> Collection[PointId]:
         """Points that pass to this set from one that no longer declares them."""
-        return self.view.taken if self.view is not None and not self.held_back else frozenset()
+        return self.preview.taken.first if not self.held_back else ()
 
 
-async def preview_points(found: Situation, declaration: Declaration, lost_vectors: Collection[str]) -> PointsPreview:
-    """For a collection that is there. lost_vectors: those that all stored points lose before the set is looked at."""
+async def preview_points(
+    found: Situation, staged: Staged, prediction: Prediction, *, shard_key: str | None, max_delete_percent: int
+) -> PointsPreview:
+    """prediction: what the collection will be like. The other arguments: of the spec."""
+    # All ids of a manifest, in which another set may have some of them; of a source as many as a manifest may have.
+    most = None if isinstance(staged, Inline) else MAX_POINTS
+    if prediction.is_new or shard_key in prediction.empty_shard_keys:
+        return PointsPreview(found, preview_new(staged, most=most))
     access = found.destination.access
     await require_ledger_collection(access.database, access.ledger_collection, change=False)
     store = found.store
-    if lost_vectors:
-        store = replace(store, database=_without_vectors(store.database, found.target.collection, lost_vectors))
-    view = await preview_sync(store, found.target, Inline(declaration), found.given_up)
-    if view.replaced is None or view.bound:
-        return PointsPreview(found, declaration, view)
-    how = (await found.approval(view.replaced.digest)).how
-    words = f"{Reason.COLLECTION_REPLACED.value}: {view.replaced.found}; held back: {how}, or put back what was there"
-    return PointsPreview(found, declaration, view, held_back=words)
+    if prediction.lost_vectors:
+        without = _without_vectors(store.database, found.target.collection, prediction.lost_vectors)
+        store = replace(store, database=without)
+    preview = await preview_sync(
+        store, found.target, staged, found.given_up, max_delete_percent=max_delete_percent, most=most
+    )
+    if preview.replaced is not None and preview.held_back:
+        how = (await found.approval(preview.replaced.digest)).how
+        reason = Reason.COLLECTION_REPLACED.value
+        words = f"{reason}: {preview.replaced.found}; held back: {how}, or put back what was there"
+        return PointsPreview(found, preview, held_back=words)
+    held = preview.held_deletions
+    if held is None:
+        return PointsPreview(found, preview)
+    # The points that are new are there when it is asked for.
+    approval = await found.approval(held.digest, more_points=preview.new.count)
+    if approval.given:
+        return PointsPreview(found, preview)
+    words = (
+        f"{Reason.DELETIONS_HELD_BACK.value}: {counted(held.count, 'point')} of {held.owned:,} would be deleted, more "
+        f"than spec.maxDeletePercent allows; held back: {approval.how}"
+    )
+    return PointsPreview(found, preview, deletions_held_back=words)
 
 
 def _without_vectors(database: Database, collection: str, names: Collection[str]) -> Database:
@@ -92,55 +107,75 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     """What would become of the points of one set. all_sets: those of all that are declared: points may pass from one
     to another.
     """
-    ref, declaration, view, diff = one.found.resource.ref, one.declaration, one.view, one.diff
-    if view is not None and view.replaced is not None and one.held_back:
-        steps = view.replaced.steps({id: point.shown_id for id, point in declaration.points.items()})
-        return planned(ref, [PlannedChange("hold", step) for step in steps], problem=one.held_back)
-
-    def shown(ids: Collection[PointId]) -> list[str]:
-        return [declaration.points[id].shown_id if id in declaration.points else str(id) for id in ids]
-
+    ref, preview = one.found.resource.ref, one.preview
+    if one.held_back:
+        return planned(ref, [PlannedChange("hold", step) for step in preview.steps], problem=one.held_back)
     takers = {id: taker for taker, other in all_sets.items() if other.scope == one.scope for id in other.taken}
-    new = [point.shown_id for point in diff.insert]
-    changed = [change.declared.shown_id for change in diff.change]
-    deleted, conflicts = shown([id for id in diff.delete if id not in takers]), shown(diff.conflicts)
-    adopted = view.adopted if view is not None else frozenset()
-    to_adopt = [declaration.points[id].shown_id for id in declaration.points if id in adopted]
-    unchanged = diff.unchanged - len(to_adopt)
-    failed = [failure.shown_id for failure in declaration.failures]
-    changes = [PlannedChange("create", _counted(new, "to insert"))] if new else []
-    changes += [PlannedChange("update", _counted(changed, "to change"))] if changed else []
-    for taker in sorted({takers[id] for id in diff.delete if id in takers}, key=str):
-        passing = shown([id for id in diff.delete if takers.get(id) == taker])
-        changes.append(PlannedChange("update", _counted(passing, f"to leave to {taker}")))
-    changes += [PlannedChange("delete", _counted(deleted, "to delete"))] if deleted else []
-    changes += [PlannedChange("adopt", _counted(to_adopt, "to adopt"))] if to_adopt else []
+    passing: dict[Ref, list[str]] = {}
+    deleted = FewPoints(None)
+    for id, shown in preview.deleted.first.items():
+        if id in takers:
+            passing.setdefault(takers[id], []).append(shown)
+        else:
+            deleted.add([(id, shown)])
+    deleted.count = preview.deleted.count - sum(map(len, passing.values()))
+    changes = []
+    if preview.new.count:
+        changes.append(PlannedChange("create", _few(preview.new, "to insert")))
+    if preview.changed.count:
+        changes.append(PlannedChange("update", _few(preview.changed, "to change")))
+    changes += [
+        PlannedChange("update", _counted(passing[taker], f"to leave to {taker}")) for taker in sorted(passing, key=str)
+    ]
+    if deleted.count:
+        changes.append(PlannedChange("hold" if one.deletions_held_back else "delete", _few(deleted, "to delete")))
+    if preview.adopted.count:
+        changes.append(PlannedChange("adopt", _few(preview.adopted, "to adopt")))
     # A window left open, other vectors, a set that its collection does not know of: nothing that people would see.
-    ledger_only = view is not None and view.ledger is not None and diff.empty and not view.nothing_to_write
-    if (ledger_only and not to_adopt) or (diff.forget and not changes):
+    ledger_only = preview.touches_ledger and not preview.touches_points and not preview.forgotten
+    if (ledger_only and not preview.adopted.count) or (preview.forgotten and not changes):
         changes.append(PlannedChange("update", "the ledger of this set"))
-    remarks = []
-    if view is not None and view.ledger is None and view.ours.rebuilt:
-        remarks.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
-    if view is not None and view.hidden:
-        remarks.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
-    if unchanged:
-        remarks.append(_counted([], "as declared", unchanged))
+    fates = {
+        "new": preview.new,
+        "changed": preview.changed,
+        "deleted": deleted,
+        "adopted": preview.adopted,
+        "conflicts": preview.conflicts,
+    }
     return planned(
         ref,
         changes,
-        remarks=remarks,
-        problem=_problem(declaration, conflicts, view.withheld if view is not None else ""),
+        remarks=_remarks(preview),
+        problem=_problem(preview, one.deletions_held_back),
         points={
-            "new": new,
-            "changed": changed,
-            "deleted": deleted,
-            "adopted": to_adopt,
-            "conflicts": conflicts,
-            "failed": failed,
-            "unchanged": unchanged,
+            **{
+                name: list(few.first.values())[: None if one.preview.most is None else SHOWN]
+                for name, few in fates.items()
+            },
+            "failed": [failure.shown_id for failure in preview.failures],
+            "unchanged": preview.unchanged,
+            "counts": {
+                **{name: few.count for name, few in fates.items()},
+                "failed": preview.failed,
+                "unchanged": preview.unchanged,
+                "texts": preview.texts,
+            },
+            "failures": [{"id": failure.shown_id, "reason": failure.reason} for failure in preview.failures],
         },
     )
+
+
+def _remarks(preview: SyncPreview) -> list[str]:
+    found = []
+    if preview.rebuilt:
+        found.append("the ledger is lost: declared points would be taken back, points that left the set before stay")
+    if preview.hidden:
+        found.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
+    if preview.texts:
+        found.append(f"{counted(preview.texts, 'text')} to embed")
+    if preview.unchanged:
+        found.append(_counted([], "as declared", preview.unchanged))
+    return found
 
 
 async def describe_removal(context: Context, resource: Resource) -> str:
@@ -162,20 +197,21 @@ async def describe_removal(context: Context, resource: Resource) -> str:
     return f"prune: delete its points in collection {name}{left}"
 
 
-def _problem(declaration: Declaration, conflicts: Sequence[str], withheld: str) -> str | None:
+def _problem(preview: SyncPreview, deletions_held_back: str) -> str | None:
     words = []
-    if declaration.failures:
-        first = declaration.failures[0]
-        words.append(
-            f"{_counted([], 'cannot be written', len(declaration.failures))}; first: {first.shown_id!r}: {first.reason}"
-        )
-    if conflicts:
-        words.append(f"{_counted(conflicts, 'held by another writer')}, left alone")
-    if not declaration.complete:
+    if preview.failed:
+        first = preview.failures[0]
+        words.append(f"{_counted([], 'cannot be written', preview.failed)}; first: {first.shown_id!r}: {first.reason}")
+    if preview.conflicts.count:
+        words.append(f"{_few(preview.conflicts, 'held by another writer')}, left alone")
+    if not preview.complete:
         words.append("nothing is deleted while an id cannot be told")
-    if withheld:
-        words.append(withheld)
+    words += [one for one in (preview.withheld, deletions_held_back) if one]
     return "; ".join(words) or None
+
+
+def _few(points: FewPoints, what: str) -> str:
+    return _counted(list(points.first.values()), what, points.count)
 
 
 def _counted(ids: Sequence[str], what: str, count: int | None = None) -> str:
@@ -184,4 +220,4 @@ def _counted(ids: Sequence[str], what: str, count: int | None = None) -> str:
     words = f"{counted(total, 'point')} {what}"
     if not ids:
         return words
-    return f"{words}: {', '.join(ids[:SHOWN_IDS])}{', ...' if len(ids) > SHOWN_IDS else ''}"
+    return f"{words}: {', '.join(ids[:SHOWN_IDS])}{', ...' if total > SHOWN_IDS else ''}"

@@ -8,7 +8,7 @@ happens once for each part stands in `points.part`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -23,7 +23,7 @@ from vectorops.ledger.lifecycle import initial_ledger, register, regrow, require
 from vectorops.ledger.records import Ledger, Part
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Failure
-from vectorops.points.diff import Diff, recover
+from vectorops.points.diff import recover
 from vectorops.points.embedding import AtSafePoint, Embed, go_on
 from vectorops.points.part import (
     HIDDEN_SECONDS,
@@ -186,6 +186,24 @@ class Pass:
         is_known = part == self.first.part and not again
         ledger = self.first if is_known else await self.at(part).read_existing()
         return await self._compare(part, ledger, ledger, judge)
+
+    async def compare_parts(self) -> AsyncIterator[View]:
+        """What there is to do about each part, one after another; writes nothing."""
+        for part in self.parts:
+            yield await self.compare_part(part)
+
+    async def compare_grown(self) -> AsyncIterator[View]:
+        """The same of the parts that the ledger will have when it has grown."""
+        assert self.first is not None
+        bits = self.staged.bits
+        more = bits - self.first.part.bits
+        for part in self.parts:
+            ledger = self.first if part == self.first.part else await self.at(part).read_existing()
+            known = await self.recover(ledger)
+            pieces = Entries.of(known.entries, len(known.names)).split(bits)
+            for number in range(part.number << more, (part.number + 1) << more):
+                piece = replace(known, entries=pieces[number], part=Part(bits, 0, number))
+                yield await self._compare(piece.part, piece, piece)
 
     async def _compare(self, part: Part, ledger: Ledger | None, known: Ledger, judge: Judge | None = None) -> View:
         if judge is None and not self.marked:
@@ -598,39 +616,20 @@ def _held_back(replaced: Replaced, staged: Staged) -> Synced:
     )
 
 
-async def preview_sync(
+async def preview_views(
     store: LedgerStore, target: Target, staged: Staged, given_up: GivenUp = nothing_given_up
-) -> View:
-    """What a pass would find, and do, of all parts together; writes nothing. For a set that fits into memory.
+) -> AsyncIterator[View]:
+    """What a pass would find, and do, of each part, one after another; writes nothing.
 
     Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
     """
     this = Pass(store, target, staged, given_up)
     await this.find_ledger()
     await this.judge_all()
-    views = [await this.compare_part(part) for part in this.parts]
-    if this.first is None:
-        for view in views:
+    async for view in this.compare_grown() if this.must_grow else this.compare_parts():
+        if this.first is None:
             await _require_not_users(this, view)
-    if len(views) == 1:
-        return views[0]
-    first = next((view for view in views if not view.nothing_to_write), views[0])
-    return replace(
-        first,
-        diff=Diff(
-            insert=tuple(each for view in views for each in view.diff.insert),
-            new=frozenset(id for view in views for id in view.diff.new),
-            change=tuple(each for view in views for each in view.diff.change),
-            unchanged=sum(view.diff.unchanged for view in views),
-            conflicts=tuple(id for view in views for id in view.diff.conflicts),
-            delete=tuple(id for view in views for id in view.diff.delete),
-            forget=tuple(id for view in views for id in view.diff.forget),
-        ),
-        hidden=frozenset(id for view in views for id in view.hidden),
-        taken=frozenset(id for view in views for id in view.taken),
-        adopted=frozenset(id for view in views for id in view.adopted),
-        withheld=next((view.withheld for view in views if view.withheld), ""),
-    )
+        yield view
 
 
 async def read_sure(store: LedgerStore) -> Ledger | None:

@@ -44,17 +44,25 @@ NOTHING: Final = Approval()
 
 
 async def approval(
-    context: Context, resource: Resource, plan: str, database: Database, collection: str, *, used: bool = False
+    context: Context,
+    resource: Resource,
+    plan: str,
+    database: Database,
+    collection: str,
+    *,
+    used: bool = False,
+    more_points: int = 0,
 ) -> Approval:
     """Is the plan approved? Only counts points where it must.
 
     plan: the digest of its content, "" if nothing is held back. collection: the physical one that it is about.
-    used: an approval has just been carried out, and this is what is left: it needs another.
+    used: an approval has just been carried out, and this is what is left: it needs another. more_points: so many will
+    have been inserted when the plan is carried out.
     """
     if not plan:
         return NOTHING
     if context.grants is not None:
-        granted = plan_hash(plan, str(await database.count(collection)))
+        granted = plan_hash(plan, str(await database.count(collection) + more_points))
         return Approval(granted, given=granted in context.grants.plans, how=f"approve plan {granted} with --approve")
     kept = (resource.status.get("plan") or {}).get("nonce")
     if not kept or used:

@@ -1,7 +1,7 @@
 """What one pass over a PointSet works with: where its points go, what is declared of them, where its ledger is.
 
 Found out here, once: the reconciler hands it to `points.sync.sync`, `vectorops plan` to
-`points.sync.preview_sync`. Nothing is written.
+`points.preview.preview_sync`. Nothing is written.
 """
 
 from __future__ import annotations
@@ -112,8 +112,10 @@ class Situation:
     target: Target
     given_up: GivenUp
     """Asks which of its points a sibling no longer declares."""
-    approval: Callable[[str], Awaitable[Approval]]
-    """Of what a digest stands for: to begin again in a collection that was replaced."""
+    approval: Callable[..., Awaitable[Approval]]
+    """Of what a digest stands for: to begin again in a collection that was replaced, or to delete many points.
+    more_points: see `approvals.approval`.
+    """
 
 
 async def find_situation(
@@ -129,8 +131,9 @@ async def find_situation(
     store = ledger_store(context, access, resource, destination.remembered, observed)
     store = store.for_shard_key(spec.shard_key or "")
 
-    async def approval(digest: str) -> Approval:
-        return await approvals.approval(context, resource, digest, access.database, observed.name)
+    async def approval(digest: str, more_points: int = 0) -> Approval:
+        database, name = access.database, observed.name
+        return await approvals.approval(context, resource, digest, database, name, more_points=more_points)
 
     async def approves(digest: str) -> bool:
         return (await approval(digest)).given

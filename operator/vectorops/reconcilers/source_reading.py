@@ -281,5 +281,24 @@ class SourceReading:
         return is_asked or self.context.source_memory.is_suspected(self.resource.ref)
 
 
+@asynccontextmanager
+async def staged_source(
+    context: Context, found: Situation, spec: PointSetSpec, declared: Source
+) -> AsyncIterator[Sourced]:
+    """All points of a source, whatever is known of it; they are gone at the end.
+
+    Raises what `opened_source` and `SourceReading.stage` raise.
+    """
+    resource = found.resource
+    pace = Pace(context.cluster, resource, context.turn)
+    async with opened_source(context, resource, declared) as source:
+        reading = SourceReading(context, resource, spec, found, source, pace, PassProgress())
+        reading.files = await source.list()
+        with context.staging.space() as space:
+            staged = await reading.stage(space)
+            assert staged is not None, "without a status, nothing is known of the source"
+            yield staged
+
+
 def _at(store: LedgerStore, first: Part, number: int) -> LedgerStore:
     return store.at(first._replace(number=number) if first.bits else WHOLE)

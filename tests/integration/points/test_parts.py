@@ -11,8 +11,10 @@ from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import read_all_parts, regrow
 from vectorops.ledger.records import Part
+from vectorops.points.preview import preview_sync
 from vectorops.points.stage import Inline
-from vectorops.points.sync import preview_sync, remove_points, sync
+from vectorops.points.sync import remove_points, sync
+from vectorops.points.target import nothing_given_up
 
 SERVER = pytest.mark.parametrize("database", ["rest"], indirect=True)
 SERVER_AND_FOLDER = pytest.mark.parametrize("database", ["rest", "embedded"], indirect=True)
@@ -265,13 +267,27 @@ async def test_what_a_pass_would_do_is_said_of_all_parts_together(scene):
     foreign = await scene.stranger(77, [7, 7, 7])
     changed = [point(2, text=[9, 9, 9]), *MANY[2:], point(77), point(78)]
 
-    view = await preview_sync(scene.store(), await scene.target(), Inline(await scene.declared(*changed), 2))
+    staged = Inline(await scene.declared(*changed), 2)
+    found = await preview_sync(scene.store(), await scene.target(), staged, nothing_given_up)
 
-    assert [declared.data.id for declared in view.diff.insert] == [78]
-    assert [change.declared.data.id for change in view.diff.change] == [2]
-    assert (view.diff.unchanged, view.diff.conflicts, view.diff.delete) == (len(MANY) - 2, (77,), (1,))
-    assert not view.nothing_to_write
+    fates = [list(few.first) for few in (found.new, found.changed, found.conflicts, found.deleted)]
+    assert fates == [[78], [2], [77], [1]]
+    assert found.unchanged == len(MANY) - 2
     assert (await scene.stored())[77] == foreign
+
+
+@SERVER
+async def test_what_a_pass_would_do_is_said_before_the_ledger_grows(scene):
+    await scene.sync(*MANY)
+    before = await scene.ledger()
+
+    staged = Inline(await scene.declared(*MANY[2:], point(78)), 2)
+    found = await preview_sync(scene.store(), await scene.target(), staged, nothing_given_up, most=1)
+
+    assert (found.new.count, found.changed.count, found.deleted.count) == (1, 0, 2)
+    assert len(found.deleted.first) == 1
+    assert found.unchanged == len(MANY) - 2
+    assert await scene.ledger() == before
 
 
 @SERVER
@@ -291,11 +307,11 @@ async def test_a_collection_that_seems_replaced_is_judged_by_all_parts_together(
         return len(asked) > 1
 
     target = replace(await scene.target(), marked=False, approves=approves)
-    view = await preview_sync(scene.store(), target, Inline(await scene.declared(*MANY), 2))
+    found = await preview_sync(scene.store(), target, Inline(await scene.declared(*MANY), 2), nothing_given_up)
 
-    assert view.held_back
-    assert view.replaced is not None
-    assert set(view.replaced.gone) == set(gone)
+    assert found.held_back
+    assert found.replaced is not None
+    assert set(found.replaced.gone) == set(gone)
     assert await scene.stored() == stored
     assert await scene.ledger() == before
 
