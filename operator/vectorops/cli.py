@@ -22,6 +22,7 @@ from vectorops.settings import EmbedderFlags, ModelFlags, Settings, SourceFlags,
 
 if TYPE_CHECKING:
     from vectorops.local.manifests import Manifests
+    from vectorops.local.override import Override
     from vectorops.local.session import Options
 
 T = TypeVar("T")
@@ -312,12 +313,8 @@ def export(
     """
     from vectorops.local import export as exporting
     from vectorops.local.export_manifests import NotExportable
-    from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
 
-    try:
-        target = Override.parse(qdrant, os.environ.get(API_KEY_VARIABLE) or None)
-    except WrongTarget as error:
-        raise typer.BadParameter(f"--qdrant: {error}") from None
+    target = _target_to_read(qdrant)
     if target.url is None:
         raise typer.BadParameter("--qdrant: a URL as http://localhost:6333 is expected; a folder cannot be exported")
     options = exporting.ExportOptions(
@@ -344,6 +341,64 @@ def export(
         except OSError as error:
             _fail(f"{output}: {error.strerror}", WRONG_USAGE)
     raise typer.Exit(NOT_READY if exported.refused else READY)
+
+
+ledger_app = typer.Typer(
+    help="Look into the ledgers of a Qdrant: which points each PointSet owns. Only reads; for support.",
+    no_args_is_help=True,
+)
+app.add_typer(ledger_app, name="ledger")
+
+ReadTarget = Annotated[
+    str,
+    typer.Option(
+        "--qdrant",
+        metavar="URL|FOLDER",
+        help="The server to read, or the folder of an embedded Qdrant. Key of a server: VECTOROPS_QDRANT_API_KEY.",
+    ),
+]
+ChosenSet = Annotated[
+    str,
+    typer.Argument(
+        metavar="[SET]",
+        help="A PointSet: NAME, NAMESPACE/NAME or INSTALLATION/NAMESPACE/NAME. Default: all.",
+        show_default=False,
+    ),
+]
+
+
+@ledger_app.command(name="show")
+def show_ledger(qdrant: ReadTarget, chosen: ChosenSet = "", output: Format = Output.TABLE) -> None:
+    """List the ledgers, with their points, parts and open windows. With a SET, also each part of its ledger.
+
+    What is wrong with a record is told on standard error.
+
+    Exit code: 0, 1 Qdrant cannot be read or there is no such SET, 2 wrong usage.
+    """
+    from vectorops.local import ledgers, show
+
+    found = _run(ledgers.show_ledgers(_target_to_read(qdrant), chosen))
+    if chosen and not found.ledgers and not found.findings:
+        _fail(f"no ledger of {chosen} was found", NOT_READY)
+    show.print_ledgers(found, in_detail=bool(chosen), as_json=output is Output.JSON)
+
+
+@ledger_app.command(name="check")
+def check_ledger(qdrant: ReadTarget, chosen: ChosenSet = "", output: Format = Output.TABLE) -> None:
+    """Compare the ledgers with what the Qdrant holds, and say what is wrong and what to do.
+
+    Are all records there and readable? Is each owned point stored, and held by one set only? Do the collections know
+    of their ledgers? Contents of points are not read.
+
+    Exit code: 0 no problem was found (notices are none), 1 one was, or Qdrant cannot be read, 2 wrong usage.
+    """
+    from vectorops.local import ledgers, show
+
+    found = _run(ledgers.check_ledgers(_target_to_read(qdrant), chosen))
+    if chosen and not found.ledgers and not found.findings:
+        _fail(f"no ledger of {chosen} was found", NOT_READY)
+    show.print_findings(found, as_json=output is Output.JSON)
+    raise typer.Exit(READY if found.is_sound else NOT_READY)
 
 
 @app.command()
@@ -427,6 +482,19 @@ def _read(paths: list[str], namespace: str | None, invalid: int) -> "Manifests":
     for notice in manifests.notices:
         typer.echo(notice, err=True)
     return manifests
+
+
+def _target_to_read(given: str) -> "Override":
+    """Raises typer.BadParameter."""
+    from vectorops.local.override import API_KEY_VARIABLE, Override, WrongTarget
+
+    try:
+        target = Override.parse(given, os.environ.get(API_KEY_VARIABLE) or None)
+    except WrongTarget as error:
+        raise typer.BadParameter(f"--qdrant: {error}") from None
+    if target.folder is not None and not target.folder.is_dir():
+        raise typer.BadParameter(f"--qdrant: there is no folder {target.folder}")
+    return target
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,5 +1,5 @@
-"""What `apply`, `plan` and `schema` print: the result on standard output, progress on standard error and only for a
-person at a terminal.
+"""What `apply`, `plan`, `schema` and `ledger` print: the result on standard output, progress on standard error and
+only for a person at a terminal.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from rich.text import Text
 
 from vectorops import metrics
 from vectorops.api.collection import VectorStatus
-from vectorops.api.meta import Ref
+from vectorops.api.meta import JsonObject, Ref
+from vectorops.ledger.inspection import Finding, InspectedLedger, Severity
 from vectorops.local.apply import Report
+from vectorops.local.ledgers import InspectedLedgers
 from vectorops.local.plans import ResourcePlan
 from vectorops.local.schemas import CollectionSchema, UnresolvedVector
 from vectorops.words import counted
@@ -161,6 +163,93 @@ def _by_source(sources: Mapping[str, str]) -> str:
     for fact, source in sources.items():
         facts.setdefault(source, []).append(fact)
     return "; ".join(f"{', '.join(found)}: {source}" for source, found in facts.items())
+
+
+def print_ledgers(inspection: InspectedLedgers, *, in_detail: bool, as_json: bool) -> None:
+    """What `ledger show` found out. in_detail: also the parts of each."""
+    if as_json:
+        _print_json([_ledger_fields(ledger, in_detail=in_detail) for ledger in inspection.ledgers])
+    else:
+        titles = ["OWNER", "COLLECTION", "INCARNATION", "FORMAT", "PARTS", "POINTS", "OPEN", "BYTES", "SOURCE"]
+        rows = []
+        for ledger in inspection.ledgers:
+            counts = [len(ledger.parts), ledger.points, ledger.open_windows, ledger.packed_bytes]
+            form = str(ledger.format) if ledger.format is not None else "?"
+            names = [ledger.owner, ledger.collection, ledger.incarnation, form]
+            # Of the revision the part that `status.source.revision` has, too.
+            source = ledger.revision.rpartition("-")[2]
+            is_damaged = any(one.severity is Severity.PROBLEM for one in ledger.findings)
+            rows.append(Row([*names, *(f"{count:,}" for count in counts), source], "red" if is_damaged else ""))
+        _print_rows(titles, rows)
+        for ledger in inspection.ledgers if in_detail else ():
+            print_parts(ledger)
+    for finding in inspection.findings:
+        _note(_finding_words(finding))
+
+
+def print_parts(ledger: InspectedLedger) -> None:
+    """What all parts of a ledger have in common, and a table of them."""
+    facts = {
+        "ledger of": f"{ledger.owner} in {ledger.ledger_collection!r}",
+        "generation": ledger.generation,
+        "vectors": ", ".join(repr(name) for name in ledger.vectors),
+        "shard key": ledger.shard_key,
+        "deletion policy": ledger.deletion_policy,
+        "revision": ledger.revision,
+        "lost once": "yes" if ledger.rebuilt else "",
+    }
+    console = _console()
+    console.print()
+    for name, value in facts.items():
+        if value not in (None, ""):
+            console.print(f"{name}: {value}", soft_wrap=True)
+    rows = [
+        Row(
+            [
+                f"{part.number:,}",
+                f"{part.points:,}",
+                f"{part.deleting:,}",
+                f"{part.through:,}",
+                f"{part.packed_bytes:,}",
+                f"{part.window:,} points" if part.window is not None else "none",
+            ]
+        )
+        for part in ledger.parts
+    ]
+    _print_rows(["PART", "POINTS", "DELETING", "WINDOWS", "BYTES", "OPEN WINDOW"], rows)
+
+
+def _ledger_fields(ledger: InspectedLedger, *, in_detail: bool) -> JsonObject:
+    plain = ("ledger_collection", "owner", "collection", "incarnation", "shard_key", "format", "generation")
+    more = ("points", "open_windows", "packed_bytes", "revision", "vectors", "deletion_policy", "rebuilt")
+    fields: JsonObject = {name: getattr(ledger, name) for name in (*plain, *more)}
+    of_part = ("number", "points", "deleting", "through", "window", "packed_bytes")
+    parts = [{name: getattr(part, name) for name in of_part} for part in ledger.parts]
+    return {**fields, "parts": parts if in_detail else len(parts)}
+
+
+def print_findings(inspection: InspectedLedgers, *, as_json: bool) -> None:
+    """What `ledger check` found out."""
+    found = inspection.findings
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    console = _console()
+    for severity, style in ((Severity.PROBLEM, "red"), (Severity.NOTICE, "yellow")):
+        for one in found:
+            if one.severity is severity:
+                console.print(_finding_words(one), style=style, soft_wrap=True)
+    problems = sum(one.severity is Severity.PROBLEM for one in found)
+    console.print(
+        f"{counted(len(inspection.ledgers), 'ledger')} with "
+        f"{counted(sum(one.points for one in inspection.ledgers), 'point')}: {counted(problems, 'problem')}, "
+        f"{counted(len(found) - problems, 'notice')}"
+    )
+
+
+def _finding_words(finding: Finding) -> str:
+    where = f" in collection {finding.collection!r}" if finding.collection else ""
+    return f"{finding.severity} {finding.kind}: {finding.owner or 'an unknown set'}{where}: {finding.message}"
 
 
 @dataclass(frozen=True, slots=True)
