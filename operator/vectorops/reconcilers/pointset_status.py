@@ -103,6 +103,8 @@ def _synced_status(resource: Resource, where: PointSetTarget, synced: Synced) ->
     shown = [*failures, *conflicts][:SHOWN]
     return PointSetStatus(
         target=where,
+        source=None,
+        progress=None,
         points=counts,
         failures=shown,
         plan=None,

@@ -87,10 +87,9 @@ class SourcedSet:
             status = status.model_copy(update={"source": reading.status(synced.total), "progress": None})
         if synced.synced_whole(staged):
             reading.remember()
+        # A conflict does not have it read each minute: a sibling that gives an id up wakes us.
         outcome = outcome_of(shown.resource, status, synced)
-        return replace(
-            outcome, requeue_after=min(filter(None, (outcome.requeue_after, reading.interval)), default=None)
-        )
+        return replace(outcome, requeue_after=reading.interval)
 
 
 @dataclass(slots=True)
