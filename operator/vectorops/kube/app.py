@@ -119,7 +119,7 @@ class Operator:
             sees_cluster=not settings.namespaces,
             verification=Verification(),
             sources=settings.sources,
-            staging=StagingFolder(settings.sources.staging_folder, settings.sources.staging_bytes),
+            staging=StagingFolder(settings.sources.staging_folder, settings.sources.staging_bytes, is_ours=True),
         )
         self._controller = Controller(
             Driver(context, RECONCILERS), databases, workers=settings.workers, per_endpoint=settings.per_endpoint

@@ -23,12 +23,12 @@ RETRY_SECONDS: Final = 60.0
 class StagingFolder:
     """Shared by all sets of the process.
 
-    path: made if it is not there; None: in the system's folder for temporary files. It must be this process's alone:
-    what an earlier process left in it is deleted.
+    path: made if it is not there; None: in the system's folder for temporary files.
     most_bytes: that all sets may use together.
+    is_ours: is the folder this process's alone? Then what an earlier process left in it is deleted.
     """
 
-    def __init__(self, path: Path | None, most_bytes: int) -> None:
+    def __init__(self, path: Path | None, most_bytes: int, *, is_ours: bool = False) -> None:
         self._path = path
         self._most_bytes = most_bytes
         self._used = 0
@@ -38,7 +38,7 @@ class StagingFolder:
         """Where sources are read."""
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
-            for left in path.glob(f"{PREFIX}*"):
+            for left in path.glob(f"{PREFIX}*") if is_ours else ():
                 shutil.rmtree(left, ignore_errors=True)
 
     @contextmanager

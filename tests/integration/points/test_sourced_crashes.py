@@ -3,7 +3,6 @@
 What the next process finds is never a ledger that claims more than what is stored; what it leaves is as declared.
 """
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -140,7 +139,7 @@ async def test_another_operator_may_write_the_set_between_any_two_calls(scene, f
         except Transient as error:
             outcomes.add(error.reason)
         happened = len(former.calls) >= at
-        print(at, former.calls[at-1:at], await open_windows(scene))
+        print(at, former.calls[at - 1 : at], await open_windows(scene))
         await assert_never_claims_too_much(scene, REVISIONS, foreign)
 
         await sync_rows(scene, tmp_path, A, "a")
