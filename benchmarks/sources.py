@@ -59,8 +59,8 @@ class Contender:
     """One way to bring the rows into Qdrant."""
 
     name: str
-    script: str = ""
-    """Below contenders/; "" is VectorOps itself."""
+    script: str
+    """Below contenders/."""
     extra: Task = field(default_factory=dict)
     """What its script needs besides."""
     remembers: bool = False
@@ -70,8 +70,6 @@ class Contender:
 
     def command(self, task: Task) -> list[str]:
         """Of the child process."""
-        if not self.script:
-            return [sys.executable, "-m", "vectorops", "apply", "-f", f"{task['folder']}/{task['manifest']}"]
         script, given = str(HERE / "contenders" / self.script), json.dumps({**task, **self.extra})
         if self.own_environment:
             return [str(UV), "run", "--quiet", "--no-project", "--offline", "--script", script, given]
@@ -84,7 +82,7 @@ def of_the_client(method: str, batch: int, *, grpc: bool) -> Contender:
     return Contender(name, "plain_client.py", {"method": method, "batch": batch, "grpc": grpc})
 
 
-VECTOROPS: Final = Contender("vectorops apply", remembers=True)
+VECTOROPS: Final = Contender("VectorOps", "reconciled.py", remembers=True)
 WIRE: Final = Contender("wire ceiling", "wire_ceiling.py", {"batch": 512})
 COCOINDEX: Final = Contender("CocoIndex 1.0.26", "coco.py", remembers=True, own_environment=True)
 CONTENDERS: Final = (
@@ -139,13 +137,9 @@ class Bench:
         task |= {"file": str(rows), "folder": str(folder), "size": self._size, "manifest": "set.yaml"}
         if contender is VECTOROPS:
             self._write_manifests(folder, collection)
-            # The first one makes the collections; what the second takes is the start of the process.
-            for _ in range(2):
-                start = self._measure(contender, {**task, "manifest": "start.yaml"}, None)
-            self._measure(contender, {**task, "manifest": "inline.yaml"}, start)
-            yield INLINE, self._measure(contender, {**task, "manifest": "inline.yaml"}, start)
+            self._measure(contender, {**task, "manifest": "inline.yaml"})
+            yield INLINE, self._measure(contender, {**task, "manifest": "inline.yaml"})
         else:
-            start = None
             body = {"vectors": {"size": self._size, "distance": "Cosine"}, "optimizers_config": INDEXING_OFF}
             self._request("PUT", f"/collections/{collection}", body)
             self._wait_until_it_rests()
@@ -155,7 +149,7 @@ class Bench:
                 # By a rename, as a careful writer does it; a copy is in the page cache.
                 shutil.copyfile(file, rows.with_suffix(".new"))
                 rows.with_suffix(".new").rename(rows)
-            figures = self._measure(contender, task, start)
+            figures = self._measure(contender, task)
             self._check(collection, holds)
             return phase, figures
 
@@ -175,7 +169,7 @@ class Bench:
                 lambda n: (n == VECTOR_CHANGES, n == PAYLOAD_CHANGES, n == IS_DELETED),
             )
 
-    def _measure(self, contender: Contender, task: Task, start: Figures | None) -> Figures:
+    def _measure(self, contender: Contender, task: Task) -> Figures:
         before = cpu_seconds_of(self._server.pid)
         environment = {**os.environ, "PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
         used = run_measured(contender.command(task), environment, self._folder / "contender")
@@ -184,13 +178,8 @@ class Bench:
             raise ContenderFailed(f"exit status {used.code}\n{told}")
         self._wait_until_it_rests()
         server = cpu_seconds_of(self._server.pid) - before
-        if contender.script:
-            own = json.loads(used.output.strip().splitlines()[-1])
-            seconds, cpu_seconds = own["seconds"], own["cpu_seconds"]
-        else:
-            seconds = used.seconds - (start.whole_seconds if start else 0)
-            cpu_seconds = used.cpu_seconds - (start.cpu_seconds if start else 0)
-        return Figures(seconds, used.seconds, cpu_seconds, server, used.peak_pss_mib, used.peak_own_mib)
+        own = json.loads(used.output.strip().splitlines()[-1])
+        return Figures(own["seconds"], used.seconds, own["cpu_seconds"], server, used.peak_pss_mib, used.peak_own_mib)
 
     def _check(self, collection: str, changes: Callable[[int], tuple[bool, bool, bool]]) -> None:
         """Compares the number of points, and a sample of them."""
@@ -222,20 +211,20 @@ class Bench:
             connected = {"connectionRef": {"name": "main"}, "optimizersConfig": INDEXING_OFF}
             return resource("QdrantCollection", name, **connected, vector=vector)
 
-        basis = [
-            resource("QdrantConnection", "main", url=self._server.url, grpcPort=self._server.grpc_port),
-            made(collection),
-            made("inline"),
-        ]
+        connection = resource("QdrantConnection", "main", url=self._server.url, grpcPort=self._server.grpc_port)
         ten = [
             {"id": n, "vector": {"values": vector_of(n, self._size).tolist()}, "payload": payload_of(n)}
             for n in range(10)
         ]
         manifests = {
-            "start.yaml": basis,
-            "inline.yaml": [*basis, resource("PointSet", "inline", collectionRef={"name": "inline"}, points=ten)],
+            "inline.yaml": [
+                connection,
+                made("inline"),
+                resource("PointSet", "inline", collectionRef={"name": "inline"}, points=ten),
+            ],
             "set.yaml": [
-                *basis,
+                connection,
+                made(collection),
                 resource(
                     "PointSet", "rows", collectionRef={"name": collection}, source={"files": {"path": "rows.parquet"}}
                 ),
