@@ -32,7 +32,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     "pointset.py": ("--points=8 --size=4 --rounds=1",),
     "schemas.py": ("--count=2 --model-folder={models}",),
     "siblings.py": ("--counts=1",),
-    "sources.py": ("--count=200 --size=4 --rounds=1 --only=VectorOps --only=1024 --only=wire",),
+    "sources.py": ("--count=200 --size=4 --rounds=1 --only=VectorOps --only=wire",),
     "texts.py": (
         "speed --model-folder={models} --count=2 --rounds=1",
         "memory --model-folder={models} --counts 2 3 4",
