@@ -1,8 +1,8 @@
 """The metrics for Prometheus; docs/metrics.md says which question each of them answers.
 
-The number of series is bounded, whatever tenants declare: only `vectorops_not_ready_since_timestamp_seconds` and
-`vectorops_source_unread_since_timestamp_seconds` are labeled by resource, and they have limits, as has the number of
-Qdrant servers. No label has a name that Prometheus gives to
+The number of series is bounded, whatever tenants declare: only `vectorops_not_ready_since_timestamp_seconds`,
+`vectorops_source_unread_since_timestamp_seconds`, `vectorops_sync_done` and `vectorops_sync_expected` are labeled by
+resource, and they have limits, as has the number of Qdrant servers. No label has a name that Prometheus gives to
 targets in Kubernetes (namespace, pod, endpoint, ...): Prometheus would rename ours.
 """
 
@@ -12,10 +12,11 @@ import heapq
 import platform
 import time
 from collections import Counter as Counts
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -34,6 +35,11 @@ UNREAD_INTERVALS: Final = 3
 """A source that was not read for so many of its refresh intervals counts as unread."""
 UNREAD_SHOWN: Final = 500
 """Unread sources that have a series of their own: the ones that were read longest ago."""
+
+LONG_SYNC_SECONDS: Final = 10.0
+"""A sync that takes longer has series of its own."""
+LONG_SYNCS_SHOWN: Final = 100
+"""Long syncs that have series of their own: those that have been under way for longest."""
 
 REGISTRY: Final = CollectorRegistry()
 # Otherwise every counter has two series.
@@ -161,6 +167,19 @@ SOURCE_UNREAD_SINCE: Final = Gauge(
     ("resource_namespace", "name"),
     registry=REGISTRY,
 )
+SYNC_DONE: Final = Gauge(
+    "vectorops_sync_done",
+    "How far a long sync of a PointSet with a source is. phase: fetching (bytes), reading (rows), writing or deleting "
+    f"(points). At most {LONG_SYNCS_SHOWN}, the longest; one that has ended has no series.",
+    ("resource_namespace", "name", "phase"),
+    registry=REGISTRY,
+)
+SYNC_EXPECTED: Final = Gauge(
+    "vectorops_sync_expected",
+    "What vectorops_sync_done will be at the end of the phase, where that is known.",
+    ("resource_namespace", "name", "phase"),
+    registry=REGISTRY,
+)
 TEXTS_EMBEDDED: Final = Counter(
     "vectorops_texts_embedded", "Texts that were sent to an embedder.", ("provider",), registry=REGISTRY
 )
@@ -280,3 +299,67 @@ class SourceReads:
 
 
 SOURCE_READS: Final = SourceReads()
+
+
+class SyncCounts(Protocol):
+    """How far a sync is."""
+
+    @property
+    def phase(self) -> str:
+        """What is counted: see `SYNC_DONE`."""
+
+    @property
+    def done(self) -> int:
+        """So much of it."""
+
+    @property
+    def total(self) -> int | None:
+        """How much it will be; None if it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncUnderWay:
+    """A sync that has not ended yet."""
+
+    point_set: Ref
+    begun: float
+    """On the monotonic clock."""
+    counts: SyncCounts
+    """Changed by the sync."""
+
+
+class SyncsUnderWay:
+    """The syncs of PointSets with a source. clock: seconds, replaced by tests."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._syncs: dict[Ref, SyncUnderWay] = {}
+
+    @contextmanager
+    def follow(self, point_set: Ref, counts: SyncCounts) -> Iterator[None]:
+        """The sync is under way inside the block."""
+        self._syncs[point_set] = SyncUnderWay(point_set, self._clock(), counts)
+        try:
+            yield
+        finally:
+            del self._syncs[point_set]
+
+    def older(self, seconds: float) -> list[SyncUnderWay]:
+        """Those that began so long ago, the oldest first. May be called from any thread."""
+        latest = self._clock() - seconds
+        # A copy: a sync may begin or end meanwhile.
+        return [sync for sync in list(self._syncs.values()) if sync.begun <= latest]
+
+    def measure(self) -> None:
+        """Sets the gauges."""
+        SYNC_DONE.clear()
+        SYNC_EXPECTED.clear()
+        for sync in self.older(LONG_SYNC_SECONDS)[:LONG_SYNCS_SHOWN]:
+            counts = sync.counts
+            labels = (sync.point_set.namespace, sync.point_set.name, counts.phase.lower())
+            SYNC_DONE.labels(*labels).set(counts.done)
+            if counts.total is not None:
+                SYNC_EXPECTED.labels(*labels).set(counts.total)
+
+
+SYNCS: Final = SyncsUnderWay()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from integration.prometheus import ALERTED, DASHBOARD, NAME, TARGET, Course, Scr
 from integration.team import Team, unique
 from integration.world import point, point_set
 from servers.embeddings import EmbeddingServer
+from servers.files import FileServer, Served
 from servers.kube import KubeServer
 from servers.operator import ForkedOperator
 from servers.process import free_port
@@ -34,8 +36,9 @@ SELECTED = re.compile(r"label_values\((\w+), (\w+)\)")
 def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     """A team with a bit of everything: vectors, texts, and a collection that is wrong."""
     operators: list[ForkedOperator] = []
+    seen = Event()
 
-    async def work(server: EmbeddingServer) -> None:
+    async def work(server: EmbeddingServer, files: FileServer) -> None:
         async with kube.api() as api:
             team = Team(api, await api.create_namespace("busy"))
             operators.append(
@@ -59,20 +62,31 @@ def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPa
             del unread["spec"]["points"]
             unread["spec"] |= {"source": {"http": {"urls": [nobody]}}, "refreshInterval": "1s"}
             await api.apply(unread)
+            slow = point_set(team.namespace, "slow", numbers, [])
+            del slow["spec"]["points"]
+            slow["spec"]["source"] = {"http": {"urls": [f"{files.url}/rows.jsonl"]}}
+            await api.apply(slow)
             await team.wait("PointSet", "unread", "SourceUnavailable")
             await team.collection("wrong", hnswConfig={"m": -1}, until="RequestRejected")
 
     try:
-        with EmbeddingServer() as server:
-            asyncio.run(work(server))
-            yield course(operators[0], begun=is_unread, what="a source to count as unread")
+        with EmbeddingServer() as server, FileServer() as files:
+            # Less than what the operator waits for the next bytes.
+            files.files["/rows.jsonl"] = Served(b'{"id": 9}\n', etag='"1"', during=lambda: seen.wait(50))
+            asyncio.run(work(server, files))
+            found = course(operators[0], begun=has_both, what="a source to count as unread, and a long sync")
+            seen.set()
+            yield found
     finally:
+        seen.set()
         for operator in operators:
             operator.discard()
 
 
-def is_unread(seen: Scrape) -> float:
-    return seen.value("vectorops_source_unread_since_timestamp_seconds")
+def has_both(seen: Scrape) -> bool:
+    """Something of a source that is not read, and of one that is read for long."""
+    names = ("vectorops_source_unread_since_timestamp_seconds", "vectorops_sync_expected")
+    return all(seen.value(name) for name in names)
 
 
 def test_every_panel_shows_something(busy):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from vectorops import metrics
 from vectorops.api.meta import Ref
-from vectorops.metrics import OTHER, SERVERS_SHOWN, QdrantServers, SourceReads
+from vectorops.metrics import OTHER, SERVERS_SHOWN, QdrantServers, SourceReads, SyncsUnderWay
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 OF_TARGETS = {"job", "instance", "namespace", "pod", "container", "endpoint", "service", "node", "cluster", "le"}
@@ -163,3 +164,39 @@ def test_only_the_sources_that_were_read_longest_ago_have_series(clock, reads):
 
     assert len(shown) == metrics.UNREAD_SHOWN
     assert "set-0" in shown
+
+
+@dataclass
+class Counts:
+    phase: str
+    done: int = 0
+    total: int | None = None
+
+
+def syncs_shown(syncs: SyncsUnderWay) -> dict[tuple[str, str], tuple[float, float | None]]:
+    """By name of the set and phase, what is done and what is expected."""
+    syncs.measure()
+    done, expected = (
+        {(one.labels["name"], one.labels["phase"]): one.value for one in family.samples}
+        for gauge in (metrics.SYNC_DONE, metrics.SYNC_EXPECTED)
+        for family in gauge.collect()
+    )
+    return {labels: (value, expected.get(labels)) for labels, value in done.items()}
+
+
+def test_a_sync_that_takes_long_is_shown_until_it_ends(clock):
+    syncs = SyncsUnderWay(clock)
+    fetching, reading = Counts("Fetching", total=100), Counts("Reading")
+    with syncs.follow(CATS, fetching):
+        clock.now += 5
+        with syncs.follow(DOGS, reading):
+            assert syncs_shown(syncs) == {}
+            clock.now += 5
+            fetching.done = 40
+            assert syncs_shown(syncs) == {("cats", "fetching"): (40, 100)}
+            clock.now += 5
+            fetching.phase, fetching.done, fetching.total = "Writing", 7, 8
+            reading.done = 3
+            assert syncs_shown(syncs) == {("cats", "writing"): (7, 8), ("dogs", "reading"): (3, None)}
+
+    assert syncs_shown(syncs) == {}

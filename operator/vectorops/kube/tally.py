@@ -81,6 +81,7 @@ class Tally:
     def measure(self) -> None:
         """Sets all gauges. Deleted resources get no series."""
         metrics.SOURCE_READS.measure()
+        metrics.SYNCS.measure()
         for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_RECONCILE):
             gauge.clear()
         for labels, count in Counter(

@@ -63,7 +63,7 @@ def _held_deletions_status(status: PointSetStatus, held: HeldDeletions, approval
 def unchanged_status(resource: Resource) -> PointSetStatus:
     """The status of a set that is still as its status says."""
     same = [Condition.model_validate(condition) for condition in resource.status["conditions"]]
-    return PointSetStatus(conditions=same, last_handled_approve_plan=_handled(resource))
+    return PointSetStatus(conditions=same, progress=None, last_handled_approve_plan=_handled(resource))
 
 
 def _replaced_status(resource: Resource, where: PointSetTarget, synced: Synced, held_back: Approval) -> PointSetStatus:

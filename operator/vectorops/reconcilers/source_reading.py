@@ -15,6 +15,7 @@ from functools import partial
 from threading import Event
 from typing import Final
 
+from vectorops import metrics
 from vectorops.api.meta import RECONCILE, VERIFY, Resource
 from vectorops.api.pointset import PointSetSpec, SourceStatus
 from vectorops.api.reasons import Reason
@@ -289,12 +290,12 @@ async def staged_source(
 
     Raises what `opened_source` and `SourceReading.stage` raise.
     """
-    resource = found.resource
+    resource, progress = found.resource, PassProgress()
     pace = Pace(context.cluster, resource, context.turn)
     async with opened_source(context, resource, declared) as source:
-        reading = SourceReading(context, resource, spec, found, source, pace, PassProgress())
+        reading = SourceReading(context, resource, spec, found, source, pace, progress)
         reading.files = await source.list()
-        with context.staging.space() as space:
+        with metrics.SYNCS.follow(resource.ref, progress), context.staging.space() as space:
             staged = await reading.stage(space)
             assert staged is not None, "without a status, nothing is known of the source"
             yield staged

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vectorops.api.meta import TAKE_OVER_FROM, Condition, JsonObject, Resource, Status
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, VectorOpsError
+from vectorops.errors import GaveWay, Terminal, VectorOpsError
 
 
 def conditions(
@@ -75,6 +75,9 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     if TAKE_OVER_FROM not in resource.meta.annotations:
         # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)
+    if not isinstance(error, GaveWay):
+        # The pass that it speaks of has ended.
+        known.pop("progress", None)
     return known
 
 
