@@ -211,6 +211,7 @@ def _apply(flags: ApplyFlags) -> None:
     from vectorops.local import apply as local
     from vectorops.local import show
     from vectorops.local.override import WrongTarget
+    from vectorops.local.progress import show_progress
 
     options = flags.options
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
@@ -219,7 +220,7 @@ def _apply(flags: ApplyFlags) -> None:
             options.override.make_folder()
         except WrongTarget as error:
             _fail(f"--qdrant: {error}", WRONG_USAGE)
-    with show.progress() as progress:
+    with show_progress() as progress:
         report = _run(local.apply(manifests, options, tell=progress.tell, settled=progress.settled))
     show.report(report, as_json=flags.as_json)
     raise typer.Exit(READY if report.ready else NOT_READY)
@@ -234,10 +235,11 @@ def _plan(flags: PlanFlags) -> None:
     usage or invalid manifests.
     """
     from vectorops.local import preview, show
+    from vectorops.local.progress import show_progress
 
     options = flags.options
     manifests = _read(flags.filename, flags.namespace, PLAN_FAILED if flags.detailed_exitcode else WRONG_USAGE)
-    with show.progress():
+    with show_progress():
         plans = _run(preview.preview(manifests, options))
     show.plans(plans, as_json=flags.as_json)
     if any(plan.problem for plan in plans):
@@ -256,10 +258,11 @@ def _schema(flags: SchemaFlags) -> None:
     Exit code: 0 all are resolved, 1 one is not, 2 wrong usage or invalid manifests.
     """
     from vectorops.local import schemas, show
+    from vectorops.local.progress import show_progress
     from vectorops.local.session import Options
 
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
-    with show.progress():
+    with show_progress():
         found = _run(schemas.resolve_schemas(manifests, Options(embedders=flags.embedders)))
     show.print_schemas(found, as_json=flags.as_json)
     raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)

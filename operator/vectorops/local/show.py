@@ -1,12 +1,9 @@
-"""What `apply`, `plan`, `schema` and `ledger` print: the result on standard output, progress on standard error and
-only for a person at a terminal.
-"""
+"""What `apply`, `plan`, `schema` and `ledger` print: the result on standard output, notes on standard error."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -14,7 +11,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from vectorops import metrics
 from vectorops.api.collection import VectorStatus
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.ledger.inspection import Finding, InspectedLedger, Severity
@@ -34,34 +30,6 @@ LEAST_ROOM = 30
 """Columns that a sentence needs beside the others."""
 REVISION_SHOWN = 12
 """Characters of a commit or digest in a table; JSON has them all."""
-
-
-class Progress:
-    """The line that moves while a command works. It is drawn several times a second."""
-
-    def __init__(self) -> None:
-        self._settled: set[Ref] = set()
-        self._words = "looking"
-
-    def tell(self, ref: Ref, reason: str, message: str) -> None:
-        self._words = f"{ref}: {reason}: {message}"
-
-    def settled(self, ref: Ref) -> None:
-        self._settled.add(ref)
-
-    def __rich__(self) -> Text:
-        embedded = sum(int(one.value) for family in metrics.TEXTS_EMBEDDED.collect() for one in family.samples)
-        counts = [f"{len(self._settled)} done"] + ([f"{counted(embedded, 'text')} embedded"] if embedded else [])
-        return Text("  ".join([*counts, self._words]))
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """On a terminal a moving line, elsewhere nothing."""
-    console = _console(stderr=True)
-    progress = Progress()
-    with console.status(progress) if console.is_terminal else nullcontext():
-        yield progress
 
 
 def report(report: Report, *, as_json: bool) -> None:
@@ -91,7 +59,7 @@ def plans(plans: Sequence[ResourcePlan], *, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(plan) for plan in plans])
         return
-    console = _console()
+    console = open_console()
     for plan in plans:
         if not (plan.changes or plan.problem or plan.remarks):
             continue
@@ -264,7 +232,7 @@ def _print_rows(titles: Sequence[str], rows: Sequence[Row]) -> None:
     """A table in which nothing is cut. The last column holds sentences: it is not padded, and on a terminal it is
     wrapped; below the row, if there is little room beside it.
     """
-    console = _console()
+    console = open_console()
     every = [Row(titles, "bold"), *rows]
     widths = [max(cell_len(row.cells[column]) for row in every) for column in range(len(titles) - 1)]
     beside = sum(widths) + len(GAP) * len(widths)
@@ -286,10 +254,11 @@ def _print_json(value: object) -> None:
 
 
 def _note(words: str) -> None:
-    _console(stderr=True).print(words, soft_wrap=True)
+    open_console(stderr=True).print(words, soft_wrap=True)
 
 
-def _console(*, stderr: bool = False) -> Console:
+def open_console(*, stderr: bool = False) -> Console:
+    """For words that are printed as they are, and for a program each in one line."""
     stream = sys.stderr if stderr else sys.stdout
     # Messages may hold what looks like markup: vectors[0].
     return Console(stderr=stderr, width=None if stream.isatty() else WIDE, markup=False, highlight=False, emoji=False)

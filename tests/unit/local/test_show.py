@@ -6,10 +6,8 @@ import sys
 
 import pytest
 
-from vectorops import metrics
 from vectorops.api.collection import VectorStatus
 from vectorops.api.embedder import EmbedderStatus
-from vectorops.api.meta import Ref
 from vectorops.local import show
 from vectorops.local.apply import ApplyResult, Report
 from vectorops.local.schemas import CollectionSchema, UnresolvedVector
@@ -112,16 +110,3 @@ def test_on_a_terminal_nothing_is_cut_and_sentences_are_wrapped(capfdbinary, mon
 
 def test_one_is_singular():
     assert [counted(count, "point") for count in (0, 1, 2000)] == ["0 points", "1 point", "2,000 points"]
-
-
-def test_progress_tells_how_many_texts_were_embedded():
-    progress = show.Progress()
-    progress.settled(Ref("QdrantCollection", "default", "zoo"))
-    metrics.TEXTS_EMBEDDED.labels("openAI").inc(3)
-    progress.tell(Ref("PointSet", "default", "faq"), "Progressing", "points [0]")
-
-    words = progress.__rich__().plain
-
-    assert words.startswith("1 done  ")
-    assert "texts embedded" in words
-    assert words.endswith("PointSet default/faq: Progressing: points [0]")
