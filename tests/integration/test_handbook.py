@@ -136,7 +136,7 @@ def test_a_parquet_file_that_duckdb_made_is_loaded_and_searched(clone: Path, var
 
     told = run(documented(DIGITS, "Without a cluster", 2), clone, environment=variables)
 
-    assert "1797 points as declared" in told
+    assert "1,797 points as declared" in told
     assert "Most like digit-0042, which is a 4" in told
 
 
