@@ -134,6 +134,10 @@ class VectorMapping(Model):
 class PayloadMapping(Model):
     """Which columns become the payload, and under which names."""
 
+    column: ColumnName | None = Field(
+        default=None,
+        description="A column that holds the whole payload: a struct, a map, an object, or one of these as JSON text.",
+    )
     include: ColumnNames | None = Field(default=None, description="Only these columns. Default: all that are left.")
     exclude: ColumnNames | None = Field(default=None, description="All but these columns.")
     rename: (
@@ -149,6 +153,14 @@ class PayloadMapping(Model):
             "only one of include, exclude may be given",
             lambda payload: payload.include is None or payload.exclude is None,
             field="exclude",
+        ),
+        Rule(
+            "!has(self.column) || !has(self.include) && !has(self.exclude) && !has(self.rename)",
+            "a column that holds the whole payload leaves nothing to include, exclude or rename",
+            lambda payload: (
+                payload.column is None or (payload.include, payload.exclude, payload.rename) == (None, None, None)
+            ),
+            field="column",
         ),
     )
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from vectorops.api.meta import JsonObject
+from vectorops.api.source import ColumnType
 from vectorops.formats.base import ArrowRows
 from vectorops.points.block import Block
 from vectorops.points.declared import place, shorten_id
 from vectorops.points.identity import MAX_INTEGER
-from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes, is_nested
+from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes, is_nested, is_text
 from vectorops.points.mapping_columns import (
     ColumnPath,
     Kept,
@@ -74,7 +75,9 @@ class BatchMapper:
             name: [self._text_column(column, name) for column in template.columns]
             for name, template in spec.templates.items()
         }
-        self._payload = self._payload_columns({one.path for one in self._ids} | {path for _, path, _ in self._vectors})
+        taken = {one.path for one in self._ids} | {path for _, path, _ in self._vectors}
+        self._whole = self._whole_column(spec.payload.column) if spec.payload.column is not None else None
+        self._payload = self._payload_columns(taken) if self._whole is None else {}
         if spec.payload.include is None:
             # A type for a column that is not there is a slip, unless the column was left out on purpose.
             for column in spec.types:
@@ -94,17 +97,28 @@ class BatchMapper:
             name: list(zip(*(column.cells(batch, failures) for column in columns), strict=True))
             for name, columns in self._texts.items()
         }
+        payloads = self._read_payloads(batch, declared, failures)
+        texts = spec.fill_templates(values, failures)
+        return assemble_block(rows.numbers, ids, declared, payloads, vectors, texts, failures)
+
+    def _read_payloads(self, batch: Any, declared: Sequence[Any], failures: RowFailures) -> list[JsonObject]:
+        spec = self._spec
+        if self._whole is not None:
+            whole = self._whole.cells(batch, failures)
+            payloads = [spec.spread(value, row, failures) for row, value in enumerate(whole)]
+            if spec.store_id_as is not None:
+                for payload, id in zip(payloads, declared, strict=True):
+                    payload[spec.store_id_as] = id
+            return payloads
         names = [*self._payload, *spec.constants]
         fields: list[Iterable[Any]] = [column.cells(batch, failures) for column in self._payload.values()]
-        fields += [[value] * len(ids) for value in spec.constants.values()]
+        fields += [[value] * len(declared) for value in spec.constants.values()]
         if spec.store_id_as is not None:
             names.append(spec.store_id_as)
             fields.append(declared)
-        payloads: list[JsonObject] = (
-            [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)] if fields else [{} for _ in ids]
-        )
-        texts = spec.fill_templates(values, failures)
-        return assemble_block(rows.numbers, ids, declared, payloads, vectors, texts, failures)
+        if not fields:
+            return [{} for _ in declared]
+        return [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
 
     def _read_ids(self, batch: Any, failures: RowFailures) -> tuple[Sequence[PointId | None], Sequence[Any]]:
         """The ids, and the same as declared."""
@@ -129,9 +143,13 @@ class BatchMapper:
         more = f" and {len(names) - SHOWN_COLUMNS:,} more" if len(names) > SHOWN_COLUMNS else ""
         return f"The columns are {', '.join(names[:SHOWN_COLUMNS])}{more}"
 
-    def _column(self, name: str, path: ColumnPath, kept: Kept | None = None) -> _Column:
+    def _whole_column(self, name: str) -> _Column:
+        path = self._find(name, "mapping.payload.column")
+        return self._column(name, path, kind="JSON" if is_text(field_at(path, self.schema).type) else None)
+
+    def _column(self, name: str, path: ColumnPath, kept: Kept | None = None, kind: ColumnType | None = None) -> _Column:
         try:
-            read = cell_reader(prune_field(field_at(path, self.schema), kept), self._spec.types.get(name))
+            read = cell_reader(prune_field(field_at(path, self.schema), kept), kind or self._spec.types.get(name))
         except RefusedColumn as error:
             raise unfit_mapping(f"column {name} {error}") from None
         return _Column(name, path, read, kept)

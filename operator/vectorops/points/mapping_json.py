@@ -86,6 +86,14 @@ def _with_types(spec: MappingSpec, row: JsonObject, index: int, failures: RowFai
 
 def _payload(spec: MappingSpec, row: JsonObject, taken: Sequence[str], index: int, failures: RowFailures) -> JsonObject:
     payload: JsonObject = {}
+    if (whole := spec.payload.column) is not None:
+        value = json_value(whole, row)
+        try:
+            value = convert_value("JSON", value) if isinstance(value, str) else value
+        except Unfit as error:
+            failures.add({index: f"column {whole}: {error}"})
+            value = None
+        return spec.spread(value, index, failures)
     if spec.payload.include is not None:
         for column in spec.payload.include:
             if column not in spec.rename and (path := json_path(column, row)):

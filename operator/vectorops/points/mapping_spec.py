@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from vectorops.api.meta import JsonObject
+from vectorops.api.nesting import LEVELS, WORDS, is_deeper
 from vectorops.api.reasons import Reason
 from vectorops.api.source import ColumnType, PayloadMapping, VectorMapping
 from vectorops.api.source import Mapping as DeclaredMapping
@@ -128,12 +129,27 @@ class MappingSpec:
         """Which of the top columns of a file are needed, in their order."""
         read = [*self.id_columns, *(column for one in self.templates.values() for column in one.columns)]
         read += [column for _, column, _ in self.vector_columns(names)]
-        if self.payload.include is None:
+        if self.payload.column is not None:
+            read.append(self.payload.column)
+        elif self.payload.include is None:
             left_out = {*(self.payload.exclude or ()), *index_columns(names, ())}
             read += [name for name in names if name not in left_out]
         read += [*(self.payload.include or ()), *self.rename]
         tops = {top_of(name, names) for name in read}
         return [name for name in names if name in tops]
+
+    def spread(self, value: Any, row: int, failures: RowFailures) -> JsonObject:
+        """The payload of a row whose column holds the whole of it. value: JSON, or `MISSING`."""
+        if value is None or value is MISSING:
+            value = {}
+        if not isinstance(value, dict):
+            failures.add({row: f"column {self.payload.column}: no object, which a payload is"})
+            value = {}
+        if is_deeper(value, LEVELS):
+            failures.add({row: f"column {self.payload.column}: the payload is {WORDS}"})
+        if twice := next((one for one in (*self.constants, self.store_id_as) if one in value), None):
+            failures.add({row: f"the payload would get the field {twice} twice: see mapping.payload and storeIdAs"})
+        return {**value, **self.constants}
 
     def identify(self, declared: Sequence[Any], failures: RowFailures) -> list[PointId | None]:
         """The ids of rows; None, and a failure, for those without a usable one. declared: lists if it is composite."""

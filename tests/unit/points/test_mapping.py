@@ -155,6 +155,39 @@ def test_a_mapping_names_nested_columns_keeps_some_and_renames_others():
         assert block.payloads == [{"meta": {"lang": "de"}, "a.b": "dotted", "by": "us", "declared": "k"}]
 
 
+def test_one_column_may_hold_the_whole_payload():
+    mapping = {"payload": {"column": "meta", "constants": {"shelf": "a"}}}
+    values = [{"title": "a", "nested": {"deep": [None, 2**64 - 1, 0.1]}}, None]
+    texts = [json.dumps(value) if value is not None else None for value in values]
+    columns = {"id": [1, 2], "vector": [[0.5, 1.0], [2.0, 3.0]], "ignored": [1, 2]}
+    wanted = [{**values[0], "shelf": "a", "number": 1}, {"shelf": "a", "number": 2}]
+    as_objects = objects(*({"id": id, "vector": [1, 2], "meta": value} for id, value in enumerate(values, 1)))
+    for rows in (*both({**columns, "meta": texts}), as_objects):
+        assert mapped(rows, mapping=mapping, store_id_as="number").payloads == wanted
+
+    struct = arrow({"id": [1], "vector": [[0.5, 1.0]], "meta": [{"title": "a", "tags": ["x"]}]})
+    assert mapped(struct, mapping=mapping).payloads == [{"title": "a", "tags": ["x"], "shelf": "a"}]
+
+
+def test_a_whole_payload_that_is_none_fails_its_row():
+    deep: Any = 1
+    for _ in range(33):
+        deep = {"a": deep}
+    texts = ["[1]", "{", json.dumps({"shelf": "b"}), json.dumps(deep), "{}"]
+    mapping = {"payload": {"column": "meta", "constants": {"shelf": "a"}}}
+    for rows in both({"id": [1, 2, 3, 4, 5], "vector": [[0.5, 1.0]] * 5, "meta": texts}):
+        block = mapped(rows, mapping=mapping)
+
+        assert block.ids == [5]
+        no_object, no_json, twice, too_deep = [failure.reason for failure in block.failures]
+        assert no_object == "column meta: no object, which a payload is"
+        assert no_json.startswith("column meta: ")
+        assert "field shelf twice" in twice
+        assert too_deep.startswith("column meta: ")
+
+    assert "mapping.payload.column" in refusal(arrow({"id": [1], "vector": [[0.5, 1.0]]}), mapping=mapping)
+
+
 def test_several_columns_are_the_id_together():
     for rows in both({"doc": ["a", "a", None], "page": [1, 2, 3], "x": [0, 0, 0]}):
         block = mapped(rows, mapping={"idFrom": ["doc", "page"]}, store_id_as="key")
