@@ -641,11 +641,20 @@ async def read_sure(store: LedgerStore) -> Ledger | None:
         raise
 
 
-async def remove_points(store: LedgerStore, collection: str, *, marked: bool = True) -> int:
+async def remove_points(
+    store: LedgerStore,
+    collection: str,
+    *,
+    marked: bool = True,
+    pace: AtSafePoint = go_on,
+    progress: PassProgress | None = None,
+) -> int:
     """Deletes all points that the set owns. Returns how many were deleted; safe to repeat.
 
     marked: does a mark tell that this is the collection that the ledger is about? If not, and it seems to be another
     one, what is no longer as it was written stays.
+    pace: called after each part of which something was deleted; what it raises ends the work there, and the next run
+    goes on.
     The ledger stays, to be removed once nothing says any more that it must exist. Raises Terminal LedgerUnreadable if
     another set's record cannot be read.
     """
@@ -665,7 +674,12 @@ async def remove_points(store: LedgerStore, collection: str, *, marked: bool = T
         deleted = 0
         for part in first.part.siblings:
             ledger = await store.at(part).read_existing() if part.bits else first
-            deleted += await _remove_part(store.at(part), collection, ledger, judge_part)
+            of_part = await _remove_part(store.at(part), collection, ledger, judge_part)
+            deleted += of_part
+            if progress is not None:
+                progress.done += of_part
+            if part.bits and of_part:
+                await pace()
         return deleted
 
 

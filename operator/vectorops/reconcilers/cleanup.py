@@ -8,7 +8,7 @@ from typing import Final
 
 from vectorops import metrics
 from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, Resource
-from vectorops.errors import VectorOpsError
+from vectorops.errors import GaveWay, VectorOpsError
 from vectorops.reconcilers.base import Context, Outcome
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ async def finalize(context: Context, resource: Resource, clean_up: Callable[[], 
         return await _let_go(context, resource, "the annotation vectorops.dev/skip-cleanup is set")
     try:
         blocked = await clean_up()
+    except GaveWay:
+        # Some of the work is done, so it comes to an end, however long that takes.
+        raise
     except Exception as error:
         # Whatever it is, a fault of ours included: it must not hold up a namespace for ever.
         if await _is_overdue(context, resource):

@@ -12,7 +12,9 @@ from vectorops.api.meta import Resource
 from vectorops.api.pointset import PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
+from vectorops.errors import GaveWay
 from vectorops.ledger.collection import require_ledger_collection
+from vectorops.points.progress import PassProgress
 from vectorops.points.stage import Inline
 from vectorops.points.sync import remove_points, sync
 from vectorops.reconcilers.base import Context, Outcome
@@ -20,6 +22,7 @@ from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
+from vectorops.reconcilers.shown_progress import ShownProgress
 from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
 from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_needed, parse_some
@@ -76,21 +79,28 @@ class PointSetReconciler:
         async def clean_up() -> Outcome | None:
             removal = await find_removal(context, resource)
             if removal is not None:
-                await _carry_out_removal(resource, removal)
+                progress = PassProgress("Deleting")
+                shown = ShownProgress(context.cluster, resource, progress)
+                await _carry_out_removal(
+                    resource, removal, Pace(context.cluster, resource, context.turn, shown.write), progress
+                )
+                if shown.resource is not resource:
+                    # The finalizer is removed from the resource that we read, and its status was written since.
+                    raise GaveWay("the points are deleted; the resource goes next")
             return None
 
         return await finalize(context, resource, clean_up)
 
 
-async def _carry_out_removal(resource: Resource, removal: Removal) -> None:
+async def _carry_out_removal(resource: Resource, removal: Removal, pace: Pace, progress: PassProgress) -> None:
     database, name = removal.access.database, removal.where.collection
     # What else there is under that name may say anything of anybody's points.
     await require_ledger_collection(database, removal.access.ledger_collection)
     if removal.deletes and not removal.is_gone:
-        deleted = sum(
-            [await remove_points(store, name, marked=store.key.incarnation != UNMANAGED) for store in removal.stores]
-        )
-        logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": deleted})
+        for store in removal.stores:
+            is_marked = store.key.incarnation != UNMANAGED
+            await remove_points(store, name, marked=is_marked, pace=pace.point, progress=progress)
+        logger.info("points deleted", extra={"resource": str(resource.ref), "deleted": progress.done})
     if removal.registration is not None and not removal.is_gone:
         # Before the ledger goes: one that is registered and gone counts as lost, and a set of the same name that is
         # made later would take back whatever then stands under its ids.

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vectorops import metrics
-from vectorops.api.meta import JsonObject, Resource
-from vectorops.api.pointset import PointSetSpec, ProgressStatus
-from vectorops.api.reasons import Reason
+from vectorops.api.meta import Resource
+from vectorops.api.pointset import PointSetSpec
 from vectorops.api.source import Source
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.errors import GaveWay, Terminal
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.points.progress import PassProgress
-from vectorops.points.sync import Synced, sync
+from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
 from vectorops.reconcilers.references import config_maps_of
+from vectorops.reconcilers.shown_progress import ShownProgress
 from vectorops.reconcilers.situation import Destination, find_situation
 from vectorops.reconcilers.source_reading import (
     SourceReading,
@@ -26,7 +26,6 @@ from vectorops.reconcilers.source_reading import (
     seconds_of,
     vectors_of_embedded_columns,
 )
-from vectorops.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class SourcedSet:
 
     async def _show(self, declared: Source) -> Outcome:
         progress = PassProgress()
-        shown = ShownProgress(self.context, self.resource, progress)
+        shown = ShownProgress(self.context.cluster, self.resource, progress)
         with metrics.SYNCS.follow(self.resource.ref, progress):
             try:
                 return await self._reconcile(declared, shown)
@@ -105,54 +104,3 @@ class SourcedSet:
         # A conflict does not have it read each minute: a sibling that gives an id up wakes us.
         outcome = outcome_of(shown.resource, status, synced)
         return replace(outcome, requeue_after=reading.interval)
-
-
-@dataclass(slots=True)
-class ShownProgress:
-    """How far a long pass is, in the status."""
-
-    context: Context
-    resource: Resource
-    progress: PassProgress
-    goes_on: bool = False
-    """Did the pass begin in an earlier run, which gave way?"""
-
-    def __post_init__(self) -> None:
-        self.goes_on = self.is_shown
-
-    @property
-    def is_shown(self) -> bool:
-        """Does the status say how far it is?"""
-        return "progress" in self.resource.status
-
-    async def write(self) -> None:
-        """Writes it, with an event when it does so first."""
-        now = self.progress
-        shown = ProgressStatus(phase=now.phase, done=now.done, total=now.total)
-        was_shown = self.is_shown
-        await self._write({**self.resource.status, "progress": shown.dump()})
-        if not was_shown:
-            what = {"Fetching": "bytes", "Reading": "rows"}.get(now.phase, "points")
-            await self._tell(Reason.PROGRESSING, f"a long pass has begun: {now.phase.lower()} {what}")
-
-    async def announce_end(self, synced: Synced) -> None:
-        """Tells by an event how a pass ended that was shown. The status is written by whoever reconciles."""
-        if not self.is_shown or synced.replaced is not None:
-            return
-        as_declared = synced.total - synced.failed - synced.conflicting
-        words = f"the long pass has ended: {as_declared:,} of {counted(synced.total, 'point')} as declared"
-        if not self.goes_on:
-            words += f", {synced.written:,} written, {synced.deleted:,} deleted"
-        await self._tell(Reason.SUCCEEDED if as_declared == synced.total else Reason.POINTS_FAILED, words)
-
-    async def remove(self) -> None:
-        """Takes it from the status."""
-        if self.is_shown:
-            await self._write({name: value for name, value in self.resource.status.items() if name != "progress"})
-
-    async def _write(self, status: JsonObject) -> None:
-        await self.context.cluster.write_status(self.resource, status)
-        self.resource = replace(self.resource, status=status)
-
-    async def _tell(self, reason: Reason, words: str) -> None:
-        await self.context.cluster.event(self.resource, reason.value, words, warning=False)

@@ -8,10 +8,13 @@ import pytest
 from integration.points.scene import Killed, Scene, Watched, answer_lost, killed_after, killed_before, point, text_point
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, OutcomeUnknown, Terminal, Transient
+from vectorops.ledger.collection import ensure_ledger_collection
+from vectorops.ledger.entries import Entry
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import read_all_parts, regrow
 from vectorops.ledger.records import Part
 from vectorops.points.preview import preview_sync
+from vectorops.points.progress import PassProgress
 from vectorops.points.stage import Inline
 from vectorops.points.sync import remove_points, sync
 from vectorops.points.target import nothing_given_up
@@ -193,6 +196,124 @@ async def test_a_set_that_gives_way_wherever_it_can_is_as_declared_in_the_end(sc
         with suppress(GaveWay):
             staged = Inline(await scene.declared(*wanted), 2)
             await sync(scene.store(), await scene.target(), staged, scene.reader, pace=others_wait)
+
+
+@SERVER
+async def test_the_removal_of_a_large_set_gives_way_after_each_part_and_goes_on(scene):
+    scene.bits = 2
+    await scene.sync(*MANY)
+    foreign = await scene.stranger(77, [7, 7, 7])
+    progress = PassProgress("Deleting")
+
+    async def others_wait() -> None:
+        raise GaveWay("other resources are waiting")
+
+    left = [len(MANY)]
+    while await scene.stored() != {77: foreign}:
+        with suppress(GaveWay):
+            await remove_points(scene.store(), scene.collection, pace=others_wait, progress=progress)
+        left.append(len(await scene.stored()) - 1)
+
+    assert left == sorted(set(left), reverse=True), "each run deletes some"
+    assert len(left) == 1 + 4
+    assert progress.done == len(MANY)
+    assert await remove_points(scene.store(), scene.collection, pace=others_wait) == 0
+    ledger = await scene.ledger()
+    assert ledger is not None
+    assert dict(ledger.entries) == {}
+
+
+@SERVER
+async def test_a_set_of_one_part_is_removed_in_one_run(scene):
+    await scene.sync(*MANY)
+
+    async def others_wait() -> None:
+        raise GaveWay("other resources are waiting")
+
+    assert await remove_points(scene.store(), scene.collection, pace=others_wait) == len(MANY)
+
+
+@SERVER
+@pytest.mark.parametrize("bits", [0, 2])
+async def test_the_revision_is_recorded_in_the_head_and_goes_before_anything_else_is_written(scene, bits):
+    scene.bits = bits
+
+    async def one_pass(*points, revision: str, **options) -> None:
+        staged = Inline(await scene.declared(*points), bits)
+        await sync(scene.store(), await scene.target(), staged, scene.reader, revision=revision, **options)
+
+    async def revision() -> str:
+        head = await scene.store().read_head()
+        assert head is not None
+        return str(head.get("revision", ""))
+
+    await one_pass(*MANY, revision="first")
+    assert await revision() == "first"
+    ledger = await scene.ledger()
+    await one_pass(*MANY, revision="second")
+    assert await revision() == "second"
+    again = await scene.ledger()
+    assert (again.entries, again.through) == (ledger.entries, ledger.through)
+
+    watched = Watched(scene.database, at=100)
+    retained = replace(scene.store(database=watched), deletion_policy="Retain")
+    await sync(retained, await scene.target(), Inline(await scene.declared(*MANY), bits), revision="second")
+    head = await scene.store().read_head()
+    assert (head["revision"], head["deletion_policy"]) == ("second", "Retain")
+
+    watched = Watched(scene.database)
+    seen = []
+
+    async def look() -> None:
+        seen.append(await revision())
+
+    changed = [point(id, text=[3, float(place), 0]) for place, id in enumerate(IDS)]
+    scene.reader.at_call = {1: look}
+    await one_pass(*changed, text_point("doc9", "text"), revision="third")
+    assert seen == [""], "while points are written, the ledger speaks of no revision"
+    assert await revision() == "third"
+
+    await scene.sync(*changed[1:])
+    assert await revision() == "", "a pass from a manifest has none"
+
+
+@SERVER
+@pytest.mark.parametrize("bits", [0, 2])
+async def test_a_process_that_is_not_the_writer_any_more_records_no_revision(scene, bits):
+    scene.bits = bits
+    await scene.sync(*MANY, writer="old")
+    first = await scene.store(writer="old").read()
+    assert first is not None
+    await scene.sync(*FEWER, writer="new")
+
+    with pytest.raises(Transient) as raised:
+        await scene.store(writer="old").at(first.part).record_revision("stale")
+
+    assert raised.value.reason is Reason.ANOTHER_WRITER
+    head = await scene.store().read_head()
+    assert head is not None
+    assert "revision" not in head
+
+
+@SERVER
+async def test_a_ledger_of_many_entries_is_cut_and_keeps_each_of_them(scene):
+    entries = {id: Entry(id + 16, (id + 17, id + 18)) for id in range(20_000)}
+    await ensure_ledger_collection(scene.database, scene.ledgers, replication_factor=1)
+    store = scene.store(writer="one")
+    first = await store.create(("image", "text"), entries)
+    first = await store.settle(first, entries, 7)
+    await store.record_revision("before")
+
+    async def recover(ledger):
+        return ledger
+
+    cut = await regrow(store, await store.read_existing(), recover, 4)
+
+    parts = await read_all_parts(scene.store())
+    assert {id: entry for part in parts for id, entry in part.entries.items()} == entries
+    assert [part.part for part in parts] == Part(4, 1).siblings
+    assert cut.revision == "before", "the source was written whole, and still is"
+    assert await scene.records() == 1 + 2 * 16
 
 
 @SERVER

@@ -6,7 +6,7 @@ import pytest
 
 from vectorops.api.meta import FINALIZER, SKIP_CLEANUP, ObjectMeta, Resource, Status
 from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal, Transient, Waiting
+from vectorops.errors import GaveWay, Terminal, Transient, Waiting
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.cluster import Namespace
@@ -66,6 +66,15 @@ async def test_before_and_in_a_living_namespace_it_stays_until_it_is_cleaned_up(
 
     with pytest.raises(type(error)):
         await world.finalize(error)
+
+    assert not world.let_go
+
+
+async def test_a_long_deletion_that_gives_way_comes_to_its_end_in_a_terminating_namespace_too():
+    world = World(terminating_seconds=10_000.0)
+
+    with pytest.raises(GaveWay):
+        await world.finalize(GaveWay("others wait"))
 
     assert not world.let_go
 
