@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -39,7 +40,8 @@ from vectorops.qdrant.database import PointId
 HERE = Path(__file__).parent
 FORMAT_1 = json.loads((HERE / "format-1.json").read_text())
 FORMAT_2 = json.loads((HERE / "format-2.json").read_text())
-"""Recorded. They are read for ever, so neither file is ever made again."""
+REVISION = json.loads((HERE / "revision.json").read_text())
+"""Recorded. They are read for ever, so no file is ever made again."""
 
 KEY = LedgerKey("prod", Ref("PointSet", "search", "docs"), "documents", "0123456789abcdef")
 PART = Part(2, 3, 1)
@@ -72,6 +74,7 @@ def written(ledger: Ledger, slot: JsonObject) -> list[JsonObject]:
             rebuilt=ledger.rebuilt,
             deletion_policy=ledger.deletion_policy,
             created_at=ledger.created_at,
+            revision=ledger.revision,
             part=ledger.part,
         ),
         base_record(ledger.entries, ledger.names, ledger.through, ledger.part),
@@ -185,6 +188,43 @@ def test_each_part_says_which_vectors_it_speaks_of():
 
 def common(record: JsonObject) -> JsonObject:
     return {name: record[name] for name in OF_STORE if name in record}
+
+
+# ---- the revision of a source ----
+
+
+@pytest.mark.parametrize("what", [one["what"] for one in REVISION])
+def test_the_revision_of_a_source_is_read_and_written_again_to_the_same_bytes(what):
+    head, base, slot = case(REVISION, what)
+
+    ledger = read_ledger(head, base, slot, PART if "several" in what else WHOLE)
+
+    assert ledger.revision == "5f0c8a1b2c3d4e5f-0a1b2c3d4e5f6071-8899aabbccddeeff"
+    for stored, now in zip((head, base, slot), written(ledger, own_fields(slot)), strict=True):
+        assert json.dumps(now) == json.dumps(own_fields(stored))
+
+
+@pytest.mark.parametrize("what", [one["what"] for one in REVISION])
+def test_a_version_that_knows_no_revision_reads_all_the_rest(what):
+    """It reads the fields that it knows, by their names, and those have not changed."""
+    head, base, slot = case(REVISION, what)
+    part = PART if "several" in what else WHOLE
+    known = {name: value for name, value in head.items() if name != "revision"}
+
+    assert read_ledger(head, base, slot, part) == replace(
+        read_ledger(known, base, slot, part), revision=head["revision"]
+    )
+    assert is_newer(head) is False
+    assert reads_in_the_first_release([head, base, slot]) == (part == WHOLE)
+    before = next(one["records"][0] for one in [*FORMAT_1, *FORMAT_2] if one["records"][0]["payload"] == known)
+    assert before["id"] == next(one for one in REVISION if one["what"] == what)["records"][0]["id"]
+
+
+def test_a_field_that_only_a_later_version_knows_is_ignored():
+    for records, part in ((case(FORMAT_1, "at rest"), WHOLE), (case(REVISION, "several parts, of a source"), PART)):
+        later = [{**record, "of_a_later_version": {"deep": [1]}} for record in records]
+
+        assert read_ledger(later[0], later[1], later[2], part) == read_ledger(*records, part)
 
 
 # ---- what cannot be read ----
