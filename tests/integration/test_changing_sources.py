@@ -4,7 +4,8 @@ at a real Qdrant. What was written is told by the versions of the points.
 
 import asyncio
 import json
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import ObjectMeta, Ref, Resource
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
+from vectorops.ledger.entries import part_numbers
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
 from vectorops.qdrant.connect import Credentials, connect
@@ -202,10 +204,20 @@ async def test_a_ledger_of_a_source_with_a_record_missing_stops_the_set(files: F
     assert await stored.client.retrieve(zoo, [9_050]) == []
 
 
-async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_ends(
-    qdrant: QdrantServer, zoo: str, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reconcilers in this process: others wait all the time, and what is told every ten seconds is told at once."""
+@dataclass
+class Process:
+    """The reconcilers in this process, with the set `many` of 9,000 points in 4 parts."""
+
+    cluster: LocalCluster
+    driver: Driver
+    told: list[str]
+
+
+MANY = Ref("PointSet", "park", "many")
+
+
+@pytest.fixture
+async def process(qdrant: QdrantServer, zoo: str, tmp_path: Path) -> AsyncIterator[Process]:
     (tmp_path / "park").mkdir()
     write_many(tmp_path / "park" / "rows.parquet", range(9_000))
     database = connect(QdrantConnectionSpec(url=qdrant.url, prefer_grpc=False), Credentials())
@@ -224,18 +236,54 @@ async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_end
     context = Context(
         cluster, Databases(lambda _, __: database), Embedders(EmbedderSettings()), "test", writer="one", sources=sources
     )
-    driver = Driver(context, RECONCILERS)
-    assert await Runner(cluster, driver).run(asyncio.get_running_loop().time() + 60)
+    process = Process(cluster, Driver(context, RECONCILERS), told)
+    assert await Runner(cluster, process.driver).run(asyncio.get_running_loop().time() + 60)
+    yield process
+    await database.close()
+
+
+async def test_points_that_somebody_deleted_are_back_after_each_part_had_its_turn(
+    process: Process, zoo: str, stored: Stored
+) -> None:
     assert await stored.count(zoo) == 9_000
-    many = Ref("PointSet", "park", "many")
-    found = cluster.now(many)
+    gone = {number: id for id, number in zip(range(9_000), part_numbers(range(9_000), 2), strict=True)}
+    for number, id in sorted(gone.items()):
+        await stored.client.delete(zoo, [id], wait=True)
+
+        looks = 0
+        while await stored.count(zoo) < 9_000:
+            looks += 1
+            assert looks <= 4, f"part {number}"
+            await process.driver.run(MANY)
+
+    (some, *_), _ = await stored.client.scroll(zoo, limit=1)
+    await stored.client.set_payload(zoo, {"by": "somebody"}, [some.id], wait=True)
+    process.cluster.add(annotated(process.cluster, MANY, "vectorops.dev/verify", "1"))
+    await process.driver.run(MANY)
+    assert (await stored.client.retrieve(zoo, [some.id]))[0].payload == {}
+
+
+def annotated(cluster: LocalCluster, ref: Ref, name: str, value: str) -> Resource:
+    """The resource with one more annotation."""
+    found = cluster.now(ref)
+    assert found is not None
+    annotations = {**found.meta.annotations, name: value}
+    return replace(found, meta=found.meta.model_copy(update={"annotations": annotations}))
+
+
+async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_ends(
+    process: Process, zoo: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait all the time, and what is told every ten seconds is told at once."""
+    cluster, driver = process.cluster, process.driver
+    found = cluster.now(MANY)
     assert found is not None
     doomed = found.meta.model_copy(update={"deletion_timestamp": "2026-01-01T00:00:00Z"})
     cluster.add(replace(found, meta=doomed))
 
     left = [await stored.count(zoo)]
     for _ in range(2):
-        verdict = await driver.run(many, Turn(should_yield=lambda: True))
+        verdict = await driver.run(MANY, Turn(should_yield=lambda: True))
         left.append(await stored.count(zoo))
         assert verdict.requeue_after == 0.0
         assert not verdict.backoff
@@ -243,9 +291,8 @@ async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_end
     assert left == sorted(set(left), reverse=True)
     assert left[-1] > 0
     monkeypatch.setattr(pace, "SHOW_SECONDS", 0.0)
-    while cluster.now(many) is not None:
-        await driver.run(many, Turn())
+    while cluster.now(MANY) is not None:
+        await driver.run(MANY, Turn())
 
     assert await stored.count(zoo) == 0
-    assert "a long pass has begun: deleting points" in told
-    await database.close()
+    assert "a long pass has begun: deleting points" in process.told
