@@ -33,6 +33,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     "schemas.py": ("--count=2 --model-folder={models}",),
     "siblings.py": ("--counts=1",),
     "sources.py": ("--count=200 --size=4 --rounds=1 --only=VectorOps --only=wire",),
+    "staging.py": ("--count=200 --size=4 --rounds=1",),
     "texts.py": (
         "speed --model-folder={models} --count=2 --rounds=1",
         "memory --model-folder={models} --counts 2 3 4",
