@@ -452,7 +452,7 @@ def judge_absent(ledger: InspectedLedger, absent: Sequence[PointId], total: int)
 
 
 def find_shared(ledgers: Sequence[InspectedLedger]) -> list[Finding]:
-    """Points that several sets hold. ledgers: all of one collection, incarnation and shard key."""
+    """Points that several sets hold, told of each. ledgers: all of one collection, incarnation and shard key."""
     claims = [
         (place, part.claims) for place, one in enumerate(ledgers) for part in one.parts if part.claims is not None
     ]
@@ -463,18 +463,20 @@ def find_shared(ledgers: Sequence[InspectedLedger]) -> list[Finding]:
             shared.setdefault(holders, []).append(id)
     found = []
     for holders, ids in sorted(shared.items()):
-        first, *others = (ledgers[place] for place in holders)
-        names = [
-            other.owner if other.owner != first.owner else f"its own ledger in {other.ledger_collection!r}"
-            for other in others
-        ]
-        words = (
-            f"it shares {counted(len(ids), 'point')} with {' and '.join(names)}: "
-            f"{_list_ids(ids[:SHOWN_IDS], len(ids))}. A point that passes from one set to another is held by both for "
-            "a moment. If this stays, declare each point in one set only: the other one gives it up when it next "
-            "changes or deletes it"
-        )
-        found.append(Finding("SharedPoints", Severity.PROBLEM, words, first.owner, first.collection))
+        for place in holders:
+            one = ledgers[place]
+            others = [ledgers[other] for other in holders if other != place]
+            names = [
+                other.owner if other.owner != one.owner else f"its own ledger in {other.ledger_collection!r}"
+                for other in others
+            ]
+            words = (
+                f"it shares {counted(len(ids), 'point')} with {' and '.join(names)}: "
+                f"{_list_ids(ids[:SHOWN_IDS], len(ids))}. A point that passes from one set to another is held by both "
+                "for a moment. If this stays, declare each point in one set only: the other one gives it up when it "
+                "next changes or deletes it"
+            )
+            found.append(Finding("SharedPoints", Severity.PROBLEM, words, one.owner, one.collection))
     return found
 
 

@@ -88,6 +88,8 @@ class LedgerReader:
     async def _check(self) -> InspectedLedgers:
         ledgers, findings = await self._read(all_of_collection=True)
         for one in ledgers:
+            if not self._is_chosen(one.owner):
+                continue
             described = await self._describe(one.collection)
             registration = judge_registration(one, described, unmanaged=UNMANAGED)
             findings += registration

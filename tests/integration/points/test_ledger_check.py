@@ -259,10 +259,12 @@ async def test_the_words_name_the_points_and_the_other_set(scene):
     await delete_points(scene)
 
     found = await check(scene, "default/mine")
+    of_other = await check(scene, "other")
 
     shared = next(one for one in found.findings if one.kind == "SharedPoints")
     missing = next(one for one in found.findings if one.kind == "PointsMissing")
     assert shared.message.startswith("it shares 2 points with here/default/other: 1, ")
+    assert [one.kind for one in of_other.findings] == ["PointsMissing", "SharedPoints"], "it claims point 1 as well"
     assert missing.message.startswith("Qdrant lacks 2 of its 8 points: 1, 5. ")
 
 
