@@ -171,6 +171,12 @@ def from_answer(
     return Rejected.of_status(Reason.REQUEST_REJECTED, said, status=status)
 
 
+def too_long(size: int, endpoint: str) -> Rejected:
+    """The error of a request on which the server hangs up. size: bytes of its body."""
+    words = f"the server hangs up on a request of {size:,} bytes; see its max_request_size_mb"
+    return Rejected(Reason.REQUEST_REJECTED, f"{endpoint}: {words}", status=413)
+
+
 def unreadable_answer(status: int, headers: Mapping[str, str], endpoint: str) -> Transient:
     """The error for an answer that cannot be Qdrant's."""
     kind = shorten(headers.get("content-type", "").partition(";")[0]) or "no content type"

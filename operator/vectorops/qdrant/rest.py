@@ -9,17 +9,21 @@ Used by `server` only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 import orjson
 
 from vectorops.api.reasons import Reason
-from vectorops.errors import Rejected
+from vectorops.errors import OutcomeUnknown, Rejected
 from vectorops.qdrant import errors
 from vectorops.qdrant.traffic import Traffic
 from vectorops.reconciliation import REQUEST_ID_HEADER, request_id
+
+USUAL_BODY_BYTES: Final = 32 * 2**20
+"""As long as a body may be, unless the server's `max_request_size_mb` says otherwise."""
+HANGS_UP: Final = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
 class Rest:
@@ -40,7 +44,20 @@ class Rest:
 
     async def write(self, operation: str, method: str, path: str, body: bytes | None = None) -> Any:
         """`result` of a request that changes something."""
-        return _result(await self._send(operation, method, path, body, writes=True), self._endpoint)
+        try:
+            answer = await self._send(operation, method, path, body, writes=True)
+        except OutcomeUnknown as error:
+            if not _is_too_long(body, error):
+                raise
+            # Qdrant answers 413 and hangs up before it has read such a body, and the answer is lost. But it may have
+            # been the network: only if it happens again, the length is to blame.
+            try:
+                answer = await self._send(operation, method, path, body, writes=True)
+            except OutcomeUnknown as repeated:
+                if not _is_too_long(body, repeated):
+                    raise
+                raise errors.too_long(len(body or b""), self._endpoint) from repeated
+        return _result(answer, self._endpoint)
 
     async def greeting(self) -> Any:
         """What the server says of itself, without a key."""
@@ -87,6 +104,11 @@ def segment(name: str) -> str:
     if name in {".", ".."}:
         raise Rejected(Reason.INVALID_SPEC, f"the name {name!r} cannot be part of a URL; choose another", status=400)
     return quote(name, safe="")
+
+
+def _is_too_long(body: bytes | None, error: OutcomeUnknown) -> bool:
+    """Did the server hang up on a request that is perhaps longer than it takes?"""
+    return body is not None and len(body) > USUAL_BODY_BYTES and isinstance(error.__cause__, HANGS_UP)
 
 
 def _json(answer: httpx.Response, endpoint: str) -> Any:
