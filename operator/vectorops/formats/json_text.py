@@ -30,7 +30,11 @@ def load_exact_json(text: bytes) -> Any:
         raise BadJson(f"no JSON: {error.msg.split(':')[0]} at character {error.pos + 1}") from None
     # orjson makes floats of integers beyond 64 bits. To search for 19 digits is cheaper than to visit all values.
     if _LONG in b"," + text.translate(_CLASSES):
-        json.loads(text, parse_int=_check_integer)
+        try:
+            json.loads(text, parse_int=_check_integer)
+        except RecursionError:
+            # The standard library reads fewer levels than orjson, and how many depends on who calls it.
+            raise BadJson("nested too deeply") from None
     return value
 
 

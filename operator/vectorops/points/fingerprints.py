@@ -91,13 +91,15 @@ def unpredicted(fingerprint: int) -> int:
 
 def canonical_json(value: Any) -> bytes:
     """One spelling for each JSON value: keys sorted, no spaces, shortest numbers, whole floats as integers (the API
-    server turns 1.0 into 1), -0.0 as 0. Raises NotCanonical for NaN, infinities, integers beyond 64 bits and lone
-    surrogates.
+    server turns 1.0 into 1), -0.0 as 0. Raises NotCanonical for NaN, infinities, integers beyond 64 bits, lone
+    surrogates, and what is nested too deeply to be visited.
     """
     try:
         return orjson.dumps(_normal(value, ""), option=orjson.OPT_SORT_KEYS)
     except (TypeError, UnicodeEncodeError) as error:
         raise NotCanonical(f"not valid Unicode text, or not JSON ({type(error).__name__})") from None
+    except RecursionError:
+        raise NotCanonical("nested too deeply") from None
 
 
 _NORMAL: Final = frozenset({str, bool, type(None)})

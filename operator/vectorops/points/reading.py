@@ -9,9 +9,8 @@ from typing import Any, Self
 
 import orjson
 
-from vectorops.formats.base import BadRow, FileFormat
+from vectorops.formats.base import FileFormat
 from vectorops.formats.read import format_of, read_rows
-from vectorops.points.block import RowFailure
 from vectorops.points.mapping import Mapper
 from vectorops.points.progress import PassProgress
 from vectorops.points.staging import Staging
@@ -86,10 +85,6 @@ def read_files(
         )
         for some in rows:
             require_going_on()
-            if isinstance(some, BadRow):
-                staging.fail(RowFailure(some.number, some.reason))
-                progress.done += 1
-                continue
             block = mapper.map(some, file=file.name)
             staging.add(block)
             progress.done += len(block) + len(block.failures)
