@@ -34,6 +34,9 @@ class VectorOpsError(Exception):
     on: the resource whose change may help, so that its change triggers a reconciliation; None if it is none of ours.
     """
 
+    retry_after: float | None = None
+    """Seconds after which to try again; None: as the class says."""
+
     def __init__(self, reason: Reason, message: str, *, on: Ref | None = None) -> None:
         super().__init__(message)
         self.reason = reason
@@ -93,9 +96,6 @@ class Waiting(VectorOpsError):
 
 class Terminal(VectorOpsError):
     """Trying again gives the same answer, until somebody changes something."""
-
-    retry_after: float | None = None
-    """Seconds until it is tried again even if no resource changes; None: at the next resync."""
 
 
 class Rejected(Terminal):

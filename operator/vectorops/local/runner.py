@@ -31,7 +31,13 @@ patient.
 """
 
 HOPELESS: Final = frozenset(
-    {Reason.SECRET_NOT_FOUND, Reason.UNAUTHORIZED, Reason.CERTIFICATE_INVALID, Reason.EMBEDDER_UNAUTHORIZED}
+    {
+        Reason.SECRET_NOT_FOUND,
+        Reason.UNAUTHORIZED,
+        Reason.CERTIFICATE_INVALID,
+        Reason.EMBEDDER_UNAUTHORIZED,
+        Reason.SOURCE_INVALID,
+    }
 )
 """Reasons that the operator tries again because a Secret may change; here it cannot change before the command ends."""
 

@@ -166,7 +166,7 @@ def print_parts(ledger: InspectedLedger) -> None:
         "revision": ledger.revision,
         "lost once": "yes" if ledger.rebuilt else "",
     }
-    console = _console()
+    console = open_console()
     console.print()
     for name, value in facts.items():
         if value not in (None, ""):
@@ -202,7 +202,7 @@ def print_findings(inspection: InspectedLedgers, *, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(one) for one in found])
         return
-    console = _console()
+    console = open_console()
     for severity, style in ((Severity.PROBLEM, "red"), (Severity.NOTICE, "yellow")):
         for one in found:
             if one.severity is severity:

@@ -31,10 +31,19 @@ POLL_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 60.0
 """How often a connection is tried at least: all that use it wait for it, and not for a backoff of minutes."""
 BLIPS: Final = frozenset(
-    {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.PROGRESSING, Reason.KUBERNETES_API}
+    {
+        Reason.UNREACHABLE,
+        Reason.SERVER_ERROR,
+        Reason.RATE_LIMITED,
+        Reason.PROGRESSING,
+        Reason.KUBERNETES_API,
+        Reason.SOURCE_UNAVAILABLE,
+        Reason.SOURCE_CHANGED,
+        Reason.STAGING_FULL,
+    }
 )
-"""Reasons that pass by themselves, as those that a restart of Qdrant or of the API server produces. Not
-ConnectionNotReady: a connection has waited that long itself before it says so.
+"""Reasons that pass by themselves unless they are Terminal, as those that a restart of Qdrant or of the API server
+produces. Not ConnectionNotReady: a connection has waited that long itself before it says so.
 """
 SEEN_BY_OTHERS: Final = ("collection", "schema", "observedGeneration")
 """What of a status, beside Ready, others act upon: where their points go, what makes vectors of their texts, and
@@ -153,7 +162,7 @@ class Driver:
         verdict = _next_run(error)
         if resource.kind in CONNECTION_KINDS:
             verdict = replace(verdict, longest_backoff=PROBE_SECONDS)
-        if error.reason in BLIPS and left > 0:
+        if error.reason in BLIPS and not isinstance(error, Terminal) and left > 0:
             logger.info(
                 "trying again: %s", error.message, extra={"resource": str(resource.ref), "reason": error.reason.value}
             )
@@ -204,5 +213,4 @@ def _next_run(error: VectorOpsError) -> Verdict:
     if isinstance(error, Waiting):
         # What it waits for, its spec names.
         return Verdict(requeue_after=POLL_SECONDS, error=error)
-    again = error.retry_after if isinstance(error, Terminal) else None
-    return Verdict(requeue_after=again, rests_on=frozenset({error.on} if error.on else ()), error=error)
+    return Verdict(error.retry_after, rests_on=frozenset({error.on} if error.on else ()), error=error)

@@ -60,10 +60,16 @@ def _held_deletions_status(status: PointSetStatus, held: HeldDeletions, approval
     return status.model_copy(update={"plan": plan, "conditions": found})
 
 
-def unchanged_status(resource: Resource) -> PointSetStatus:
-    """The status of a set that is still as its status says."""
-    same = [Condition.model_validate(condition) for condition in resource.status["conditions"]]
-    return PointSetStatus(conditions=same, progress=None, last_handled_approve_plan=_handled(resource))
+def unchanged_status(resource: Resource, *, rebuilt: bool = False) -> PointSetStatus:
+    """The status of a set whose points are still as its status says, even if something kept it from being Ready.
+
+    rebuilt: see Synced.
+    """
+    found = [Condition.model_validate(condition) for condition in resource.status["conditions"]]
+    counts = resource.status.get("points", {})
+    if not resource.ready and not counts.get("failed"):
+        found = _whole_conditions(counts["synced"], rebuilt=rebuilt)
+    return PointSetStatus(conditions=found, last_handled_approve_plan=_handled(resource), progress=None)
 
 
 def _replaced_status(resource: Resource, where: PointSetTarget, synced: Synced, held_back: Approval) -> PointSetStatus:
@@ -115,22 +121,27 @@ def _synced_status(resource: Resource, where: PointSetTarget, synced: Synced) ->
 
 
 def _points_conditions(counts: PointCounts, shown: list[PointFailure], synced: Synced) -> list[Condition]:
-    rebuilt = synced.rebuilt
     if synced.withheld:
         return conditions(False, Reason.LEDGER_UNREADABLE, synced.withheld, stalled=True)
     if not shown:
-        message = f"{counted(counts.synced, 'point')} as declared"
-        if rebuilt:
-            message += "; the ledger was lost once: points that left the set before that may still be stored"
-        return conditions(True, Reason.LEDGER_LOST if rebuilt else Reason.SUCCEEDED, message)
+        return _whole_conditions(counts.synced, rebuilt=synced.rebuilt)
     first = shown[0]
     parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
     parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
-    message = f"{', '.join(parts)}; first: point {first.id!r}: {first.reason}"
+    # What has no id is called by its place, which the reason begins with.
+    what = first.reason if first.reason.startswith(f"{first.id}: ") else f"point {first.id!r}: {first.reason}"
+    message = f"{', '.join(parts)}; first: {what}"
     if not synced.complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
     return conditions(False, reason, message, stalled=True)
+
+
+def _whole_conditions(synced: int, *, rebuilt: bool) -> list[Condition]:
+    message = f"{counted(synced, 'point')} as declared"
+    if rebuilt:
+        message += "; the ledger was lost once: points that left the set before that may still be stored"
+    return conditions(True, Reason.LEDGER_LOST if rebuilt else Reason.SUCCEEDED, message)
 
 
 def _held_by(owner: str, resource: Resource, where: PointSetTarget) -> str:

@@ -41,7 +41,7 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.secrets import SecretReader
 from vectorops.reconcilers.situation import Situation
-from vectorops.sources.base import Fetched, OpenedSource, SourceFile
+from vectorops.sources.base import Fetched, FetchLimits, OpenedSource, SourceFile
 from vectorops.sources.opening import open_source, secret_names
 from vectorops.words import counted
 
@@ -74,6 +74,8 @@ async def opened_source(context: Context, resource: Resource, declared: Source) 
         folder=partial(settings.folder_of, resource.ref),
         confined=settings.is_confined,
         config_maps=partial(context.cluster.config_maps, resource.meta.namespace),
+        # Of a file whose size no server tells, no more is written than the folder may hold.
+        limits=FetchLimits(file_bytes=settings.staging_bytes),
     )
     try:
         yield found
@@ -94,6 +96,8 @@ class SourceReading:
     progress: PassProgress
     files: Sequence[SourceFile] = ()
     revision: RowsRevision = field(default_factory=lambda: RowsRevision("", ""))
+    rebuilt: bool = False
+    """Was the ledger lost once?"""
 
     @property
     def interval(self) -> float | None:
@@ -134,7 +138,7 @@ class SourceReading:
             (asked is None or status.get("lastHandledVerifyAt") == asked)
             and not status.get("plan")
             and status.get("observedGeneration") == self.resource.meta.generation
-            and (self.resource.ready or self._failed_only_in_source())
+            and (self.resource.ready or self._failed_only_in_source() or self._was_whole())
         )
         if not is_settled:
             return None
@@ -144,12 +148,23 @@ class SourceReading:
         stated = (head.get("deletion_policy"), head.get("created_at") or "", head.get("shard_key", ""))
         if stated != (store.deletion_policy, store.created_at, store.shard_key):
             return None
-        return RowsRevision.parse(head.get("revision"))
+        self.rebuilt = bool(head.get("rebuilt"))
+        written = RowsRevision.parse(head.get("revision"))
+        # A process that ended between the two writes has left a status that speaks of the revision before.
+        is_told = written is not None and written.content == (status.get("source") or {}).get("revision")
+        return written if is_told else None
 
     def _failed_only_in_source(self) -> bool:
         """The ledger says so, too: it has the revision only where nothing else failed."""
         ready = self.resource.condition("Ready")
         return ready is not None and ready["reason"] == Reason.POINTS_FAILED.value
+
+    def _was_whole(self) -> bool:
+        """Was every point as declared, before something kept the set from being compared? The ledger says whether that
+        is still so.
+        """
+        counts = self.resource.status.get("points") or {}
+        return counts.get("failed") == 0 and counts.get("conflicts") == 0
 
     def _declaration(self) -> str:
         mapping, found = self.spec.mapping, self.found
@@ -229,9 +244,14 @@ class SourceReading:
         total = sum(size for size in sizes if size is not None) if None not in sizes else None
         self.progress.begin("Fetching", total)
         found = []
+        # Of a folder, the files are read where they are.
+        is_copied = self.spec.source is not None and self.spec.source.files is None
         for file in self.files:
+            expected = (file.size or 0) if is_copied else 0
+            space.take(expected)
             fetched = await self.source.fetch(file, space.path)
             size = fetched.path.stat().st_size
+            space.give_back(expected)
             if fetched.is_temporary:
                 space.take(size)
             self.progress.done += size

@@ -73,12 +73,14 @@ class SourcedSet:
             reading = SourceReading(context, resource, spec, found, source, pace, progress)
             if await reading.is_unchanged():
                 metrics.SOURCE_READS.succeeded(resource.ref)
-                return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
+                status = unchanged_status(resource, rebuilt=reading.rebuilt)
+                return Outcome(status, requeue_after=reading.interval, resource=resource)
             with context.staging.space() as space:
                 staged = await reading.stage(space)
                 metrics.SOURCE_READS.succeeded(resource.ref)
                 if staged is None:
-                    return Outcome(unchanged_status(resource), requeue_after=reading.interval, resource=resource)
+                    status = unchanged_status(resource, rebuilt=reading.rebuilt)
+                    return Outcome(status, requeue_after=reading.interval, resource=shown.resource)
 
                 async def embed(vector: str, some: Sequence[str]) -> EmbeddedTexts:
                     return await pace.watch(found.embedding.embed(vector, some))

@@ -72,6 +72,9 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     )
     failure = Status(conditions=conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal))
     known = updated(resource, failure)
+    if not isinstance(error, GaveWay):
+        # The pass that it told of has ended.
+        known.pop("progress", None)
     if TAKE_OVER_FROM not in resource.meta.annotations:
         # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)

@@ -108,7 +108,17 @@ async def test_a_ready_resource_stays_ready_through_a_blip_of_two_minutes_and_no
     assert (world.ready["status"], world.ready["reason"]) == ("False", "Unreachable")
 
 
-@pytest.mark.parametrize("reason", [Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.KUBERNETES_API])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.SERVER_ERROR,
+        Reason.RATE_LIMITED,
+        Reason.KUBERNETES_API,
+        Reason.SOURCE_UNAVAILABLE,
+        Reason.SOURCE_CHANGED,
+        Reason.STAGING_FULL,
+    ],
+)
 async def test_a_ready_resource_stays_ready_while_somebody_else_restarts(world: World, reason: Reason) -> None:
     """Such as the API server, when it is asked for a Secret: else all that hang on the connection would wait."""
     await world.driver.run(REF)
@@ -117,6 +127,40 @@ async def test_a_ready_resource_stays_ready_while_somebody_else_restarts(world: 
     await world.driver.run(REF)
 
     assert (world.ready["status"], world.writes) == ("True", 1)
+
+
+async def test_what_does_not_pass_by_itself_is_told_at_once(world: World) -> None:
+    """Such as rows that do not fit into the staging folder even if no other set uses it."""
+    await world.driver.run(REF)
+    world.raises(Terminal(Reason.STAGING_FULL, "too many rows"))
+
+    await world.driver.run(REF)
+
+    assert (world.ready["status"], world.ready["reason"]) == ("False", "StagingFull")
+
+
+async def test_what_is_wrong_with_a_source_is_looked_at_again_when_its_refresh_is_due(world: World) -> None:
+    error = Terminal(Reason.SOURCE_MISSING, "there is no such file")
+    error.retry_after = 60.0
+    world.raises(error)
+
+    verdict = await world.driver.run(REF)
+
+    assert (verdict.backoff, verdict.requeue_after, world.ready["reason"]) == (False, 60.0, "SourceMissing")
+
+
+async def test_the_progress_of_a_pass_that_failed_is_told_no_longer(world: World) -> None:
+    await world.driver.run(REF)
+    assert world.resource is not None
+    world.resource = replace(world.resource, status={**world.resource.status, "progress": {"phase": "Writing"}})
+
+    world.raises(GaveWay("others wait"))
+    await world.driver.run(REF)
+    assert "progress" in world.resource.status, "it goes on"
+    world.raises(Terminal(Reason.SOURCE_INVALID, "cut short"))
+    await world.driver.run(REF)
+
+    assert "progress" not in world.resource.status
 
 
 async def test_what_hangs_on_a_connection_does_not_wait_another_two_minutes(world: World) -> None:
