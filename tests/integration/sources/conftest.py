@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from integration.sources.sourced import SourcedSet
 from servers.files import FileServer
+from servers.qdrant import QdrantServer
 from servers.s3 import S3Server, moto_server, versity_gateway
 
 
@@ -46,3 +48,11 @@ def staging(tmp_path: Path) -> Path:
     folder = tmp_path / "staging"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def rows(tmp_path: Path, qdrant: QdrantServer) -> SourcedSet:
+    """A set of the rows of all `*.jsonl` beside its manifest."""
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    return SourcedSet(folder, qdrant)
