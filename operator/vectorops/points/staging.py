@@ -58,7 +58,8 @@ class Staging:
         self._ranks: list[int] = []
         self._failures: list[Failure] = []
         self._failed = 0
-        self._failed_ids: set[PointId] = set()
+        self._failed_ids: dict[PointId, int] = {}
+        """With the highest rank of the files in which they failed."""
         self._complete = True
         self._index: list[_Index] = []
         self._waiting: list[tuple[_Index, pa.RecordBatch]] = []
@@ -83,11 +84,13 @@ class Staging:
         shown = Failure(failure.shown_id or row, f"{row}: {failure.reason}", failure.id)
         if failure.id is None:
             self._complete = False
-        elif failure.id in self._failed_ids:
-            # One id is one point, however often it fails.
-            return
         else:
-            self._failed_ids.add(failure.id)
+            rank = self._ranks[-1] if self._ranks else 0
+            before = self._failed_ids.get(failure.id)
+            self._failed_ids[failure.id] = rank if before is None else max(rank, before)
+            if before is not None:
+                # One id is one point, however often it fails.
+                return
         self._failed += 1
         if len(self._failures) < SHOWN:
             self._failures.append(shown)
@@ -121,7 +124,7 @@ class Staging:
             complete=self._complete,
             failed=self._failed,
             failures=tuple(self._failures),
-            failed_ids=frozenset(self._failed_ids),
+            failed_ids=self._failed_ids,
             ranks=self._ranks,
             verifies=verifies,
         )
@@ -234,11 +237,13 @@ class Sourced:
         complete: bool,
         failed: int,
         failures: tuple[Failure, ...],
-        failed_ids: frozenset[PointId],
+        failed_ids: Mapping[PointId, int],
         ranks: Sequence[int],
         verifies: bool,
     ) -> None:
-        """verifies: is everything to be compared with what is stored, whatever the ledger says?"""
+        """failed_ids: with the highest rank of the files in which they failed. verifies: is everything to be compared
+        with what is stored, whatever the ledger says?
+        """
         self._schema = schema
         self._names = tuple(sorted(schema))
         self._files = files
@@ -257,14 +262,22 @@ class Sourced:
         count = sum(map(len, index))
         self.bits = max(0, math.ceil(math.log2(count / POINTS_OF_A_PART))) if count else 0
         """See Staged."""
-        self.total = 0
+        self.total = failed
         """See Staged."""
+        mended: set[PointId] = set()
         for part in Part(self.bits).siblings:
             rows = self._rows(part)
             self.total += len(rows.entries) + len(rows.twice)
             self.failed += len(rows.twice)
             self.failures += rows.twice[: SHOWN - len(self.failures)]
-        self.total += failed
+            if failed_ids:
+                mended |= failed_ids.keys() & {*rows.entries, *(failure.id for failure in rows.twice)}
+        if mended:
+            # A newer file gives the point as well: the older row does not count.
+            self._failed_ids = {id: rank for id, rank in failed_ids.items() if id not in mended}
+            self.total -= len(mended)
+            self.failed -= len(mended)
+            self.failures = tuple(each for each in self.failures if each not in failures or each.id not in mended)
 
     def ids(self, part: Part) -> list[PointId]:
         """See Staged."""
@@ -341,7 +354,7 @@ class Sourced:
         """Which of the sorted points count: one of each id, and none where their content differs."""
         keep = np.ones(len(index), dtype=bool)
         repeated = (index.keys[1:] == index.keys[:-1]).all(axis=1) & (index.is_uuid[1:] == index.is_uuid[:-1])
-        twice: list[Failure] = []
+        twice: list[tuple[Failure, int]] = []
         for start, end in _runs(repeated):
             same = index.at(slice(start, end + 1))
             keep[start:end] = False
@@ -349,12 +362,17 @@ class Sourced:
             same = same.at(ranks == ranks[-1])
             if (same.fingerprints != same.fingerprints[-1]).any():
                 keep[end] = False
-                twice.append(self._declared_twice(same))
+                twice.append((self._declared_twice(same), int(ranks[-1])))
         if self._failed_ids:
-            ids = list(_ids_of(index))
-            keep &= np.array([id not in self._failed_ids for id in ids], dtype=bool)
-            twice = [failure for failure in twice if failure.id not in self._failed_ids]
-        return keep, tuple(twice)
+            ranks = self._ranks[index.files].tolist()
+            counts = [self._counts(id, rank) for id, rank in zip(_ids_of(index), ranks, strict=True)]
+            keep &= np.array(counts, dtype=bool)
+        return keep, tuple(failure for failure, rank in twice if self._counts(failure.id, rank))
+
+    def _counts(self, id: PointId | None, rank: int) -> bool:
+        """Does a row of a file with this rank count, or did one that is not older fail?"""
+        failed = self._failed_ids.get(id) if id is not None else None
+        return failed is None or failed < rank
 
     def _declared_twice(self, same: _Index) -> Failure:
         (id,) = _ids_of(same.at(slice(0, 1)))
@@ -364,7 +382,8 @@ class Sourced:
 
     def _declared(self, rows: _PartRows, chosen: NDArray[np.bool_] | slice) -> Declaration:
         """The chosen points of a part."""
-        protected = frozenset(failure.id for failure in rows.twice if failure.id is not None) | self._failed_ids
+        twice = frozenset(failure.id for failure in rows.twice if failure.id is not None)
+        protected = twice.union(self._failed_ids)
         numbers, uuids = rows.entries.numbers, rows.entries.uuids
         fingerprints = np.concatenate([numbers[:, 1:], uuids[:, 2:]])[chosen].tolist()
         batches, places = rows.batches[chosen], rows.places[chosen]
