@@ -106,5 +106,5 @@ class SourcedSet:
         return {point["id"]: point["payload"] for point in answer.raise_for_status().json()["result"]["points"]}
 
     def ids(self) -> list[Any]:
-        """Of all stored points, sorted."""
-        return sorted(self.payloads(), key=str)
+        """Of all stored points: the integers, sorted, and the UUIDs."""
+        return sorted(self.payloads(), key=lambda id: (isinstance(id, str), id))
