@@ -101,6 +101,20 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class LateWrites:
+    """Writes of a window that somebody else, or the next pass, had to settle: a request that nobody waits for any more
+    may still arrive.
+    """
+
+    entries: EntriesById
+    """What they make."""
+    texts: Mapping[str, frozenset[PointId]]
+    """See Slot."""
+    until: int
+    """Seconds since 1970: from then on none is expected."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What the records say of one part; and what the head says, which is the same for all parts."""
 
@@ -111,6 +125,8 @@ class Ledger:
     """Sequence of the last window that was settled."""
     pending: Slot | None = None
     """The window that was left open, if any."""
+    late: LateWrites | None = None
+    """What may still arrive of one that was left open before."""
     token: str = ""
     """Who may write the part; "" if its records disagree."""
     rebuilt: bool = False
@@ -136,7 +152,8 @@ class Ledger:
             return Entries.of(entries, len(self.names)).align(self.names, names)
 
         pending = self.pending and replace(self.pending, entries=aligned(self.pending.entries))
-        return replace(self, names=names, entries=aligned(self.entries), pending=pending)
+        late = self.late and replace(self.late, entries=aligned(self.late.entries))
+        return replace(self, names=names, entries=aligned(self.entries), pending=pending, late=late)
 
 
 def is_newer(record: JsonObject) -> bool:
@@ -188,6 +205,7 @@ def read_ledger(head: JsonObject, base: JsonObject, slot: JsonObject, part: Part
         unpack_entries(base, len(names)),
         base["through"],
         pending,
+        _read_late(base["late"], len(names)) if "late" in base else None,
         head["token"] if len(tokens) == 1 else "",
         rebuilt=bool(head.get("rebuilt")),
         deletion_policy=head["deletion_policy"],
@@ -224,7 +242,9 @@ def head_record(
     return {**head, **{name: value for name, value in known.items() if value}}
 
 
-def base_record(entries: EntriesById, names: tuple[str, ...], through: int, part: Part = WHOLE) -> JsonObject:
+def base_record(
+    entries: EntriesById, names: tuple[str, ...], through: int, part: Part = WHOLE, late: LateWrites | None = None
+) -> JsonObject:
     """The fields of a base: what is so."""
     return {
         "kind": "base",
@@ -232,7 +252,21 @@ def base_record(entries: EntriesById, names: tuple[str, ...], through: int, part
         **_fields_of_part(names, part),
         "through": through,
         **pack_entries(entries, len(names)),
+        **({"late": _late_record(late, len(names))} if late is not None else {}),
     }
+
+
+def _late_record(late: LateWrites, width: int) -> JsonObject:
+    packed = Entries.of(late.entries, width)
+    u64, uuid = packed.encode()
+    texts = {name: pack_flags(ids, packed) for name, ids in late.texts.items()}
+    return {"until": late.until, "texts": texts, "u64": u64, "uuid": uuid, "width": width}
+
+
+def _read_late(record: JsonObject, width: int) -> LateWrites:
+    entries = unpack_entries(record, width)
+    flags = record["texts"]
+    return LateWrites(entries, {name: unpack_flags(flags[name], entries) for name in flags}, record["until"])
 
 
 def slot_record(slot: Slot, names: tuple[str, ...], part: Part = WHOLE) -> JsonObject:

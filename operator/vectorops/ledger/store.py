@@ -274,7 +274,7 @@ class LedgerStore:
 
         Raises Transient AnotherWriter if we are not the writer any more.
         """
-        record = self._record(base_record(entries, ledger.names, through, self.part))
+        record = self._record(base_record(entries, ledger.names, through, self.part, ledger.late))
         await self._write([record], older=_beyond(through))
         head, base, _ = await self._records()
         self._expect_head(head)
@@ -291,7 +291,7 @@ class LedgerStore:
             return await self.settle(ledger, ledger.entries, ledger.through)
         # Both in one request. Should only the base be written after all, its width tells (see `unpack_entries`).
         records = [
-            self._record(base_record(ledger.entries, ledger.names, ledger.through)),
+            self._record(base_record(ledger.entries, ledger.names, ledger.through, late=ledger.late)),
             self._record(self._head(ledger)),
         ]
         await self._write(records, older=_beyond(ledger.through))

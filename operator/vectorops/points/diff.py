@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vectorops.api.meta import JsonObject
 from vectorops.ledger.entries import ABSENT, UNKNOWN, EntriesById, Entry
-from vectorops.ledger.records import Ledger
+from vectorops.ledger.records import LateWrites, Ledger, Slot
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector, unpredicted
 from vectorops.points.schema import PointSchema, VectorSchema
@@ -29,6 +29,9 @@ TOLERANCE: Final = {"float32": 1e-4, "float16": 5e-3, "uint8": 1.0}
 Cosine vectors come back normalized, float16 and uint8 rounded. Of other datatypes, which newer servers have, nothing
 is known: that the vector is there is compared.
 """
+
+LATE_SECONDS: Final = 600
+"""For so long after a window was found open, a request of it may still arrive."""
 
 SURELY_CLOSE: Final = 0.9 * TOLERANCE["float32"]
 SURELY_LONG: Final = 1e-3
@@ -135,6 +138,40 @@ def recover(ledger: Ledger, declaration: Declaration, stored: Stored, schema: Po
             if _is_content(found, target, declaration.points.get(id), ledger.names, schema, numeric):
                 entries[id] = target
     return replace(ledger, entries=entries, through=slot.sequence, pending=None)
+
+
+def expect_late(
+    known: Ledger, recovered: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema, now: int
+) -> Ledger:
+    """What `recover` made of a ledger, and of a window that was left open before and settled since: what arrived of it
+    late is ours, by the same rule, and what may arrive later is kept in mind.
+
+    now: seconds since 1970.
+    """
+    late, entries = known.late, dict(recovered.entries)
+    for id, target in late.entries.items() if late is not None else ():
+        numeric = {name for name in known.names if late is not None and id not in late.texts.get(name, ())}
+        if id in stored and id not in entries and not target.dying:
+            declared = declaration.points.get(id)
+            if _is_content(stored[id], target, declared, known.names, schema, numeric):
+                entries[id] = target
+    if late is not None and late.until <= now:
+        late = None
+    if known.pending is not None and LATE_SECONDS > 0:
+        late = _join_late(late, known.pending, now + LATE_SECONDS)
+    if late == known.late and len(entries) == len(recovered.entries):
+        return recovered
+    return replace(recovered, entries=entries, late=late)
+
+
+def _join_late(late: LateWrites | None, slot: Slot, until: int) -> LateWrites:
+    before: Mapping[PointId, Entry] = late.entries if late is not None else {}
+    texts_before = late.texts if late is not None else {}
+    texts = {
+        name: (texts_before.get(name, frozenset()) - slot.entries.keys()) | slot.texts.get(name, frozenset())
+        for name in texts_before.keys() | slot.texts.keys()
+    }
+    return LateWrites({**before, **slot.entries}, texts, until)
 
 
 def blurred(before: Entry, target: Entry) -> Entry:

@@ -8,6 +8,7 @@ parts; a set with `bits = 0` has one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from vectorops.ledger.holders import Holders, find_holders
 from vectorops.ledger.records import Ledger, Part
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration
-from vectorops.points.diff import Diff, Stored, adoptable, diff, recover
+from vectorops.points.diff import Diff, Stored, adoptable, diff, expect_late, recover
 from vectorops.points.embedding import AtSafePoint, Embed, Write, embedded
 from vectorops.points.replaced import Replaced, find_evidence
 from vectorops.points.schema import PointSchema
@@ -124,7 +125,7 @@ async def compare(
     declaration, settled, known = await asyncio.to_thread(
         _unsettled, staged, store.part, known.align(names), whole=judge is not None
     )
-    ours_perhaps = dict.fromkeys([*known.entries, *(known.pending.entries if known.pending else ())])
+    ours_perhaps = dict.fromkeys([*known.entries, *_written_perhaps(known)])
     others = [id for id in declaration.points if id not in ours_perhaps]
     # Of points that were never ours, most are not there.
     there = await store.database.points(target.collection, others)
@@ -136,7 +137,7 @@ async def compare(
     if hidden and known.pending is not None:
         raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
     # What compares points runs beside the event loop, or leases and probes wait for it.
-    ours = await asyncio.to_thread(recover, known, declaration, stored, target.schema)
+    ours = await asyncio.to_thread(_recover, known, declaration, stored, target.schema)
     if not store.part.bits:
         # With several parts, the head is written apart from them.
         ours = replace(ours, deletion_policy=store.deletion_policy)
@@ -189,6 +190,19 @@ async def compare(
         asked=asked,
         withheld=withheld,
     )
+
+
+def _written_perhaps(ledger: Ledger) -> list[PointId]:
+    """Ids that may be ours beside those that are: of a window that was left open, now or before."""
+    return [
+        *(ledger.pending.entries if ledger.pending else ()),
+        *(ledger.late.entries if ledger.late else ()),
+    ]
+
+
+def _recover(known: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:
+    ours = recover(known, declaration, stored, schema)
+    return expect_late(known, ours, declaration, stored, schema, int(time.time()))
 
 
 def _unsettled(staged: Staged, part: Part, known: Ledger, *, whole: bool) -> tuple[Declaration, Entries, Ledger]:
@@ -246,9 +260,9 @@ async def record_found(store: LedgerStore, ledger: Ledger, ours: Ledger) -> Ledg
         is_stated = is_stated and stated == (ours.deletion_policy, store.created_at)
     if not is_stated:
         return await store.restate(ours)
-    if ledger.pending is None and ledger.entries == ours.entries:
+    if ledger.pending is None and ledger.entries == ours.entries and ledger.late == ours.late:
         return ledger
-    return await store.settle(ledger, ours.entries, ours.through)
+    return await store.settle(replace(ledger, late=ours.late), ours.entries, ours.through)
 
 
 async def require_uncontested(store: LedgerStore, ours: Ledger, view: View) -> None:
@@ -366,9 +380,9 @@ async def find_owned(store: LedgerStore, collection: str, ledger: Ledger, judge:
     judge: None if a mark tells that this is the collection that the ledger is about. If not, and it seems to be another
     one, what is no longer as it was written stays. Raises Terminal LedgerUnreadable, Transient Progressing.
     """
-    pending = set(ledger.pending.entries) if ledger.pending else set()
+    pending, perhaps = set(ledger.pending.entries) if ledger.pending else set(), _written_perhaps(ledger)
     stored = await store.database.points(
-        collection, sorted({*ledger.entries, *pending}, key=str), payload=True, vectors=True
+        collection, sorted({*ledger.entries, *perhaps}, key=str), payload=True, vectors=True
     )
     await require_replayed(store.database)
     hidden = await find_hidden(store, collection, {*ledger.entries, *pending} - stored.keys())
@@ -377,7 +391,7 @@ async def find_owned(store: LedgerStore, collection: str, ledger: Ledger, judge:
     # Hidden ones are deleted as well.
     stored = {**stored, **{id: StoredPoint(id, {}, {}) for id in hidden}}
     # What an open window was to create is ours only if it looks like that.
-    ours = recover(ledger, Declaration({}), stored, {})
+    ours = _recover(ledger, Declaration({}), stored, {})
     if judge is not None:
         replaced, _ = await judge(find_evidence(collection, ours, Declaration({}), stored, {}), ours)
         if replaced is not None:

@@ -33,7 +33,7 @@ async def is_part_as_written(store: LedgerStore, target: Target) -> bool:
         ledger = await store.read()
     except Terminal:
         return False
-    if ledger is None or ledger.pending is not None or ledger.names != target.names:
+    if ledger is None or ledger.pending is not None or ledger.late is not None or ledger.names != target.names:
         return False
     ids = list(ledger.entries)
     there = await store.database.points(target.collection, ids)

@@ -308,9 +308,12 @@ class Sourced:
         if self._verifies:
             return self._declared(rows, slice(None)), Entries.of({}, len(self._names))
         entries = Entries.of(ledger.entries, len(self._names))
-        if ledger.pending is not None:
+        unsure = {
+            *(ledger.pending.entries if ledger.pending is not None else ()),
+            *(ledger.late.entries if ledger.late is not None else ()),
+        }
+        if unsure:
             # Of those, the ledger does not say what is so.
-            unsure = set(ledger.pending.entries)
             keep = np.array([id not in unsure for id in entries], dtype=bool)
             entries = entries.chosen(keep[: len(entries.numbers)], keep[len(entries.numbers) :])
         same = rows.entries.same_as(entries)

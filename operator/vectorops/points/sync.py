@@ -247,6 +247,25 @@ class Pass:
             assert self.first is not None
             self.first = await regrow(self.store, self.first, self.recover, self.staged.bits)
 
+    async def take_first(self) -> None:
+        """Makes us the writer of the head, before anything is compared that the revision is to speak of: a former
+        writer then opens no window any more, so none comes between the comparison of a part and the record.
+        """
+        if self.first is None or self.first.token == self.store.writer:
+            return
+        if self.first.part.bits:
+            await self._take_head(self.first.part)
+            self.first = await self.at(self.first.part).read_existing()
+        else:
+            self.first = await self.store.take(self.first)
+
+    async def _take_head(self, part: Part) -> None:
+        """Of a ledger in several parts; if it is not ours already."""
+        head = await self.store.read_head()
+        if head is None or head.get("token") != self.store.writer:
+            await self.store.take_head()
+            await self.at(part).remove_older(part.generation)
+
     async def make_ours(self, part: Part, view: View) -> tuple[Part, View]:
         """Makes us the writer of the part, without an open window; compares again if somebody else was.
 
@@ -266,9 +285,8 @@ class Pass:
             part = self.first.part._replace(number=part.number)
             ledger = self.first if part == self.first.part else await self.at(part).read_existing()
         else:
-            if part.bits and not self.owned and self.first is not None and self.first.token != self.store.writer:
-                await self.store.take_head()
-                await self.at(part).remove_older(part.generation)
+            if part.bits and not self.owned:
+                await self._take_head(part)
             ledger = await self.at(part).take(ledger)
         if ledger.revision:
             # Until all is written, the ledger speaks of no revision of the source.
@@ -347,7 +365,7 @@ class SyncTally:
         self.failed = staged.failed
         self.failures = staged.failures
         self.shown: tuple[ConflictingPoint, ...] = ()
-        self.hidden = self.gave_up = False
+        self.hidden = self.gave_up = self.expects_late = False
         self.withheld = ""
         self.owned = self.leaving = self.leaving_hashes = 0
 
@@ -356,9 +374,8 @@ class SyncTally:
         self.unchanged += view.diff.unchanged
         self.hidden = self.hidden or bool(view.hidden)
         self.withheld = self.withheld or view.withheld
-        self.owned += len(view.ours.entries)
-        self.leaving += len(view.diff.delete)
-        self.leaving_hashes = (self.leaving_hashes + sum(hash_ids(view.diff.delete))) % 2**64
+        self.expects_late = self.expects_late or view.ours.late is not None
+        self.add_leaving(view)
         conflicts = (*view.diff.conflicts, *stolen)
         self.conflicting += len(conflicts)
         shown = conflicts[: SHOWN - len(self.shown)]
@@ -368,6 +385,12 @@ class SyncTally:
         holders = {**asked.moving, **asked.held}
         points = view.declaration.points
         self.shown += tuple(ConflictingPoint(id, points[id].shown_id, holders.get(id, "")) for id in shown)
+
+    def add_leaving(self, view: View) -> None:
+        """What leaves a part, and how many points are the set's own."""
+        self.owned += len(view.ours.entries)
+        self.leaving += len(view.diff.delete)
+        self.leaving_hashes = (self.leaving_hashes + sum(hash_ids(view.diff.delete))) % 2**64
 
     def add_failures(self, failures: Sequence[Failure]) -> None:
         """What could not be written."""
@@ -448,9 +471,12 @@ async def sync(
         if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
             return _held_back(this.verdict.replaced, staged)
         await this.grow()
+        if revision:
+            await this.take_first()
         walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
         synced = await walk.go(max_delete_percent)
-        if revision and synced.synced_whole(staged):
+        # What arrives late would make it untrue.
+        if revision and synced.synced_whole(staged) and not walk.expects_late:
             await this.record_revision(revision)
         return synced
 
@@ -473,6 +499,11 @@ class Walk:
         """Held while texts are embedded: should the process be killed, those of one window are embedded again."""
         self._rebuilt = self._bound = self._failed = False
 
+    @property
+    def expects_late(self) -> bool:
+        """May a write arrive that an earlier pass, or another process, gave up?"""
+        return self._tally.expects_late
+
     async def go(self, max_delete_percent: int) -> Synced:
         """Raises what `sync` raises."""
         this, tally = self._pass, self._tally
@@ -483,7 +514,7 @@ class Walk:
             replaced = await self._write(0) or await _first_result(self._write, numbers[1:])
         except OutOfSpace:
             # What leaves the set makes room.
-            await self._make_room()
+            await self._make_room(max_delete_percent)
             raise
         if replaced is not None:
             return _held_back(replaced, this.staged)
@@ -547,15 +578,21 @@ class Walk:
         if self._failed or self._stopped:
             raise GaveWay("another part of the set could not be written")
 
-    async def _make_room(self) -> None:
-        """Deletes what leaves the set, of all parts, on a server that takes no more data."""
-        this = self._pass
+    async def _make_room(self, max_delete_percent: int) -> None:
+        """Deletes what leaves the set, of all parts, on a server that takes no more data; but not more than may be."""
+        this, tally = self._pass, SyncTally(self._pass.staged)
         ours = {leaving.part.number for leaving in self._leaving}
+        leaving: list[tuple[Part, Ledger | None, tuple[PointId, ...]]] = []
         for part in this.parts:
             view = self._stopped.get(part.number) or await this.compare_part(part, again=True)
             if part.number in ours and view.ledger is not None and view.ledger.token != this.store.writer:
                 raise written_meanwhile()
-            await delete_unrecorded(this.at(part), this.target.collection, view.ledger, view.diff.delete)
+            tally.add_leaving(view)
+            leaving.append((part, view.ledger, view.diff.delete))
+        held = tally.too_many(max_delete_percent)
+        if held is None or await this.target.approves(held.digest):
+            for part, ledger, ids in leaving:
+                await delete_unrecorded(this.at(part), this.target.collection, ledger, ids)
 
     async def _delete(self, leaving: Leaving) -> None:
         this, store = self._pass, self._pass.at(leaving.part)

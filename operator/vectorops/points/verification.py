@@ -130,7 +130,9 @@ async def settled_ledger(store: LedgerStore, target: Target) -> Ledger | None:
         ledger = await store.read()
     except Terminal:
         return None
-    if ledger is None or ledger.part.bits or ledger.pending is not None or not target.expects(ledger):
+    if ledger is None or ledger.part.bits or not target.expects(ledger):
+        return None
+    if ledger.pending is not None or ledger.late is not None:
         return None
     to_be = (tuple(sorted(target.schema)), store.deletion_policy, store.created_at, store.shard_key)
     is_ = (ledger.names, ledger.deletion_policy, ledger.created_at, ledger.shard_key)

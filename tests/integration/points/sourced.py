@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from integration.points.scene import WRITES, Killed, Scene
@@ -86,7 +85,6 @@ async def staged_block(scene: Scene, points: Sequence[JsonObject]) -> Block:
 
 async def sync_rows(
     scene: Scene,
-    folder: Path,
     points: Sequence[JsonObject],
     revision: str = "",
     *,
@@ -100,7 +98,7 @@ async def sync_rows(
     """A pass over a set with a source, by a process that was just started unless `writer` says which one it is."""
     block = await staged_block(scene, points)
     target = await scene.target(owner)
-    with StagingFolder(folder, 1 << 30).space() as space:
+    with StagingFolder(None, 1 << 30).space() as space:
         staging = Staging(space, target.schema, {"text": scene.reader.identity})
         staging.begin("rows.parquet")
         staging.add(block)
