@@ -262,7 +262,7 @@ class LedgerStore:
         """
         slot = Slot(ledger.through + 1, entries, frozenset(new), texts)
         record = self._record(slot_record(slot, ledger.names, self.part))
-        await self._write([record], older={"key": "sequence", "range": {"gte": slot.sequence}})
+        await self._write([record], {"key": "sequence", "range": {"gte": slot.sequence}})
         head, base, stored = await self._records()
         self._expect_head(head)
         self._expect(base is not None and base["token"] == self.writer and base["through"] == ledger.through)
@@ -275,7 +275,7 @@ class LedgerStore:
         Raises Transient AnotherWriter if we are not the writer any more.
         """
         record = self._record(base_record(entries, ledger.names, through, self.part, ledger.late))
-        await self._write([record], older=_beyond(through))
+        await self._write([record], _beyond(through))
         head, base, _ = await self._records()
         self._expect_head(head)
         self._expect(base == record.payload)
@@ -290,17 +290,19 @@ class LedgerStore:
         if self.part.bits:
             return await self.settle(ledger, ledger.entries, ledger.through)
         # Both in one request. Should only the base be written after all, its width tells (see `unpack_entries`).
+        edition = _following_edition((await self._records())[0])
         records = [
             self._record(base_record(ledger.entries, ledger.names, ledger.through, late=ledger.late)),
-            self._record(self._head(ledger)),
+            self._record({**self._head(ledger), **edition}),
         ]
-        await self._write(records, older=_beyond(ledger.through))
+        await self._write(records, _beyond(ledger.through), *_since(edition))
         return await self.read_taken()
 
     async def restate_head(self, ledger: Ledger) -> None:
         """Writes the head of a ledger in several parts. Raises Transient AnotherWriter if it is not ours any more."""
-        record = self._record(self._head(ledger))
-        await self._write([record])
+        edition = _following_edition((await self._records())[0])
+        record = self._record({**self._head(ledger), **edition})
+        await self._write([record], *_since(edition))
         head, _, _ = await self._records()
         self._expect(head == record.payload)
 
@@ -316,9 +318,10 @@ class LedgerStore:
         head, _, _ = await self._records()
         self._expect_head(head)
         assert head is not None
-        stated = {key: value for key, value in head.items() if key != "revision"}
+        edition = _following_edition({"edition": 0, **head})
+        stated = {key: value for key, value in head.items() if key != "revision"} | edition
         stated |= {"revision": revision} if revision else {}
-        await self._write([PointData(self.key.record_id("head"), payload=stated)])
+        await self._write([PointData(self.key.record_id("head"), payload=stated)], *_since(edition))
         head, _, _ = await self._records()
         self._expect(head == stated)
 
@@ -402,13 +405,13 @@ class LedgerStore:
         head, base, slot = (stored[id].payload if id in stored else None for id in ids)
         return head, base, slot
 
-    async def _write(self, records: Sequence[PointData], *, older: JsonObject | None = None) -> None:
-        """Overwrites records if their token is ours, and they are older than what `older` excludes.
+    async def _write(self, records: Sequence[PointData], *newer: JsonObject) -> None:
+        """Overwrites records if their token is ours, and no condition of `newer` is true of them.
 
         A request that we gave up waiting for may arrive late, after we went on: it must not bring back what was so,
         least of all a head of fewer parts.
         """
-        excluded = [{"key": "generation", "range": {"gt": self.part.generation}}, *([older] if older else [])]
+        excluded = [{"key": "generation", "range": {"gt": self.part.generation}}, *newer]
         where = {"must": [{"key": "token", "match": {"value": self.writer}}], "must_not": excluded}
         await self.database.upsert(self.ledger_collection, records, where=where)
 
@@ -439,6 +442,16 @@ class LedgerStore:
                 Reason.ANOTHER_WRITER,
                 f"another operator of installation {self.key.installation!r} writes this set as well",
             )
+
+
+def _following_edition(head: JsonObject | None) -> JsonObject:
+    """How often the head was written since it spoke of a revision first; nothing if it never did."""
+    return {"edition": head["edition"] + 1} if head is not None and "edition" in head else {}
+
+
+def _since(edition: JsonObject) -> list[JsonObject]:
+    """Conditions: another head was written since. A revision that arrives late is not written whole any more."""
+    return [{"key": name, "range": {"gte": number}} for name, number in edition.items()]
 
 
 def _beyond(through: int) -> JsonObject:

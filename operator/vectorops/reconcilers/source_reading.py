@@ -113,7 +113,9 @@ class SourceReading:
         if written is None:
             memory.forget(self.resource.ref)
         elif known is not None and self._is_recent(known, now):
-            return await self._verify(known)
+            if await self._verify(known):
+                return True
+            written = None
         self.files = await self.source.list()
         listing = digest_of_listing(self.files)
         self.revision = RowsRevision(self._declaration(), listing)
@@ -137,6 +139,7 @@ class SourceReading:
         is_settled = (
             (asked is None or status.get("lastHandledVerifyAt") == asked)
             and not status.get("plan")
+            and not self.context.source_memory.is_suspected(self.resource.ref)
             and status.get("observedGeneration") == self.resource.meta.generation
             and (self.resource.ready or self._failed_only_in_source() or self._was_whole())
         )
@@ -184,7 +187,6 @@ class SourceReading:
         for number in shares:
             if not await is_part_as_written(_at(store, first, number), target):
                 self.context.source_memory.suspect(self.resource.ref)
-                self.files = self.files or await self.source.list()
                 return False
         following = RememberedSource(known.uid, known.generation, known.listed, shares[-1] + 1)
         self.context.source_memory.remember(self.resource.ref, following)
