@@ -13,15 +13,17 @@ from integration.points import sourced
 from integration.points.scene import Frozen, Killed, Scene, answer_lost, killed_after, killed_before, point
 from integration.points.sourced import (
     Mortal,
+    open_windows,
     parts_written_twice,
     revision_of,
     sync_rows,
 )
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, Transient
+from vectorops.errors import GaveWay, OutcomeUnknown, OutOfSpace, Transient
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.points import diff, part, staging
+from vectorops.points.sync import Synced
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("database", ["rest"], indirect=True)]
 
@@ -246,3 +248,134 @@ async def assert_finished(scene: Scene, rows: list[JsonObject], revision: str, f
     clock.seconds += diff.LATE_SECONDS
     await sync_rows(scene, rows, revision, writer="one")
     await assert_whole(scene, rows, revision, foreign)
+
+
+ERRORS = [
+    Transient(Reason.UNREACHABLE, "a connection was refused"),
+    OutOfSpace(Reason.OUT_OF_SPACE, "the server has no room for more data"),
+    GaveWay("other resources are waiting"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_an_error_in_one_part_ends_the_pass_in_order(scene, foreign, nothing_arrives_late, error):
+    """The part that is at work meanwhile ends its window, and no task goes on."""
+    was, wanted = "a", "b"
+    await sync_rows(scene, A, "a")
+    for at in range(8, 32, 3):
+
+        async def fails(call):
+            raise error
+
+        database = Mortal(scene.database, scene.collection, at=at, instead=fails)
+        before = asyncio.all_tasks()
+        with pytest.raises(type(error)):
+            await sync_rows(scene, REVISIONS[wanted], wanted, database=database)
+        assert asyncio.all_tasks() == before
+        assert len(await open_windows(scene)) <= 1
+        await assert_never_claims_too_much(scene, REVISIONS, foreign)
+
+        next_one = Mortal(scene.database, scene.collection, instead=None)
+        await sync_rows(scene, REVISIONS[wanted], wanted, database=next_one)
+
+        assert len(await parts_written_twice(scene, database, next_one)) <= 1
+        await assert_whole(scene, REVISIONS[wanted], wanted, foreign)
+        was, wanted = wanted, was
+
+
+async def test_a_pass_that_gives_way_leaves_no_window_open(scene, foreign, nothing_arrives_late):
+    await sync_rows(scene, A, "a")
+    passes = 0
+    while await revision_of(scene) != "b":
+        assert (passes := passes + 1) < 20
+
+        async def others_wait() -> None:
+            raise GaveWay("other resources are waiting")
+
+        with suppress(GaveWay):
+            await sync_rows(scene, B, "b", pace=others_wait, writer="one")
+        assert await open_windows(scene) == []
+
+    assert passes > 4
+    await assert_whole(scene, B, "b", foreign)
+
+
+async def test_a_pass_that_is_cancelled_leaves_no_task_behind(scene, foreign, nothing_arrives_late):
+    was, wanted = "a", "b"
+    await sync_rows(scene, A, "a")
+    for at in range(5, 32, 4):
+        before = asyncio.all_tasks()
+        passing: list[asyncio.Task[Synced]] = []
+
+        async def ends(call, passing=passing):
+            passing[0].cancel()
+            await call()
+
+        database = Mortal(scene.database, scene.collection, at=at, instead=ends)
+        passing.append(asyncio.create_task(sync_rows(scene, REVISIONS[wanted], wanted, database=database)))
+        await asyncio.wait(passing)
+        assert passing[0].cancelled()
+        assert asyncio.all_tasks() == before
+        await assert_never_claims_too_much(scene, REVISIONS, foreign)
+
+        await sync_rows(scene, REVISIONS[wanted], wanted)
+
+        await assert_whole(scene, REVISIONS[wanted], wanted, foreign)
+        was, wanted = wanted, was
+
+
+@pytest.mark.parametrize(("percent", "left"), [(100, 0), (5, 20)])
+async def test_room_is_made_by_no_more_deletions_than_are_allowed(scene, foreign, percent, left):
+    await sync_rows(scene, A, "a")
+    leaving = (await scene.expected(*A)).keys() - (await scene.expected(*B)).keys()
+
+    async def full(call):
+        raise ERRORS[1]
+
+    database = Mortal(scene.database, scene.collection, at=12, instead=full)
+    with pytest.raises(OutOfSpace):
+        await sync_rows(scene, B, "b", database=database, max_delete_percent=percent)
+
+    assert len(leaving & (await scene.stored()).keys()) == left
+    await sync_rows(scene, B, "b")
+    assert await scene.stored() == {**await scene.expected(*B), **foreign}
+
+
+@pytest.mark.parametrize("instead", [killed_after, answer_lost])
+async def test_killed_while_the_ledger_is_cut_for_more_rows_the_next_process_goes_on(
+    scene, foreign, nothing_arrives_late, instead
+):
+    small = A[:50]
+    revisions = {"small": small, "b": B}
+    for at in range(1, 17):
+        await scene.clear(keep_ledger_collection=True)
+        await stranger(scene)
+        await sync_rows(scene, small, "small")
+        dying = Mortal(scene.database, scene.collection, at=at, instead=instead)
+        with suppress(Killed, OutcomeUnknown):
+            await sync_rows(scene, B, "b", database=dying)
+        assert len(dying.calls) >= at
+        await assert_never_claims_too_much(scene, revisions, foreign)
+
+        await sync_rows(scene, B, "b")
+
+        await assert_whole(scene, B, "b", foreign)
+        assert len(await read_all_parts(scene.store())) == 4
+
+
+async def test_a_set_that_grows_at_each_look_is_as_declared_though_each_pass_is_killed_once(
+    scene, foreign, nothing_arrives_late
+):
+    source = rows(0)
+    many = [*source, *(point(n, text=[1, n, 0], n=n) for n in range(1000, 1400))]
+    parts = []
+    for count in (30, 90, 200, 600):
+        for at in (4, 14):
+            dying = Mortal(scene.database, scene.collection, at=at, instead=killed_after)
+            with suppress(Killed):
+                await sync_rows(scene, many[:count], f"of {count}", database=dying)
+        await sync_rows(scene, many[:count], f"of {count}")
+
+        await assert_whole(scene, many[:count], f"of {count}", foreign)
+        parts.append(len(await read_all_parts(scene.store())))
+    assert parts == [1, 2, 4, 16]
