@@ -251,6 +251,7 @@ class Scene:
             point_schema(observed),
             registered=key in observed.registrations(self.incarnation),
             registration={key: self.incarnation},
+            replication_factor=observed.replication_factor,
             previous=(self.store(owner, previous).key,) if previous else (),
         )
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from integration.points.scene import WRITES, Killed, Scene
+from integration.points.scene import WRITES, Killed, Scene, point
 from vectorops.api.meta import JsonObject
 from vectorops.ledger.entries import part_numbers
 from vectorops.ledger.lifecycle import read_all_parts
@@ -19,6 +19,21 @@ POINTS_OF_A_PART = 64
 """So few that 200 points make four parts."""
 
 Call = Callable[[], Awaitable[None]]
+
+
+def rows_of_edition(number: int) -> list[JsonObject]:
+    """200 points. From one edition to the next, a third is changed, a tenth comes and a tenth goes."""
+    first = 20 * number
+    return [
+        point(
+            f"doc-{n}" if n % 5 == 0 else n,
+            text=[1, n, number if n % 3 == 0 else 0],
+            image=[n, 1] if n % 7 == number else None,
+            n=n,
+            **({"edition": number} if n % 4 == 0 else {}),
+        )
+        for n in range(first, first + 200)
+    ]
 
 
 class Mortal:

@@ -16,6 +16,7 @@ from integration.points.sourced import (
     open_windows,
     parts_written_twice,
     revision_of,
+    rows_of_edition,
     sync_rows,
 )
 from vectorops.api.meta import JsonObject
@@ -30,22 +31,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("database", ["re
 FOREIGN = 100_000
 
 
-def rows(changed: int) -> list[JsonObject]:
-    """200 points. Beside those of another `changed`, a third is changed, a tenth comes and a tenth goes."""
-    first = 20 * changed
-    return [
-        point(
-            f"doc-{n}" if n % 5 == 0 else n,
-            text=[1, n, changed if n % 3 == 0 else 0],
-            image=[n, 1] if n % 7 == changed else None,
-            n=n,
-            **({"changed": changed} if n % 4 == 0 else {}),
-        )
-        for n in range(first, first + 200)
-    ]
-
-
-A, B = rows(0), rows(1)
+A, B = rows_of_edition(0), rows_of_edition(1)
 
 
 @pytest.fixture
@@ -366,7 +352,7 @@ async def test_killed_while_the_ledger_is_cut_for_more_rows_the_next_process_goe
 async def test_a_set_that_grows_at_each_look_is_as_declared_though_each_pass_is_killed_once(
     scene, foreign, nothing_arrives_late
 ):
-    source = rows(0)
+    source = rows_of_edition(0)
     many = [*source, *(point(n, text=[1, n, 0], n=n) for n in range(1000, 1400))]
     parts = []
     for count in (30, 90, 200, 600):
