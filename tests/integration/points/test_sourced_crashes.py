@@ -4,6 +4,7 @@ What the next process finds is never a ledger that claims more than what is stor
 """
 
 import asyncio
+import threading
 import time
 from contextlib import suppress
 
@@ -19,12 +20,14 @@ from integration.points.sourced import (
     rows_of_edition,
     sync_rows,
 )
+from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, OutcomeUnknown, OutOfSpace, Transient
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.points import diff, part, staging
 from vectorops.points.sync import Synced
+from vectorops.qdrant.connect import Credentials, connect
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("database", ["rest"], indirect=True)]
 
@@ -100,36 +103,38 @@ async def assert_never_claims_too_much(scene: Scene, whole: dict[str, list[JsonO
 REVISIONS = {"a": A, "b": B}
 
 
+@pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize(
     ("instead", "then"), [(killed_before, "goes back"), (killed_after, "goes on"), (answer_lost, "goes back")]
 )
 async def test_killed_at_any_call_the_next_process_makes_the_points_as_the_source_has_them(
-    scene, foreign, nothing_arrives_late, instead, then
+    scene, foreign, nothing_arrives_late, instead, then, parts
 ):
     """The source may have gone back to its old revision meanwhile: that one is no longer written whole."""
+    revisions = REVISIONS if parts > 1 else {name: some[:50] for name, some in REVISIONS.items()}
     was, wanted = "a", "b"
-    await sync_rows(scene, REVISIONS[was], was)
+    await sync_rows(scene, revisions[was], was)
     at, happened = 0, True
     while happened:
         at += 1
         dying = Mortal(scene.database, scene.collection, at=at, instead=instead)
         with suppress(Killed, OutcomeUnknown):
-            await sync_rows(scene, REVISIONS[wanted], wanted, database=dying)
+            await sync_rows(scene, revisions[wanted], wanted, database=dying)
         happened = len(dying.calls) >= at
-        await assert_never_claims_too_much(scene, REVISIONS, foreign)
+        await assert_never_claims_too_much(scene, revisions, foreign)
         is_back = then == "goes back" and happened
 
         next_one = Mortal(scene.database, scene.collection, instead=None)
         found = was if is_back else wanted
-        await sync_rows(scene, REVISIONS[found], found, database=next_one)
+        await sync_rows(scene, revisions[found], found, database=next_one)
 
-        await assert_whole(scene, REVISIONS[found], found, foreign)
+        await assert_whole(scene, revisions[found], found, foreign)
         if not is_back:
             # Two parts are written at a time; whatever else was written stays so.
-            assert len(await parts_written_twice(scene, dying, next_one)) <= 2
+            assert len(await parts_written_twice(scene, dying, next_one)) <= min(parts, 2)
             was, wanted = wanted, was
-    assert at > 35
-    assert await scene.remove_all() == len(A)
+    assert at > 8 * parts
+    assert await scene.remove_all() == len(revisions["a"])
     assert await scene.stored() == foreign
 
 
@@ -234,6 +239,38 @@ async def assert_finished(scene: Scene, rows: list[JsonObject], revision: str, f
     clock.seconds += diff.LATE_SECONDS
     await sync_rows(scene, rows, revision, writer="one")
     await assert_whole(scene, rows, revision, foreign)
+
+
+async def test_an_insert_that_a_proxy_delays_past_its_deadline_leaves_no_orphan(
+    scene, foreign, clock, qdrant, start_proxy
+):
+    """Its rows leave the source meanwhile."""
+    proxy = start_proxy(qdrant.url)
+    spec = QdrantConnectionSpec(url=proxy.url, prefer_grpc=False, timeout_seconds=1)
+    delayed = connect(spec, Credentials())
+    await delayed.check()
+    await sync_rows(scene, A, "a")
+    goes_on = threading.Event()
+
+    def delay(call):
+        if call.method == "PUT" and f"/{scene.collection}/points" in call.path and "vectors" not in call.path:
+            goes_on.wait(60)
+
+    proxy.before = delay
+    with pytest.raises(Transient):
+        await sync_rows(scene, B, "b", database=delayed, writer="one")
+    proxy.before = None
+    await sync_rows(scene, A, "a", writer="one")
+    assert await scene.stored() == {**await scene.expected(*A), **foreign}
+    goes_on.set()
+    async with asyncio.timeout(30):
+        while True:
+            if len(await scene.stored()) > len(A) + len(foreign):
+                break
+            await asyncio.sleep(0.1)
+
+    await assert_finished(scene, A, "a", foreign, clock)
+    await delayed.close()
 
 
 ERRORS = [

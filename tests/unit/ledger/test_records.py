@@ -17,6 +17,7 @@ from vectorops.ledger.entries import ABSENT, TOMBSTONE, UNKNOWN, Entries, Entrie
 from vectorops.ledger.records import (
     UNREADABLE,
     WHOLE,
+    LateWrites,
     Ledger,
     LedgerKey,
     Part,
@@ -306,3 +307,22 @@ def test_a_part_is_one_of_as_many_as_its_bits_can_count():
     assert [part.number for part in PART.siblings] == [0, 1, 2, 3]
     assert WHOLE.siblings == [WHOLE]
     assert free_slot_record(NAMES)["kind"] == "slot"
+
+
+@pytest.mark.parametrize("part", [WHOLE, PART])
+def test_what_may_still_arrive_is_read_as_it_was_written(part):
+    late = LateWrites(Entries.of(WINDOW, 2), {"text": frozenset({7, U})}, 1_700_000_000)
+    head = {**head_record(NAMES, rebuilt=False, deletion_policy="Delete", part=part), **of_store(part)}
+    base = {**base_record(ENTRIES, NAMES, 5, part, late), **of_store(part)}
+    slot = {**free_slot_record(NAMES, part), **of_store(part)}
+
+    found = read_ledger(head, base, slot, part).late
+
+    assert found is not None
+    assert dict(found.entries) == WINDOW
+    assert (found.texts, found.until) == (late.texts, late.until)
+    assert "late" not in base_record(ENTRIES, NAMES, 5, part)
+
+
+def of_store(part: Part) -> JsonObject:
+    return {"format": 2 if part.bits else 1, "token": "writer"}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorops.ledger.entries import ABSENT, TOMBSTONE, UNKNOWN, Entry
-from vectorops.ledger.records import Ledger, Slot
+from vectorops.ledger.records import LateWrites, Ledger, Slot
 from vectorops.points import diff as diff_module
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import (
@@ -19,6 +19,7 @@ from vectorops.points.diff import (
     entry_of,
     entry_of_payload,
     entry_read_back,
+    expect_late,
     is_what_we_insert,
     recover,
 )
@@ -310,6 +311,47 @@ class TestRecover:
 
     def test_blurring_keeps_what_is_the_same_before_and_after(self):
         assert blurred(Entry(20, (21, ABSENT)), Entry(20, (22, ABSENT))) == Entry(20, (UNKNOWN, ABSENT))
+
+
+class TestLateWrites:
+    """Requests of a window that was settled by somebody else may still arrive."""
+
+    NOW = 1_000_000
+
+    def expected(self, known, found=None, *, declared=(), now=NOW):
+        there: Stored = {} if found is None else {1: found}
+        recovered = recover(known, declaration(*declared), there, SCHEMA)
+        return expect_late(known, recovered, declaration(*declared), there, SCHEMA, now)
+
+    def late(self, until=NOW + 1, target=None):
+        return replace(ledger(), late=LateWrites({1: target or entry(OLD)}, {}, until))
+
+    def test_nothing_is_expected_where_no_window_was_open(self):
+        assert self.expected(ledger({1: entry(OLD)})).late is None
+
+    def test_a_window_that_was_open_is_expected_for_ten_minutes(self):
+        known = ledger({}, Slot(6, {1: entry(OLD)}, frozenset({1})))
+        assert self.expected(known).late == LateWrites({1: entry(OLD)}, {}, self.NOW + 600)
+
+    def test_an_insert_that_arrived_is_ours_whether_declared_or_not(self):
+        for declared in ((), (OLD,), (point(1, {"k": 2}, a=[1, 2], b=[3]),)):
+            assert self.expected(self.late(), stored(OLD), declared=declared).entries == {1: entry(OLD)}
+
+    def test_what_somebody_else_wrote_there_is_not_ours(self):
+        foreign = point(1, {"k": 1}, a=[1, 2], b=[3])
+        assert self.expected(self.late(), stored(foreign)).entries == {}
+
+    def test_a_deletion_that_may_arrive_makes_no_point_ours(self):
+        assert self.expected(self.late(target=DYING), stored(OLD)).entries == {}
+
+    def test_after_its_time_nothing_is_expected_and_what_arrived_is_still_found(self):
+        after = self.expected(self.late(until=self.NOW), stored(OLD))
+        assert (after.entries, after.late) == ({1: entry(OLD)}, None)
+
+    def test_what_is_expected_of_two_windows_is_expected_together(self):
+        known = replace(self.late(), pending=Slot(6, {2: entry(OLD)}, frozenset(), {"a": frozenset({2})}))
+        late = self.expected(known).late
+        assert late == LateWrites({1: entry(OLD), 2: entry(OLD)}, {"a": frozenset({2})}, self.NOW + 600)
 
 
 class TestPredictions:
