@@ -33,10 +33,12 @@ from integration.world import (
     point,
     point_set,
     put_by_hand,
+    resource,
     secret,
 )
 from servers.certificates import CertificateAuthority
 from servers.embeddings import Answer, EmbeddingServer
+from servers.files import FileServer, Served
 from servers.hub import ModelHub
 from servers.kube import KubeServer
 from servers.kubeapi import KubeApi, Object, condition
@@ -61,6 +63,7 @@ TIME: Final = "2026-01-01T00:00:00Z"
 SMALL: Final = "team/small"
 OF_THE_CLUSTER: Final = {"name": "shared", "kind": "ClusterQdrantConnection"}
 INDEX: Final = {"field": "author", "schema": {"type": "keyword"}}
+STAGING_BYTES: Final = 2**20
 
 # What differs from run to run, and how it is written down.
 VOLATILE: Final = (
@@ -223,10 +226,11 @@ async def record(stage: Stage) -> dict[tuple[str, str], Object]:
         stored = await stack.enter_async_context(Stored(qdrant))
         hub = stack.enter_context(ModelHub())
         embeddings = stack.enter_context(EmbeddingServer())
+        files = stack.enter_context(FileServer())
         operator = stage.start_operator(
             installation="production",
             kubeconfig=stage.kube.kubeconfig(between_kube.url),
-            flags=[f"--model-folder={_model_folder(stage.folder)}"],
+            flags=[f"--model-folder={_model_folder(stage.folder)}", f"--staging-bytes={STAGING_BYTES}"],
             environment=_environment(stage.folder, hub),
         )
         world = World(stage.api, stage.namespace, recorder, qdrant, stored, stack)
@@ -236,6 +240,7 @@ async def record(stage: Stage) -> dict[tuple[str, str], Object]:
         await world.replicas()
         await world.embedders(hub, embeddings)
         await world.points_told()
+        await world.sources(files)
         await world.ends()
         operator.discard()
         await world.without_operator()
@@ -495,6 +500,38 @@ class World:
         await self.team.api.apply(connection(self.namespace, fenced.url, name="fenced"))
         await self.api.apply(self.collection("fenced", "fenced"))
         await declared(self.points("fenced", "fenced"), Reason.ANOTHER_WRITER)
+
+    async def sources(self, files: FileServer) -> None:
+        """What keeps rows from being read, and what is held back of them."""
+
+        async def told(reason: Reason, served: Served | None, **source: Any) -> None:
+            name = kebab(reason)
+            if served is not None:
+                files.files[f"/{name}.jsonl"] = served
+            source = source or {"http": {"urls": [f"http://127.0.0.1:{files.port}/{name}.jsonl"]}}
+            spec = {"collectionRef": {"name": "documents"}, "source": source}
+            await self.recorder.declared(resource(POINTS, self.namespace, name, spec), reason)
+
+        def changing() -> Served:
+            served = Served(b"{}", etag='"0"')
+            served.during = lambda: setattr(served, "etag", f'"{len(files.requests)}"')
+            return served
+
+        await asyncio.gather(
+            told(Reason.SOURCE_INVALID, Served(b'{"id": 1, "vec')),
+            told(Reason.SOURCE_REFUSED, None, files={"path": "*.parquet"}),
+            told(Reason.SOURCE_MISSING, None),
+            told(Reason.SOURCE_UNAVAILABLE, Served(status=503)),
+            told(Reason.SOURCE_CHANGED, changing()),
+            told(Reason.SOURCE_EMPTY, Served()),
+            told(Reason.STAGING_FULL, Served(bytes(STAGING_BYTES + 1))),
+        )
+
+        spec: Object = {"maxDeletePercent": 0}
+        await self.team.points("held-back", "documents", [point(6, 1, 0, 0), point(7, 1, 0, 0)], **spec)
+        await self.recorder.declared(
+            self.points("held-back", "documents", point(6, 1, 0, 0), **spec), Reason.DELETIONS_HELD_BACK
+        )
 
     async def ends(self) -> None:
         """What deletion waits for; and, while Qdrant keeps silent, a set that has just begun."""
