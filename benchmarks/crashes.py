@@ -125,7 +125,10 @@ class Crashes:
                 id
                 for id, (vector, field) in wanted.items()
                 if id in found
-                and (found[id].payload != {"field": field} or not np.array_equal(found[id].vectors[""], vector))
+                and (
+                    found[id].payload != {"field": field}
+                    or not np.array_equal(np.asarray(found[id].vectors[""]), vector)
+                )
             ]
             records = await database.scroll("vectorops-ledger", payload=("kind", "sequence", "through", "n"))
         finally:

@@ -65,7 +65,7 @@ def read_parquet(path: Path, name: str, columns: ColumnChoice) -> Iterator[Arrow
                         yield ArrowRows(range(done + 1, done + 1 + some.num_rows), some)
                         done += some.num_rows
             except (pa.ArrowException, OSError) as error:
-                raise _unreadable(file, name, chosen, done, error) from None
+                raise _unreadable_column(file, name, chosen, done, error) from None
             if done != file.metadata.num_rows:
                 raise invalid_file(name, f"has {done:,} rows, but says that it has {file.metadata.num_rows:,}")
 
@@ -78,7 +78,7 @@ def _with_texts(batch: Any, names: Collection[str]) -> Any:
     return batch
 
 
-def _unreadable(file: Any, name: str, columns: Sequence[str], done: int, error: Exception) -> Terminal:
+def _unreadable_column(file: Any, name: str, columns: Sequence[str], done: int, error: Exception) -> Terminal:
     """Which column it is that cannot be read, and what helps."""
     reason = first_words(error)
     helps = next(

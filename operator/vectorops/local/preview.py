@@ -1,7 +1,7 @@
 """`vectorops plan`: what `apply` would do, found out without doing it.
 
 Connections are really tried, since that only reads. What would be done about collections and points is decided by what
-the reconcilers carry out (`decide`, `situation`, `points.preview`); here it is only put into words. The
+the reconcilers carry out (`decide`, `situation`, `points.sync_preview`); here it is only put into words. The
 database that is seen here cannot write (`session.read_only`).
 """
 

@@ -12,7 +12,7 @@ import orjson
 from vectorops.formats.base import FileFormat
 from vectorops.formats.read import format_of, read_rows
 from vectorops.points.mapping import Mapper
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.staging import Staging
 from vectorops.points.staging_folder import StagingSpace
 from vectorops.sources.base import Fetched, SourceFile

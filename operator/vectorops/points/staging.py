@@ -158,14 +158,12 @@ class Staging:
             np.full(len(block), len(self._files) - 1, dtype="<u4"),
             np.array(block.numbers, dtype="<u8"),
         )
-        return index, pa.record_batch(self._all_columns(columns, len(block)))
-
-    def _all_columns(self, columns: Mapping[str, pa.Array], count: int) -> dict[str, pa.Array]:
-        """The same for every block: files may have different columns."""
+        # The same columns for every block: files may have different ones.
         types: dict[str, pa.DataType] = {"shown": pa.string(), "payload": pa.large_binary()}
         types |= {f"vector {name}": pa.large_binary() for name in self._names}
         types |= {f"text {name}": pa.large_string() for name in self._names if name in self._identities}
-        return {name: columns[name] if name in columns else pa.nulls(count, types[name]) for name in types}
+        columns |= {name: pa.nulls(len(block), kind) for name, kind in types.items() if name not in columns}
+        return index, pa.record_batch({name: columns[name] for name in types})
 
     def _write_waiting(self) -> None:
         if not self._waiting:
@@ -365,7 +363,11 @@ class Sourced:
             same = same.at(ranks == ranks[-1])
             if (same.fingerprints != same.fingerprints[-1]).any():
                 keep[end] = False
-                twice.append((self._declared_twice(same), int(ranks[-1])))
+                (id,) = _ids_of(same.at(slice(0, 1)))
+                rows = [f"{self._files[file]}, row {row}" for file, row in zip(same.files, same.numbers, strict=True)]
+                more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
+                words = f"this id is declared with different content in {rows[0]}, and {rows[1]}{more}"
+                twice.append((Failure(str(id), words, id), int(ranks[-1])))
         if self._failed_ids:
             ranks = self._ranks[index.files].tolist()
             counts = [self._counts(id, rank) for id, rank in zip(_ids_of(index), ranks, strict=True)]
@@ -376,12 +378,6 @@ class Sourced:
         """Does a row of a file with this rank count, or did one that is not older fail?"""
         failed = self._failed_ids.get(id) if id is not None else None
         return failed is None or failed < rank
-
-    def _declared_twice(self, same: _Index) -> Failure:
-        (id,) = _ids_of(same.at(slice(0, 1)))
-        rows = [f"{self._files[file]}, row {number}" for file, number in zip(same.files, same.numbers, strict=True)]
-        more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
-        return Failure(str(id), f"this id is declared with different content in {rows[0]}, and {rows[1]}{more}", id)
 
     def _declared(self, rows: _PartRows, chosen: NDArray[np.bool_] | slice) -> Declaration:
         """The chosen points of a part."""

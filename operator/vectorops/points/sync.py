@@ -40,7 +40,7 @@ from vectorops.points.part import (
     write_part,
     written_meanwhile,
 )
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.replaced import Replaced, judge
 from vectorops.points.stage import SHOWN, Staged
 from vectorops.points.target import GivenUp, Target, nothing_given_up
@@ -291,7 +291,9 @@ class Pass:
         if ledger.revision:
             # Until all is written, the ledger speaks of no revision of the source.
             await self.at(part).record_revision("")
-            view, ledger = _without_revision(view, ledger)
+            known, ledger = ledger, replace(ledger, revision="")
+            stored = ledger if view.ledger is known else view.ledger
+            view = replace(view, ledger=stored, ours=replace(view.ours, revision=""))
             if self.first is not None:
                 self.first = replace(self.first, revision="")
         is_untouched = ledger.through == 0 and ledger.pending is None
@@ -347,13 +349,6 @@ def _gave_up(before: Ledger, after: Ledger) -> bool:
     """Are there ids that a part had, and no longer has?"""
     held, holds = (Entries.of(ledger.entries, len(ledger.names)) for ledger in (before, after))
     return not holds.has_all_ids(held)
-
-
-def _without_revision(view: View, ledger: Ledger) -> tuple[View, Ledger]:
-    """The same; the ledger of the view stays that ledger if it was."""
-    changed = replace(ledger, revision="")
-    stored = changed if ledger is view.ledger else view.ledger
-    return replace(view, ledger=stored, ours=replace(view.ours, revision="")), changed
 
 
 class SyncTally:

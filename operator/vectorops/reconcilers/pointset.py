@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from vectorops import metrics
 from vectorops.api.meta import Resource
-from vectorops.api.pointset import PointSetStatus, PointSetTarget
+from vectorops.api.pointset import PointSetStatus
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.errors import GaveWay
 from vectorops.ledger.collection import require_ledger_collection
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.stage import Inline
 from vectorops.points.sync import remove_points, sync
 from vectorops.reconcilers.base import Context, Outcome
@@ -45,7 +45,9 @@ class PointSetReconciler:
         where = destination.remembered
         if resource.status.get("target") != where.dump():
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
-            return _progressing(resource, where)
+            progressing = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
+            status = PointSetStatus(target=where, conditions=progressing)
+            return Outcome(status, requeue_after=0.0, resource=resource)
         if spec.source is not None:
             require_installed()
             # Only now, because it needs the libraries of the extra `sources`.
@@ -107,8 +109,3 @@ async def _carry_out_removal(resource: Resource, removal: Removal, pace: Pace, p
         await database.update_collection(name, {"metadata": {removal.registration: None}})
     for store in removal.stores:
         await store.remove()
-
-
-def _progressing(resource: Resource, where: PointSetTarget) -> Outcome:
-    progressing = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
-    return Outcome(PointSetStatus(target=where, conditions=progressing), requeue_after=0.0, resource=resource)

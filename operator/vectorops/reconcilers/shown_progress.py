@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.pointset import ProgressStatus
 from vectorops.api.reasons import Reason
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.sync import Synced
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.words import counted

@@ -1,7 +1,7 @@
 """What one pass over a PointSet works with: where its points go, what is declared of them, where its ledger is.
 
 Found out here, once: the reconciler hands it to `points.sync.sync`, `vectorops plan` to
-`points.preview.preview_sync`. Nothing is written.
+`points.sync_preview.preview_sync`. Nothing is written.
 """
 
 from __future__ import annotations

@@ -21,11 +21,10 @@ from vectorops.api.pointset import PointSetSpec, SourceStatus
 from vectorops.api.reasons import Reason
 from vectorops.api.source import Mapping, Source
 from vectorops.errors import GaveWay, Terminal, Transient
-from vectorops.ledger.records import WHOLE, Part, part_of
-from vectorops.ledger.store import LedgerStore
+from vectorops.ledger.records import WHOLE, part_of
 from vectorops.points.mapping import Mapper
 from vectorops.points.part_verification import is_part_as_written, share_of_parts
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.reading import (
     RowsRevision,
     digest_of_content,
@@ -185,7 +184,8 @@ class SourceReading:
         count = len(first.siblings)
         shares = share_of_parts(count, known.next_part % count)
         for number in shares:
-            if not await is_part_as_written(_at(store, first, number), target):
+            part = first._replace(number=number) if first.bits else WHOLE
+            if not await is_part_as_written(store.at(part), target):
                 self.context.source_memory.suspect(self.resource.ref)
                 return False
         following = RememberedSource(known.uid, known.generation, known.listed, shares[-1] + 1)
@@ -322,7 +322,3 @@ async def staged_source(
             staged = await reading.stage(space)
             assert staged is not None, "without a status, nothing is known of the source"
             yield staged
-
-
-def _at(store: LedgerStore, first: Part, number: int) -> LedgerStore:
-    return store.at(first._replace(number=number) if first.bits else WHOLE)

@@ -12,7 +12,7 @@ from vectorops.api.source import Source
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.errors import GaveWay, Terminal
 from vectorops.ledger.collection import require_ledger_collection
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.pace import Pace

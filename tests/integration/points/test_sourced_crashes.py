@@ -6,6 +6,7 @@ What the next process finds is never a ledger that claims more than what is stor
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -86,6 +87,7 @@ async def assert_whole(scene: Scene, rows: list[JsonObject], revision: str, fore
     assert await scene.records() == 1 + 2 * len(parts)
     idle = Mortal(scene.database, scene.collection, instead=None)
     head = await scene.store().read_head()
+    assert head is not None
     synced = await sync_rows(scene, rows, revision, database=idle, writer=head["token"])
     assert idle.calls == []
     assert synced.unchanged == len(rows)
@@ -142,7 +144,7 @@ async def test_another_operator_may_write_the_set_between_any_two_calls(scene, f
     """As when a node was thought dead. The other one still reads an older revision of the source, and what the former
     one was just sending arrives last.
     """
-    outcomes = set()
+    outcomes: set[Reason | None] = set()
     await sync_rows(scene, A, "a")
     at, happened = 0, True
     while happened:
@@ -211,7 +213,7 @@ async def test_a_write_that_arrives_after_its_row_is_gone_leaves_no_orphan(scene
     while happened:
         at += 1
         await sync_rows(scene, A, "a", writer="one")
-        late = []
+        late: list[Callable[[], Awaitable[None]]] = []
 
         async def delayed(call, late=late):
             late.append(call)

@@ -13,7 +13,7 @@ from vectorops.api.meta import Ref
 from vectorops.local import progress
 from vectorops.local.progress import CommandProgress, SyncTable, show_progress
 from vectorops.metrics import SyncsUnderWay
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 
 DIGITS = Ref("PointSet", "default", "digits")
 

@@ -157,10 +157,11 @@ def test_a_mapping_names_nested_columns_keeps_some_and_renames_others():
 
 def test_one_column_may_hold_the_whole_payload():
     mapping = {"payload": {"column": "meta", "constants": {"shelf": "a"}}}
-    values = [{"title": "a", "nested": {"deep": [None, 2**64 - 1, 0.1]}}, None]
+    first = {"title": "a", "nested": {"deep": [None, 2**64 - 1, 0.1]}}
+    values = [first, None]
     texts = [json.dumps(value) if value is not None else None for value in values]
     columns = {"id": [1, 2], "vector": [[0.5, 1.0], [2.0, 3.0]], "ignored": [1, 2]}
-    wanted = [{**values[0], "shelf": "a", "number": 1}, {"shelf": "a", "number": 2}]
+    wanted = [{**first, "shelf": "a", "number": 1}, {"shelf": "a", "number": 2}]
     as_objects = objects(*({"id": id, "vector": [1, 2], "meta": value} for id, value in enumerate(values, 1)))
     for rows in (*both({**columns, "meta": texts}), as_objects):
         assert mapped(rows, mapping=mapping, store_id_as="number").payloads == wanted

@@ -1,7 +1,7 @@
 """How far a long pass is shown to be."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -9,10 +9,9 @@ from vectorops.api.meta import ObjectMeta, Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, Terminal, Transient, VectorOpsError
 from vectorops.local.cluster import LocalCluster
-from vectorops.points.progress import PassProgress
+from vectorops.points.pass_progress import PassProgress
 from vectorops.points.sync import Synced
-from vectorops.reconcilers.base import Context
-from vectorops.reconcilers.sourced import ShownProgress
+from vectorops.reconcilers.shown_progress import ShownProgress
 from vectorops.reconcilers.status import failed
 
 SYNCED = Synced(total=12, written=9, deleted=1, unchanged=1, failed=2)
@@ -29,10 +28,8 @@ class Passing:
         self.cluster = LocalCluster(
             [self.resource], {}, lambda _, reason, words: self.told.append(f"{reason}: {words}")
         )
-        nobody = cast("Any", None)
-        context = Context(cast("Any", self.cluster), nobody, nobody, "test", "writer")
         self.progress = PassProgress("Writing", 3, 10)
-        self.shown = ShownProgress(context, self.resource, self.progress)
+        self.shown = ShownProgress(self.cluster, self.resource, self.progress)
 
     @property
     def status(self) -> dict[str, Any]:
