@@ -374,7 +374,7 @@ ChosenSet = Annotated[
 def show_ledger(qdrant: ReadTarget, chosen: ChosenSet = "", output: Format = Output.TABLE) -> None:
     """List the ledgers, with their points, parts and open windows. With a SET, also each part of its ledger.
 
-    What is wrong with a record is told on standard error.
+    Standard error says what is wrong with a record.
 
     Exit code: 0, 1 Qdrant cannot be read or there is no such SET, 2 wrong usage.
     """

@@ -1,5 +1,5 @@
 """A set that gets its rows from elsewhere, grows, shrinks, or whose ledger is lost: with `vectorops apply`, over files,
-at a real Qdrant. What was written is told by the versions of the points.
+at a real Qdrant. The versions of the points show what was written.
 """
 
 import asyncio
@@ -210,7 +210,7 @@ class Process:
 
     cluster: LocalCluster
     driver: Driver
-    told: list[str]
+    messages: list[str]
 
 
 MANY = Ref("PointSet", "park", "many")
@@ -230,13 +230,13 @@ async def process(qdrant: QdrantServer, zoo: str, tmp_path: Path) -> AsyncIterat
         Resource(kind, ObjectMeta(name=name, namespace="park", uid=zoo, generation=1), spec, {})
         for kind, (name, spec) in declared.items()
     ]
-    told: list[str] = []
-    cluster = LocalCluster(resources, {}, lambda _, __, message: told.append(message))
+    messages: list[str] = []
+    cluster = LocalCluster(resources, {}, lambda _, __, message: messages.append(message))
     sources = SourceSettings(folder=tmp_path)
     context = Context(
         cluster, Databases(lambda _, __: database), Embedders(EmbedderSettings()), "test", writer="one", sources=sources
     )
-    process = Process(cluster, Driver(context, RECONCILERS), told)
+    process = Process(cluster, Driver(context, RECONCILERS), messages)
     assert await Runner(cluster, process.driver).run(asyncio.get_running_loop().time() + 60)
     yield process
     await database.close()
@@ -274,7 +274,7 @@ def annotated(cluster: LocalCluster, ref: Ref, name: str, value: str) -> Resourc
 async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_ends(
     process: Process, zoo: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others wait all the time, and what is told every ten seconds is told at once."""
+    """Others wait all the time, and what is written every ten seconds is written at once."""
     cluster, driver = process.cluster, process.driver
     found = cluster.now(MANY)
     assert found is not None
@@ -295,4 +295,4 @@ async def test_the_deletion_of_a_large_set_gives_way_tells_how_far_it_is_and_end
         await driver.run(MANY, Turn())
 
     assert await stored.count(zoo) == 0
-    assert "a long pass has begun: deleting points" in process.told
+    assert "a long pass has begun: deleting points" in process.messages

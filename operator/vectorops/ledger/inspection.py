@@ -1,7 +1,7 @@
 """What the records of a ledger hold, and what is wrong with them, for a person who looks for a fault. Nothing here
 talks to Qdrant, and nothing here changes a record.
 
-A finding is a problem if points or their ownership are at risk, or if it cannot be told. What the next pass over the
+A finding is a problem if points or their ownership are at risk, or if that cannot be known. What the next pass over the
 set puts in order by itself, as what a killed process left, is a notice.
 """
 
@@ -248,7 +248,7 @@ def inspect_part(
 ) -> tuple[InspectedPart | None, list[Finding]]:
     """What head, base and slot of a part say, and what is wrong with them. payloads: whole, by id.
 
-    None if one of them cannot be read; of one that is missing `judge_records` tells.
+    None if one of them cannot be read; `judge_records` says which one is missing.
     """
     of_part = [payloads.get(record_id(records.key, kind, part)) for kind in ("head", "base", "slot")]
     head, base, slot = of_part
@@ -377,12 +377,12 @@ def judge_registration(ledger: InspectedLedger, described: JsonObject | None, *,
         return []
     elif ledger.incarnation == unmanaged:
         kind, severity = "FormerLedger", Severity.NOTICE
-        words = f"collection {name!r} is managed by now: the set inherits this ledger at its next look, and removes it"
+        words = f"collection {name!r} is managed by now: the set inherits this ledger when it is next reconciled"
     elif mark is None:
         kind = "MarkMissing"
         words = (
             f"collection {name!r} has no ownership mark ({MARK_KEY}): somebody removed it. The QdrantCollection writes "
-            "it again if it can tell whose the collection is"
+            "it again if it knows whose the collection is"
         )
     elif mark.incarnation != ledger.incarnation:
         kind, severity = "FormerLedger", Severity.NOTICE
@@ -394,7 +394,7 @@ def judge_registration(ledger: InspectedLedger, described: JsonObject | None, *,
         kind = "NotRegistered"
         words = (
             f"the metadata of collection {name!r} does not say that there is this ledger, so its loss would not be "
-            f"noticed. The set registers it at its next look; {if_gone}"
+            f"noticed. The set registers it when it is next reconciled; {if_gone}"
         )
     else:
         return []
@@ -452,7 +452,9 @@ def judge_absent(ledger: InspectedLedger, absent: Sequence[PointId], total: int)
 
 
 def find_shared(ledgers: Sequence[InspectedLedger]) -> list[Finding]:
-    """Points that several sets hold, told of each. ledgers: all of one collection, incarnation and shard key."""
+    """Points that several sets hold: a finding for each of the sets. ledgers: all of one collection, incarnation and
+    shard key.
+    """
     claims = [
         (place, part.claims) for place, one in enumerate(ledgers) for part in one.parts if part.claims is not None
     ]
@@ -501,9 +503,9 @@ def _list_ids(ids: Sequence[PointId], total: int) -> str:
 
 
 def confirm(first: Sequence[Finding], second: Sequence[Finding]) -> list[Finding]:
-    """What both looks found. An operator that is at work changes records and points between two requests of one look.
+    """What was found twice. An operator that is at work changes records and points between two requests.
 
-    A problem that only the second look found may be such a moment, and is left out; notices are those of the second.
+    A problem that was found only the second time may be such a moment, and is left out. Notices are of the second time.
     """
     known = {(one.kind, one.owner, one.collection) for one in first}
     return [one for one in second if one.severity is Severity.NOTICE or (one.kind, one.owner, one.collection) in known]

@@ -75,7 +75,7 @@ class LedgerReader:
         return InspectedLedgers(ledgers, findings)
 
     async def check(self) -> InspectedLedgers:
-        """The same, compared with what is stored. Where there is a problem, everything is looked at a second time: an
+        """The same, compared with what is stored. Where there is a problem, everything is read a second time, since an
         operator may be at work.
         """
         first = await self._check()
@@ -154,7 +154,7 @@ class LedgerReader:
         seconds = grace_seconds(self.database.info.version, await self.database.seconds_up())
         if seconds or hidden_points(described):
             why = "was started a moment ago" if seconds else "hides points until it has optimized them"
-            words = f"Qdrant {why}, so whether points are missing cannot be told; check again later"
+            words = f"Qdrant {why}, so nobody knows whether points are missing; check again later"
             return [Finding("PointsNotChecked", Severity.PROBLEM, words, ledger.owner, ledger.collection)]
         shown: list[PointId] = []
         total = 0
