@@ -175,13 +175,13 @@ def main(count: int = 50_000, size: int = 32, kills: int = 30, files: int = 6, s
                 for _ in range(kills // files):
                     _, ended = crashes.apply(kill_after=chance.uniform(0.2, 1) * seconds)
                     killed += not ended
-                seconds_after, _ = crashes.apply()
+                seconds, _ = crashes.apply()
                 found = asyncio.run(crashes.differences(number % 2))
                 if crashes.checksum_of_foreign() != foreign:
                     found.append("points of somebody else changed")
                 wrong += len(found)
                 words = "; ".join(found) or "all as declared"
-                print(f"file {number}: killed {killed} times, the last run took {seconds_after:.1f} s: {words}")
+                print(f"file {number}: killed {killed} times, the last run took {seconds:.1f} s: {words}")
         finally:
             server.stop()
     raise typer.Exit(1 if wrong else 0)
