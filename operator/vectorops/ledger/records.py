@@ -113,6 +113,14 @@ class LateWrites:
     until: int
     """Seconds since 1970: from then on none is expected."""
 
+    def join(self, slot: Slot, until: int) -> LateWrites:
+        """These, and those of one more window; where both have a point, the window's."""
+        texts = {
+            name: (self.texts.get(name, frozenset()) - slot.entries.keys()) | slot.texts.get(name, frozenset())
+            for name in self.texts.keys() | slot.texts.keys()
+        }
+        return LateWrites({**self.entries, **slot.entries}, texts, until)
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:

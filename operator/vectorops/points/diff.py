@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vectorops.api.meta import JsonObject
 from vectorops.ledger.entries import ABSENT, UNKNOWN, EntriesById, Entry
-from vectorops.ledger.records import LateWrites, Ledger, Slot
+from vectorops.ledger.records import LateWrites, Ledger
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.fingerprints import NotCanonical, fingerprint_payload, fingerprint_vector, unpredicted
 from vectorops.points.schema import PointSchema, VectorSchema
@@ -158,20 +158,10 @@ def expect_late(
     if late is not None and late.until <= now:
         late = None
     if known.pending is not None and LATE_SECONDS > 0:
-        late = _join_late(late, known.pending, now + LATE_SECONDS)
+        late = (late or LateWrites({}, {}, 0)).join(known.pending, now + LATE_SECONDS)
     if late == known.late and len(entries) == len(recovered.entries):
         return recovered
     return replace(recovered, entries=entries, late=late)
-
-
-def _join_late(late: LateWrites | None, slot: Slot, until: int) -> LateWrites:
-    before: Mapping[PointId, Entry] = late.entries if late is not None else {}
-    texts_before = late.texts if late is not None else {}
-    texts = {
-        name: (texts_before.get(name, frozenset()) - slot.entries.keys()) | slot.texts.get(name, frozenset())
-        for name in texts_before.keys() | slot.texts.keys()
-    }
-    return LateWrites({**before, **slot.entries}, texts, until)
 
 
 def blurred(before: Entry, target: Entry) -> Entry:
