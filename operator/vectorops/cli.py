@@ -289,7 +289,12 @@ def export(
         ),
     ] = None,
     points: Annotated[
-        bool, typer.Option("--points", help="Also the points of collections that are small enough for one PointSet.")
+        bool,
+        typer.Option(
+            "--points",
+            help="Also the points: in the manifests, or, if they are too many or too large for that, as Parquet files "
+            "beside --output.",
+        ),
     ] = False,
     namespace: Annotated[
         str | None,
@@ -325,6 +330,7 @@ def export(
         api_key=target.api_key,
         collections=collection or (),
         points=points,
+        folder=None if output == "-" else Path(output).absolute().parent,
         namespace=namespace,
         connection=connection,
     )
@@ -332,6 +338,8 @@ def export(
         exported = _run(exporting.export(options))
     except NotExportable as error:
         raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}", WRONG_USAGE)
     for line in (*exported.notices, *exported.refused):
         typer.echo(line, err=True)
     text = exported.yaml()

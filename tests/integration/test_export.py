@@ -246,9 +246,10 @@ def test_what_cannot_be_declared_is_refused_without_its_content_and_the_rest_is_
     asked = shell.run("export", "--qdrant", server.url, "--collection", "live", "--collection", "gone")
 
     assert answer.code == 1
-    assert [line.split("(")[0].split(", because")[0] for line in sorted(answer.err.splitlines())] == [
-        "collection 'large': point '7': payload.a.b[0]: an integer that the API server rounds ",
-        "collection 'many': more than 2,000 points; its points are not exported",
+    assert answer.err.count(" (a file would hold them: --output FILE); its points are not exported") == 3
+    assert [line.split("(")[0].split(", because")[0].strip() for line in sorted(answer.err.splitlines())] == [
+        "collection 'large': point '7': payload.a.b[0]: an integer that the API server rounds",
+        "collection 'many': more than 2,000 points, which one PointSet cannot hold",
         "collection 'mixed': the id 9223372036854775808 needs idFormat: Integer",
         "collection 'none': no manifest declares it: spec: at least one of vector, vectors, sparseVectors is required",
     ]

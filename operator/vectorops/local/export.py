@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from vectorops.api.connection import QdrantConnectionSpec
@@ -17,18 +18,20 @@ from vectorops.local.export_manifests import (
     NotExportable,
     collection_manifest,
     connection_manifest,
+    file_manifest,
     point_set_manifest,
     resource_names,
     shard_key_refusal,
 )
 from vectorops.local.export_yaml import to_yaml
 from vectorops.local.session import read_only
-from vectorops.points.schema import point_schema
+from vectorops.points.schema import PointSchema, point_schema
 from vectorops.qdrant.connect import Credentials, connect, require_supported
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.observe import Observed, observe
 from vectorops.qdrant.visibility import hidden_points
 from vectorops.reconcilers.dependencies import UNMANAGED, holds_ledgers
+from vectorops.sources.installed import require_installed
 
 LEDGERS: Final = "VectorOps keeps its ledgers in it"
 
@@ -42,7 +45,9 @@ class ExportOptions:
     collections: Sequence[str] = ()
     """Names in Qdrant; empty means all."""
     points: bool = False
-    """Also the points of small collections?"""
+    """Also the points?"""
+    folder: Path | None = None
+    """Of the manifests, and of the Parquet files with the points that no manifest can hold; None: there is none."""
     namespace: str | None = None
     """Of the manifests; None leaves it out."""
     connection: str = "qdrant"
@@ -169,19 +174,38 @@ async def _export_points(
     for name, key in sets.items():
         reader = database.with_shard_key(collection, key) if key is not None else database
         try:
-            ids = [point.id for point in await reader.scroll(collection, limit=MAX_POINTS + 1)]
-            if len(ids) > MAX_POINTS:
-                words = f"more than {MAX_POINTS:,} points"
-                found.refused.append(f"collection {collection!r}: {words}; its points are not exported")
-                continue
-            points = (await reader.points(collection, ids, payload=True, vectors=True)).values()
-            if points:
-                found.add(
-                    point_set_manifest(
-                        list(points), schema, name, (collection, resource), options.namespace, shard_key=key
-                    )
-                )
+            await _export_set(reader, options, (collection, resource), schema, name, key, found)
         except Rejected as error:
             found.refused.append(f"collection {collection!r}: its points cannot be read: {error.message}")
         except NotExportable as error:
             found.refused.append(f"{error}; its points are not exported")
+
+
+async def _export_set(
+    reader: Database,
+    options: ExportOptions,
+    collection: tuple[str, str],
+    schema: PointSchema,
+    name: str,
+    key: str | None,
+    found: Exported,
+) -> None:
+    """collection: its name in Qdrant, and its resource's. name: of the set. key: shard key."""
+    in_qdrant, namespace = collection[0], options.namespace
+    ids = [point.id for point in await reader.scroll(in_qdrant, limit=MAX_POINTS + 1)]
+    try:
+        points = (await reader.points(in_qdrant, ids, payload=True, vectors=True)).values()
+        if points:
+            found.add(point_set_manifest(list(points), schema, name, collection, namespace, shard_key=key))
+        return
+    except NotExportable as error:
+        if options.folder is None:
+            raise NotExportable(f"{error} (a file would hold them: --output FILE)") from None
+    require_installed()
+    # Only now, because it needs the libraries of the extra `sources`.
+    from vectorops.local.export_parquet import find_ids, mapping_of, write_parquet
+
+    kinds = await find_ids(reader, in_qdrant)
+    path = options.folder / f"{name}.parquet"
+    await write_parquet(reader, in_qdrant, schema, kinds, path, f"collection {in_qdrant!r}")
+    found.add(file_manifest(path.name, mapping_of(schema, kinds), name, collection, namespace, key))

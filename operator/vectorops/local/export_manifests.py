@@ -174,7 +174,7 @@ def collection_manifest(
     except Terminal as error:
         raise NotExportable(f"{where}: {error.message}") from None
     if changes:
-        raise NotExportable(f"{where}: no manifest declares it as it is: {_listed(changes)}")
+        raise NotExportable(f"{where}: no manifest declares it as it is: {list_lines(changes)}")
     return ExportedManifest(manifest, notices=tuple(f"{where}: {notice}" for notice in notices))
 
 
@@ -313,11 +313,29 @@ def point_set_manifest(
         raise NotExportable(f"{where}: its points take {size:,} bytes, and one PointSet holds {MAX_BYTES:,}")
     _require_valid(manifest, where)
     parsed = PointSetSpec.model_validate(spec)
-    _require_adoptable(
+    require_adoptable(
         ordered, declare(parsed.inline_points, schema, id_format=parsed.id_format or "Auto"), schema, where
     )
     comment = ("Too large for a client-side apply: kubectl apply --server-side",) if size > CLIENT_SIDE_BYTES else ()
     return ExportedManifest(manifest, comment)
+
+
+def file_manifest(
+    file: str, mapping: JsonObject, name: str, collection: tuple[str, str], namespace: str | None, shard_key: str | None
+) -> ExportedManifest:
+    """The PointSet whose points are the rows of a file beside the manifest. collection: see `point_set_manifest`."""
+    spec: JsonObject = {
+        "collectionRef": {"name": collection[1]},
+        "shardKey": shard_key,
+        "adoptionPolicy": "IfMatching",
+        "deletionPolicy": "Retain",
+        "source": {"files": {"path": file}},
+        "mapping": mapping,
+    }
+    spec = {field: value for field, value in spec.items() if value is not None}
+    manifest = _manifest("PointSet", name, namespace, spec)
+    _require_valid(manifest, f"collection {collection[0]!r}")
+    return ExportedManifest(manifest, (f"Its points are in {file}: for a cluster, put it where source can name it",))
 
 
 def _id_format(ids: list[PointId], where: str) -> str | None:
@@ -337,20 +355,20 @@ def _require_carried(points: Iterable[StoredPoint], where: str) -> None:
         f"point {str(point.id)!r}: {problem}" for point in points if (problem := uncarried(point.payload, "payload"))
     ]
     if problems:
-        raise NotExportable(f"{where}: {_listed(problems)}")
+        raise NotExportable(f"{where}: {list_lines(problems)}")
 
 
-def _require_adoptable(
+def require_adoptable(
     points: Collection[StoredPoint], declaration: Declaration, schema: PointSchema, where: str
 ) -> None:
-    """Would the set take each point as it is? Asked of what `apply` asks."""
+    """Raises NotExportable unless the set would take each point as it is. Asked of what `apply` asks."""
     problems = [f"point {failure.shown_id!r}: {failure.reason}" for failure in declaration.failures]
     stored = {point.id: point for point in points}
     adopted = adoptable(declaration.points, declaration, stored, tuple(sorted(schema)), schema)
     unlike = declaration.points.keys() - adopted.keys()
     problems += [f"point {str(id)!r}: Qdrant would not give back what is declared" for id in sorted(unlike, key=str)]
     if problems:
-        raise NotExportable(f"{where}: {_listed(problems)}")
+        raise NotExportable(f"{where}: {list_lines(problems)}")
 
 
 def _point(point: StoredPoint) -> JsonObject:
@@ -420,9 +438,10 @@ def _sorted(free: JsonObject) -> JsonObject:
 def _require_valid(manifest: JsonObject, where: str) -> None:
     """Raises NotExportable with what the API server would say."""
     if problems := validate(manifest):
-        raise NotExportable(f"{where}: no manifest declares it: {_listed(problems)}")
+        raise NotExportable(f"{where}: no manifest declares it: {list_lines(problems)}")
 
 
-def _listed(lines: list[str]) -> str:
+def list_lines(lines: list[str]) -> str:
+    """The first few, for a refusal."""
     more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return "; ".join(lines[:SHOWN]) + more

@@ -44,6 +44,7 @@ READS: Final = frozenset(
         "collection_cluster",
         "collection_names",
         "count",
+        "id_pages",
         "points",
         "scroll",
         "seconds_up",

@@ -11,7 +11,7 @@ Every method raises only errors of `vectorops.errors`. A write returns when Qdra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -213,6 +213,9 @@ class Database(Protocol):
 
         payload: all of it, none, or these top-level keys.
         """
+
+    def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
+        """The ids of all points, so many at a time, in ascending order: integers before UUIDs."""
 
     async def count(self, name: str) -> int:
         """The exact number of points: a collection's own `points_count` may count a point twice while Qdrant optimizes.

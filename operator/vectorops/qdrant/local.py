@@ -9,7 +9,7 @@ Import this only where a folder is opened: it imports all of qdrant-client.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -258,6 +258,11 @@ class LocalQdrant:
             found += map(_parse_record, records)
             if offset is None or (limit is not None and len(found) >= limit):
                 return found[:limit]
+
+    async def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
+        ids = [point.id for point in await self.scroll(name)]
+        for first in range(0, len(ids), size):
+            yield ids[first : first + size]
 
     async def count(self, name: str) -> int:
         with self._translated_errors(writes=False):

@@ -285,6 +285,16 @@ class Server:
                 break
         return found
 
+    async def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
+        page: list[PointId] = []
+        async for point in self._scrolled(name, None, False, size):
+            page.append(point.id)
+            if len(page) == size:
+                yield page
+                page = []
+        if page:
+            yield page
+
     async def count(self, name: str) -> int:
         body = wire.dumps({"exact": True})
         return int((await self._rest.read("count", "POST", f"{_path(name)}/points/count", body))["count"])
