@@ -210,8 +210,8 @@ def _apply(flags: ApplyFlags) -> None:
     """
     from vectorops.local import apply as local
     from vectorops.local import show
+    from vectorops.local.command_progress import show_progress
     from vectorops.local.override import WrongTarget
-    from vectorops.local.progress import show_progress
 
     options = flags.options
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
@@ -235,7 +235,7 @@ def _plan(flags: PlanFlags) -> None:
     usage or invalid manifests.
     """
     from vectorops.local import preview, show
-    from vectorops.local.progress import show_progress
+    from vectorops.local.command_progress import show_progress
 
     options = flags.options
     manifests = _read(flags.filename, flags.namespace, PLAN_FAILED if flags.detailed_exitcode else WRONG_USAGE)
@@ -258,7 +258,7 @@ def _schema(flags: SchemaFlags) -> None:
     Exit code: 0 all are resolved, 1 one is not, 2 wrong usage or invalid manifests.
     """
     from vectorops.local import schemas, show
-    from vectorops.local.progress import show_progress
+    from vectorops.local.command_progress import show_progress
     from vectorops.local.session import Options
 
     manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)

@@ -28,7 +28,7 @@ FORKS.set_forkserver_preload(
         "vectorops.kube.orphan",
         "vectorops.local.apply",
         "vectorops.local.preview",
-        "vectorops.local.progress",
+        "vectorops.local.command_progress",
         "vectorops.local.schemas",
         "vectorops.local.show",
         "vectorops.qdrant.local",

@@ -104,7 +104,13 @@ async def write_parquet(
             points = [stored[id] for id in page if id in stored]
             if not ids.cover(points):
                 raise NotExportable(f"{where}: another program adds points meanwhile; try again")
-            batch = _batch_of(points, groups.schema, schema, ids)
+            cells: dict[str, list[Any]] = {
+                ID: ids.cells(points),
+                PAYLOAD: [orjson.dumps(point.payload).decode() for point in points],
+                **{column_of(name): [_vector_cell(point.vectors.get(name)) for point in points] for name in schema},
+            }
+            arrays = [pa.array(cells[name], type) for name, type in columns.items()]
+            batch = pa.record_batch(arrays, schema=groups.schema)
             block = mapper.map(ArrowRows(range(1, len(points) + 1), batch))
             _require_same(points, block, schema, where)
             groups.add(batch)
@@ -141,15 +147,6 @@ def _new_parquet(path: Path, schema: pa.Schema) -> Iterator[_Groups]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _batch_of(points: Sequence[StoredPoint], columns: pa.Schema, schema: PointSchema, ids: IdsFound) -> pa.RecordBatch:
-    cells: dict[str, list[Any]] = {
-        ID: ids.cells(points),
-        PAYLOAD: [orjson.dumps(point.payload).decode() for point in points],
-        **{column_of(name): [_vector_cell(point.vectors.get(name)) for point in points] for name in schema},
-    }
-    return pa.record_batch([pa.array(cells[field.name], field.type) for field in columns], schema=columns)
 
 
 def _vector_cell(vector: VectorData | None) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event, Thread
 from typing import Final
 
@@ -21,7 +22,7 @@ from rich.text import Text
 from vectorops import metrics
 from vectorops.api.meta import Ref
 from vectorops.local.show import open_console
-from vectorops.metrics import SyncsUnderWay, SyncUnderWay
+from vectorops.metrics import SyncsUnderWay
 from vectorops.words import counted
 
 BAR_SECONDS: Final = 1.0
@@ -77,13 +78,11 @@ class SyncTable:
             if key not in self._shown:
                 ref, phase = key
                 self._shown[key] = self._tasks.add_task(f"{ref}: {phase.lower()}", amount="", pace="")
-            self._update(self._shown[key], sync)
-
-    def _update(self, id: TaskID, sync: SyncUnderWay) -> None:
-        counts = sync.counts
-        self._tasks.update(id, completed=counts.done, total=counts.total)
-        task = next(task for task in self._tasks.tasks if task.id == id)
-        self._tasks.update(id, amount=_amount(counts.phase, counts.done, counts.total), pace=_pace(counts.phase, task))
+            id, counts = self._shown[key], sync.counts
+            self._tasks.update(id, completed=counts.done, total=counts.total)
+            task = next(task for task in self._tasks.tasks if task.id == id)
+            amount = _amount(counts.phase, counts.done, counts.total)
+            self._tasks.update(id, amount=amount, pace=_pace(counts.phase, task))
 
     def lines(self) -> list[str]:
         """The same without a bar."""
@@ -110,12 +109,9 @@ def _pace(phase: str, task: Task) -> str:
     if not task.speed:
         return ""
     rate = decimal(int(task.speed)) if phase == "Fetching" else f"{task.speed:,.0f}"
-    left = f", {_clock(task.time_remaining)} left" if task.time_remaining is not None and not task.finished else ""
-    return f"{rate}/s{left}"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
+    if task.time_remaining is None or task.finished:
+        return f"{rate}/s"
+    return f"{rate}/s, {timedelta(seconds=int(task.time_remaining))} left"
 
 
 @contextmanager

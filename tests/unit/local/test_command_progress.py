@@ -10,8 +10,8 @@ from rich.console import Console
 
 from vectorops import metrics
 from vectorops.api.meta import Ref
-from vectorops.local import progress
-from vectorops.local.progress import CommandProgress, SyncTable, show_progress
+from vectorops.local import command_progress
+from vectorops.local.command_progress import CommandProgress, SyncTable, show_progress
 from vectorops.metrics import SyncsUnderWay
 from vectorops.points.pass_progress import PassProgress
 
@@ -84,7 +84,7 @@ def test_a_long_sync_is_told_of_in_each_of_its_phases_with_its_rate_and_the_time
 
 
 def test_without_a_terminal_a_long_sync_has_a_line_now_and_then(monkeypatch, capfd):
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(command_progress, "LINE_SECONDS", 0.01)
     told = Event()
 
     with show_progress(), metrics.SYNCS.follow(DIGITS, PassProgress("Writing", 7, 9)):
@@ -105,7 +105,7 @@ def test_without_a_terminal_nothing_is_told_of_what_is_short(capfd):
 
 def test_on_a_terminal_each_long_sync_has_a_line_below_what_happens(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)
+    monkeypatch.setattr(command_progress, "BAR_SECONDS", 0.0)
     for name, value in {"COLUMNS": "120", "TERM": "xterm", "FORCE_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
 
