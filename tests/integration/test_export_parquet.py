@@ -24,7 +24,7 @@ EVERY_KIND = {
     },
     "sparse_vectors": {"words": {}},
 }
-PAYLOAD = {
+PAYLOAD: dict[str, Any] = {
     "id": "not the id",
     "nested": {"list": [1, None, {"deep": [0.1, "é\n", True]}], "empty": {}},
     "none": None,
@@ -121,7 +121,7 @@ def test_ids_of_one_kind_are_a_column_of_their_own_type(
     file = pq.ParquetFile(shell.folder / "zoo.parquet")
     assert str(file.schema_arrow.field("id").type) == column
     assert sorted(path.name for path in shell.folder.iterdir()) == ["all.yaml", "zoo.parquet"]
-    declared = [one.value for one in parse_documents((shell.folder / "all.yaml").read_text())][-1]
+    declared: Any = [one.value for one in parse_documents((shell.folder / "all.yaml").read_text())][-1]
     assert declared["spec"]["source"] == {"files": {"path": "zoo.parquet"}}
     assert shell.run("apply", "-f", "all.yaml", "--qdrant", server.url).code == 0
     assert shell.run("plan", "-f", "all.yaml", "--qdrant", server.url, "--detailed-exitcode").code == 0
