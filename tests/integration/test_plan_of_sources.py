@@ -239,3 +239,15 @@ def test_an_inline_set_takes_no_point_of_one_with_a_source(library):
     assert planned["animals"]["points"]["counts"]["unchanged"] == 3
     assert applied["others"]["reason"] == "PointConflicts"
     assert applied["animals"]["ready"]
+
+
+def test_a_point_that_somebody_deleted_is_planned_and_back_after_the_next_apply(library: Library) -> None:
+    """At the command line there is no next look that would notice it."""
+    library.put_rows(*({"id": number, "vector": [number, 1]} for number in range(1, 4)))
+    library.apply()
+    url = f"{library.qdrant.url}/collections/zoo/points/delete?wait=true"
+    httpx.post(url, json={"points": [2]}, verify=False).raise_for_status()
+
+    assert library.counts() == {"new": 1, "unchanged": 2}
+    library.apply()
+    assert library.ids() == {1, 2, 3}

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from vectorops import metrics
@@ -121,10 +122,7 @@ async def compare(
     the next.
     """
     names = target.names
-    # Elsewhere than in the event loop: of a set with a source, thousands of points are read from a file.
-    declaration, settled, known = await asyncio.to_thread(
-        _unsettled, staged, store.part, known.align(names), whole=judge is not None
-    )
+    declaration, settled, known = await _find_unsettled(store, target, staged, known.align(names), judge)
     ours_perhaps = dict.fromkeys([*known.entries, *_written_perhaps(known)])
     others = [id for id in declaration.points if id not in ours_perhaps]
     # Of points that were never ours, most are not there.
@@ -203,6 +201,24 @@ def _written_perhaps(ledger: Ledger) -> list[PointId]:
 def _recover(known: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:
     ours = recover(known, declaration, stored, schema)
     return expect_late(known, ours, declaration, stored, schema, int(time.time()))
+
+
+async def _find_unsettled(
+    store: LedgerStore, target: Target, staged: Staged, known: Ledger, judge: Judge | None
+) -> tuple[Declaration, Entries, Ledger]:
+    """See `_unsettled`; settled entries of points that are missing are not settled."""
+    # Elsewhere than in the event loop: of a set with a source, thousands of points are read from a file.
+    unsettled = partial(_unsettled, staged, store.part, known, whole=judge is not None)
+    declaration, settled, known = await asyncio.to_thread(unsettled)
+    if not (settled and target.checks_presence):
+        return declaration, settled, known
+    there = await store.database.points(target.collection, list(settled))
+    if missing := [id for id in settled if id not in there]:
+        added = await asyncio.to_thread(staged.declaration, store.part, missing)
+        declaration = replace(declaration, points={**declaration.points, **added.points})
+        entries = Entries.join([known.entries, settled.only(missing)], len(known.names))
+        settled, known = settled.without(missing), replace(known, entries=entries)
+    return declaration, settled, known
 
 
 def _unsettled(staged: Staged, part: Part, known: Ledger, *, whole: bool) -> tuple[Declaration, Entries, Ledger]:

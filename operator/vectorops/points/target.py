@@ -52,6 +52,10 @@ class Target:
     """Should it be another physical collection by now."""
     hides: bool = False
     """May there be points that no read shows (see `qdrant.visibility`)?"""
+    checks_presence: bool = False
+    """Are points that the ledger says were written as declared searched for in each pass? Where there is no next pass
+    soon that verifies a share of them.
+    """
     adopts: bool = False
     """Does the set take points that nobody holds and that equal the declared ones?"""
 

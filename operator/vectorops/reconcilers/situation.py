@@ -153,6 +153,7 @@ async def find_situation(
         marked=store.key.incarnation != UNMANAGED,
         approves=approves,
         hides=observed.hides_points,
+        checks_presence=context.verification is None,
         adopts=spec.effective_adoption_policy == "IfMatching",
     )
     given_up = _given_up_by(context, resource)
