@@ -31,8 +31,8 @@ class RowsRevision:
 
     @classmethod
     def parse(cls, text: object) -> Self | None:
-        """What `str` made; None if it is no revision."""
-        parts = text.split("-") if isinstance(text, str) else []
+        """What `str` made, as the ledger keeps it; None if it is no revision."""
+        parts = text.partition("/")[0].split("-") if isinstance(text, str) else []
         return cls(*parts) if len(parts) == 3 else None
 
     def __str__(self) -> str:

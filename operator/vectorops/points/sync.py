@@ -138,6 +138,8 @@ class Pass:
     """Of all parts together, where one part cannot judge alone."""
     owned: bool = False
     """Is the head ours, and the ledger registered?"""
+    owned_before: int | None = None
+    """How many points the set owned when a pass over it last ended; None if the ledger does not say it."""
     owning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while they become so: parts are written at the same time."""
 
@@ -156,6 +158,7 @@ class Pass:
         self.first = await read_sure(store)
         self.marked = target.marked
         if self.first is not None:
+            self.owned_before = parse_owned(self.first.revision)
             require_shard_key(store, self.first)
             await store.require_parts(self.first)
             return
@@ -288,14 +291,14 @@ class Pass:
             if part.bits and not self.owned:
                 await self._take_head(part)
             ledger = await self.at(part).take(ledger)
-        if ledger.revision:
+        if ledger.revision != (none := revision_text("", self.owned_before)):
             # Until all is written, the ledger speaks of no revision of the source.
-            await self.at(part).record_revision("")
-            known, ledger = ledger, replace(ledger, revision="")
+            await self.at(part).record_revision(none)
+            known, ledger = ledger, replace(ledger, revision=none)
             stored = ledger if view.ledger is known else view.ledger
-            view = replace(view, ledger=stored, ours=replace(view.ours, revision=""))
+            view = replace(view, ledger=stored, ours=replace(view.ours, revision=none))
             if self.first is not None:
-                self.first = replace(self.first, revision="")
+                self.first = replace(self.first, revision=none)
         is_untouched = ledger.through == 0 and ledger.pending is None
         if view.ledger is None and is_untouched and not view.ours.entries and not ledger.entries:
             # Nobody has written into the new ledger: what was compared before it was made still holds.
@@ -326,10 +329,21 @@ class Pass:
         entries = Entries.join([ledger.entries for ledger in self.initial], len(begun.names))
         self.first = await store.create(begun.names, entries, rebuilt=begun.rebuilt, bits=self.staged.bits)
 
-    async def record_revision(self, revision: str) -> None:
-        """Has the ledger say which revision of the source is written whole."""
+    async def record_end(self, synced: Synced, revision: str, max_delete_percent: int) -> None:
+        """Has the ledger say which revision of the source is written whole (""; none); and, where deletions may be held
+        back, how many points the set owns.
+        """
         first = self.first
-        if first is None or first.revision == revision:
+        if first is None or synced.replaced is not None:
+            return
+        owned = None
+        if max_delete_percent < 100:
+            held = synced.held_deletions
+            owned = held.owned if held is not None else synced.total - synced.failed - synced.conflicting
+        elif not revision:
+            return
+        revision = revision_text(revision, owned)
+        if first.revision == revision:
             return
         if not self.owned:
             await (self.store.take_head() if first.part.bits else self.store.take(first))
@@ -349,6 +363,17 @@ def _gave_up(before: Ledger, after: Ledger) -> bool:
     """Are there ids that a part had, and no longer has?"""
     held, holds = (Entries.of(ledger.entries, len(ledger.names)) for ledger in (before, after))
     return not holds.has_all_ids(held)
+
+
+def revision_text(revision: str, owned: int | None) -> str:
+    """What the ledger keeps as the revision. owned: how many points the set owns; None: not to be kept."""
+    return f"{revision}/{owned}" if owned is not None else revision
+
+
+def parse_owned(text: str) -> int | None:
+    """See `revision_text`."""
+    owned = text.partition("/")[2]
+    return int(owned) if owned.isdecimal() else None
 
 
 class SyncTally:
@@ -392,11 +417,16 @@ class SyncTally:
         self.failed += len(failures)
         self.failures += tuple(failures[: SHOWN - len(self.failures)])
 
-    def too_many(self, percent: int) -> HeldDeletions | None:
-        """The deletions, if they are more than `percent` of the set's own points."""
-        if 100 * self.leaving <= percent * self.owned:
+    def too_many(self, percent: int, owned_before: int | None) -> HeldDeletions | None:
+        """The deletions, if they are more than `percent` of the set's own points.
+
+        owned_before: when a pass last ended. What has been inserted since, while deletions were held back or in a pass
+        that gave way, must not let them go.
+        """
+        owned = min(self.owned, owned_before) if owned_before is not None else self.owned
+        if 100 * self.leaving <= percent * owned:
             return None
-        return HeldDeletions(self.leaving, self.owned, f"{self.leaving_hashes:016x}")
+        return HeldDeletions(self.leaving, owned, f"{self.leaving_hashes:016x}")
 
     def conclude(self, *, rebuilt: bool, bound: bool, held: HeldDeletions | None) -> Synced:
         """The pass is done with all that is to be seen. Raises Transient Progressing if something is hidden."""
@@ -471,8 +501,8 @@ async def sync(
         walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
         synced = await walk.go(max_delete_percent)
         # What arrives late would make it untrue.
-        if revision and synced.synced_whole(staged) and not walk.expects_late:
-            await this.record_revision(revision)
+        whole = revision if synced.synced_whole(staged) and not walk.expects_late else ""
+        await this.record_end(synced, whole, max_delete_percent)
         return synced
 
 
@@ -514,7 +544,7 @@ class Walk:
         if replaced is not None:
             return _held_back(replaced, this.staged)
         await this.restate_head()
-        held = tally.too_many(max_delete_percent)
+        held = tally.too_many(max_delete_percent, this.owned_before)
         if held is not None and not await this.target.approves(held.digest):
             return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=held)
         self._progress.begin("Deleting", tally.leaving)

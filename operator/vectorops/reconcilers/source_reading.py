@@ -35,6 +35,7 @@ from vectorops.points.reading import (
 from vectorops.points.source_memory import RememberedSource
 from vectorops.points.staging import Sourced, Staging
 from vectorops.points.staging_folder import StagingSpace
+from vectorops.points.sync import parse_owned, revision_text
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.pace import Pace
@@ -228,7 +229,8 @@ class SourceReading:
         store = self.found.store
         ledger = await store.read_existing()
         await (store.take_head() if ledger.part.bits else store.take(ledger))
-        await store.at(ledger.part).record_revision(str(self.revision))
+        kept = revision_text(str(self.revision), parse_owned(ledger.revision))
+        await store.at(ledger.part).record_revision(kept)
         return True
 
     def status(self, rows: int) -> SourceStatus:
