@@ -388,6 +388,7 @@ class SyncTally:
         self.hidden = self.gave_up = self.expects_late = False
         self.withheld = ""
         self.owned = self.leaving = self.leaving_hashes = 0
+        self.owned_before: int | None = None
 
     async def add(self, store: LedgerStore, view: View, stolen: Sequence[PointId] = ()) -> None:
         """What was found of a part. stolen: ids that somebody took while they were being written."""
@@ -409,6 +410,8 @@ class SyncTally:
     def add_leaving(self, view: View) -> None:
         """What leaves a part, and how many points are the set's own."""
         self.owned += len(view.ours.entries)
+        if view.ledger is not None:
+            self.owned_before = parse_owned(view.ledger.revision)
         self.leaving += len(view.diff.delete)
         self.leaving_hashes = (self.leaving_hashes + sum(hash_ids(view.diff.delete))) % 2**64
 
@@ -417,13 +420,13 @@ class SyncTally:
         self.failed += len(failures)
         self.failures += tuple(failures[: SHOWN - len(self.failures)])
 
-    def too_many(self, percent: int, owned_before: int | None) -> HeldDeletions | None:
+    def too_many(self, percent: int) -> HeldDeletions | None:
         """The deletions, if they are more than `percent` of the set's own points.
 
-        owned_before: when a pass last ended. What has been inserted since, while deletions were held back or in a pass
-        that gave way, must not let them go.
+        What was inserted since a pass last ended, while deletions were held back or before one gave way, must not let
+        them go.
         """
-        owned = min(self.owned, owned_before) if owned_before is not None else self.owned
+        owned = min(self.owned, self.owned_before) if self.owned_before is not None else self.owned
         if 100 * self.leaving <= percent * owned:
             return None
         return HeldDeletions(self.leaving, owned, f"{self.leaving_hashes:016x}")
@@ -544,7 +547,7 @@ class Walk:
         if replaced is not None:
             return _held_back(replaced, this.staged)
         await this.restate_head()
-        held = tally.too_many(max_delete_percent, this.owned_before)
+        held = tally.too_many(max_delete_percent)
         if held is not None and not await this.target.approves(held.digest):
             return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=held)
         self._progress.begin("Deleting", tally.leaving)
