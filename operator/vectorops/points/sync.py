@@ -499,7 +499,7 @@ async def sync(
         if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
             return _held_back(this.verdict.replaced, staged)
         await this.grow()
-        if revision:
+        if this.first is not None and revision not in ("", this.first.revision.partition("/")[0]):
             await this.take_first()
         walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
         synced = await walk.go(max_delete_percent)
