@@ -32,7 +32,6 @@ import typer
 from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.qdrant.connect import Credentials, connect
-from vectorops.qdrant.database import UNNAMED
 
 FOREIGN: Final = range(10**12, 10**12 + 100)
 MANIFEST: Final = """

@@ -14,7 +14,6 @@ import pytest
 from integration.points import sourced
 from integration.points.scene import Frozen, Killed, Scene, answer_lost, killed_after, killed_before, point
 from integration.points.sourced import (
-    Call,
     Mortal,
     open_windows,
     parts_written_twice,
