@@ -525,7 +525,7 @@ class Walk:
         """By number, parts for which Qdrant had no room."""
         self._embedding = asyncio.Lock()
         """Held while texts are embedded: should the process be killed, those of one window are embedded again."""
-        self._rebuilt = self._bound = self._failed = False
+        self._rebuilt = self._bound = self._failed = self._approved = False
 
     @property
     def expects_late(self) -> bool:
@@ -550,11 +550,12 @@ class Walk:
         held = tally.too_many(max_delete_percent)
         if held is not None and not await this.target.approves(held.digest):
             return tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=held)
+        self._approved = held is not None
         self._progress.begin("Deleting", tally.leaving)
         for leaving in sorted(self._leaving, key=lambda each: each.part):
             await self._delete(leaving)
         done = tally.conclude(rebuilt=self._rebuilt, bound=self._bound, held=None)
-        return replace(done, deletions_approved=held is not None)
+        return replace(done, deletions_approved=self._approved)
 
     async def _write(self, number: int) -> Replaced | None:
         """What is new or changed in one part. Returns why nothing may be written, if that is so."""
@@ -633,7 +634,8 @@ class Walk:
         deleted = await delete_part(store, this.target.collection, ledger, leaving.delete, leaving.forget)
         self._tally.deleted += deleted
         self._progress.done += len(leaving.delete)
-        if leaving.part.bits and deleted:
+        # What is left of deletions that a person approved would be another plan.
+        if leaving.part.bits and deleted and not self._approved:
             await self._pace()
 
 

@@ -438,6 +438,33 @@ async def test_a_collection_that_seems_replaced_is_judged_by_all_parts_together(
 
 
 @SERVER
+async def test_deletions_that_a_person_approved_are_carried_out_in_one_pass(scene):
+    """What would be left of them is another plan, and needs another approval."""
+    scene.bits = 2
+    await scene.sync(*MANY)
+    asked = []
+
+    async def approves(digest):
+        asked.append(digest)
+        return len(asked) > 1
+
+    async def give_way():
+        raise Killed
+
+    target, staged = replace(await scene.target(), approves=approves), Inline(await scene.declared(), 2)
+    held = await sync(scene.store(), target, staged, max_delete_percent=50)
+    assert held.held_deletions is not None
+    assert (held.held_deletions.count, held.held_deletions.owned) == (len(MANY), len(MANY))
+    assert len(await scene.stored()) == len(MANY)
+
+    done = await sync(scene.store(), target, staged, pace=give_way, max_delete_percent=50)
+
+    assert (done.deleted, done.deletions_approved) == (len(MANY), True)
+    assert asked[0] == asked[1]
+    assert not await scene.stored()
+
+
+@SERVER
 async def test_a_pass_that_gives_way_after_a_part_leaves_the_rest_to_the_next_one(scene):
     scene.bits = 2
     await scene.sync(*MANY)
