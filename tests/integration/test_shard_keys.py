@@ -192,7 +192,7 @@ async def test_an_approved_key_goes_and_its_set_can_still_be_deleted(
     await team.approve(name, plan_hash(held))
     await team.wait("QdrantCollection", name, "Succeeded")
     await team.annotate("PointSet", "globex", {RECONCILE: "now"})
-    lost = await team.wait("PointSet", "globex", "CollectionNotReady")
+    lost = await team.wait("PointSet", "globex", lambda found: "it has no shard key" in message(found))
     await team.delete("PointSet", "globex")
     await team.delete("PointSet", "acme")
 

@@ -236,6 +236,14 @@ class LedgerStore:
         """Makes us the writer of the head: of a ledger in several parts, the first that is taken."""
         await self._put_token(["head"])
 
+    async def take_parts(self, first: Part) -> None:
+        """Makes us the writer of all parts in one request; the head must be ours already. What was read of a part
+        before says no more what is so.
+        """
+        ids = self._ids_of(first)
+        changes = [PayloadChange(id, put={"token": self.writer}) for id in ids]
+        await self.database.change_payloads(self.ledger_collection, changes)
+
     async def require_taken_head(self) -> None:
         """Raises Transient AnotherWriter unless the head is ours, and names the generation of this part."""
         head, _, _ = await self._records()

@@ -258,6 +258,8 @@ class Pass:
             return
         if self.first.part.bits:
             await self._take_head(self.first.part)
+            # One by one, each that is written would be compared twice.
+            await self.store.take_parts(self.first.part)
             self.first = await self.at(self.first.part).read_existing()
         else:
             self.first = await self.store.take(self.first)

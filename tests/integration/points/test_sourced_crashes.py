@@ -105,9 +105,15 @@ async def assert_never_claims_too_much(scene: Scene, whole: dict[str, list[JsonO
 REVISIONS = {"a": A, "b": B}
 
 
-@pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize(
-    ("instead", "then"), [(killed_before, "goes back"), (killed_after, "goes on"), (answer_lost, "goes back")]
+    ("instead", "then", "parts"),
+    [
+        (killed_before, "goes back", 4),
+        (killed_after, "goes on", 4),
+        (killed_before, "goes back", 1),
+        (killed_after, "goes on", 1),
+        (answer_lost, "goes back", 1),
+    ],
 )
 async def test_killed_at_any_call_the_next_process_makes_the_points_as_the_source_has_them(
     scene, foreign, nothing_arrives_late, instead, then, parts
