@@ -187,7 +187,9 @@ async def test_a_certificate_is_held_to_the_name_and_not_to_the_address(tmp_path
         else:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await ask(calling)
-            assert "Hostname Verification Check failed" in str(refused.value.details())
+            # As grpcio says it today, and as 1.66 did.
+            words = ("Hostname Verification Check failed", "is not in peer certificate")
+            assert any(some in str(refused.value.details()) for some in words)
         await calling.close()
 
 
