@@ -7,6 +7,7 @@ without floats, and names of vectors. Numbers are compared where the source is r
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Final
 
 from vectorops.errors import Terminal
@@ -40,10 +41,8 @@ async def is_part_as_written(store: LedgerStore, target: Target) -> bool:
     if len(there) < len(ids):
         await require_replayed(store.database)
         return False
-    # Another sample each time, since the sequence of the last window is the same for long: by the clock of the loop.
-    step = max(1, len(ids) // SAMPLED_POINTS)
-    start = int(asyncio.get_running_loop().time()) % step
-    sampled = ids[start::step][:SAMPLED_POINTS]
+    # Another sample each time.
+    sampled = random.sample(ids, min(len(ids), SAMPLED_POINTS))
     stored = await store.database.points(target.collection, sampled, payload=True, vectors=True)
     return await asyncio.to_thread(_agree, ledger, stored, target)
 

@@ -20,7 +20,7 @@ class RememberedSource:
     generation: int
     listed: float
     """When the source was listed, in seconds of the loop's clock."""
-    next_part: int = 0
+    next_part: int
     """With which part of the ledger the next verification begins."""
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event
 from typing import Final
@@ -21,7 +21,7 @@ from vectorops.api.pointset import PointSetSpec, SourceStatus
 from vectorops.api.reasons import Reason
 from vectorops.api.source import Mapping, Source
 from vectorops.errors import GaveWay, Terminal, Transient
-from vectorops.ledger.records import WHOLE, part_of
+from vectorops.ledger.records import MOST_BITS, WHOLE, part_of
 from vectorops.points.mapping import Mapper
 from vectorops.points.part_verification import is_part_as_written, share_of_parts
 from vectorops.points.pass_progress import PassProgress
@@ -36,6 +36,7 @@ from vectorops.points.source_memory import RememberedSource
 from vectorops.points.staging import Sourced, Staging
 from vectorops.points.staging_folder import StagingSpace
 from vectorops.points.sync import parse_owned, revision_text
+from vectorops.points.verification import first_position
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.pace import Pace
@@ -110,6 +111,9 @@ class SourceReading:
         known = memory.known(self.resource.ref, meta.uid, meta.generation)
         now = asyncio.get_running_loop().time()
         written = await self._written()
+        if written is not None and written.declaration != self._declaration():
+            # Not only the spec decides what becomes of a row: the collection has another model, or other vectors.
+            written = None
         if written is None:
             memory.forget(self.resource.ref)
         elif known is not None and self._is_recent(known, now):
@@ -119,10 +123,9 @@ class SourceReading:
         self.files = await self.source.list()
         listing = digest_of_listing(self.files)
         self.revision = RowsRevision(self._declaration(), listing)
-        if written is None or not listing or (written.declaration, written.listing) != (self._declaration(), listing):
+        if written is None or not listing or written.listing != listing:
             return False
-        known = RememberedSource(meta.uid, meta.generation, now, known.next_part if known is not None else 0)
-        return await self._verify(known)
+        return await self._verify(replace(known, listed=now) if known is not None else self._remembered_now())
 
     def _is_recent(self, known: RememberedSource, now: float) -> bool:
         """Was the source listed within the refresh interval, and did nobody ask for more?"""
@@ -222,9 +225,7 @@ class SourceReading:
 
     async def _same_bytes(self) -> bool:
         """The files have other versions and the same bytes: writes that down, if what is stored agrees."""
-        meta = self.resource.meta
-        known = RememberedSource(meta.uid, meta.generation, asyncio.get_running_loop().time())
-        if not await self._verify(known):
+        if not await self._verify(self._remembered_now()):
             return False
         store = self.found.store
         ledger = await store.read_existing()
@@ -239,9 +240,15 @@ class SourceReading:
 
     def remember(self) -> None:
         """Everything is as declared: the next reconciliation need not read it again."""
+        self.context.source_memory.remember(self.resource.ref, self._remembered_now())
+
+    def _remembered_now(self) -> RememberedSource:
+        """Of a source that has just been listed. The verification begins anywhere: a process that is started often
+        would never come to the last parts.
+        """
         meta = self.resource.meta
-        known = RememberedSource(meta.uid, meta.generation, asyncio.get_running_loop().time())
-        self.context.source_memory.remember(self.resource.ref, known)
+        first = first_position(1 << MOST_BITS)
+        return RememberedSource(meta.uid, meta.generation, asyncio.get_running_loop().time(), first)
 
     async def _fetch(self, space: StagingSpace) -> list[tuple[SourceFile, Fetched]]:
         sizes = [file.size for file in self.files]

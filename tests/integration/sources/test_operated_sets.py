@@ -412,6 +412,31 @@ async def test_texts_of_rows_are_embedded_once(rows: Set) -> None:
         }
 
 
+async def test_texts_are_embedded_by_another_model_at_once_though_the_source_is_not_due(rows: Set) -> None:
+    with EmbeddingServer() as server:
+
+        def vectors(model: str) -> JsonObject:
+            embedder = {"openAI": {"model": model, "baseURL": server.base_url}}
+            return {"vectors": [{"name": "body", "embedder": embedder}]}
+
+        mapping = {"vectors": [{"name": "body", "embed": "text"}]}
+        await rows.declare({"id": 1, "text": "one"}, {"id": 2, "text": "two"}, vectors=vectors("any"), mapping=mapping)
+        await rows.team.api.apply(collection(rows.team.namespace, rows.name, **vectors("other")))
+        held = await rows.team.wait("QdrantCollection", rows.name, "PlanHeldBack")
+        server.requests.clear()
+
+        await rows.team.approve(rows.name, plan_hash(held))
+        await rows.team.wait("QdrantCollection", rows.name, "Succeeded")
+
+        def texts_of(model: str) -> set[str]:
+            return {text for request in server.requests if request.body["model"] == model for text in request.texts}
+
+        async with asyncio.timeout(60):
+            while not {"one", "two"} <= texts_of("other"):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.1)
+        await rows.wait(is_ready)
+
+
 async def test_nothing_of_all_this_says_what_is_in_a_cell(rows: Set, api: KubeApi) -> None:
     """Last: of the events and the log of the tests before."""
     events = await api.list("Event", rows.team.namespace)
