@@ -190,9 +190,11 @@ async def test_nothing_is_deleted_while_a_record_is_damaged_and_all_is_well_when
         await shelf.database.upsert(shelf.ledgers, [PointData(record, payload=spoilt)])
     shelf.write_file(2002, count=COUNT - 20)
 
-    reason, _ = await shelf.look()
+    reason, words = await shelf.look()
 
     assert reason == "LedgerDamaged"
+    # Before a base that is there and cannot be read, other parts were reached.
+    assert ("no more is written" in words) == ((kind, how) == ("base", "spoilt"))
     assert len(await shelf.database.points(shelf.name, list(range(1, COUNT + 1)))) == COUNT
     if (kind, how) != ("base", "spoilt"):
         # The parts before a base that is there and cannot be read are written.

@@ -137,11 +137,12 @@ class LedgerStore:
             )
 
     def _damaged(self, what: str) -> Terminal:
+        # The parts before it may have been written already.
+        so_far = "no more is written or deleted" if self.part.number else "nothing is written or deleted"
         return Terminal(
             Reason.LEDGER_DAMAGED,
-            f"a record of the ledger in collection {self.ledger_collection!r} {what}: nothing is written or "
-            "deleted. Restore it from a snapshot, or delete all records of this set to have it rebuilt "
-            "(docs/operations.md)",
+            f"a record of the ledger in collection {self.ledger_collection!r} {what}: {so_far}. Restore it "
+            "from a snapshot, or delete all records of this set to have it rebuilt (docs/operations.md)",
         )
 
     async def create(

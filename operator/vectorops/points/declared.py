@@ -8,7 +8,7 @@ one it means.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -226,8 +226,8 @@ def _vector(where: str, value: VectorValue, expected: VectorSchema) -> VectorDat
     if value.rows is not None:
         return _multivector(f"{where}.rows", value.rows, expected)
     form = "packed" if value.packed is not None else "values"
-    numbers = _unpacked(f"{where}.packed", value.packed) if value.packed is not None else _floats(value.values or [])
-    _check_components(f"{where}.{form}", numbers, expected)
+    numbers = _unpacked(f"{where}.packed", value.packed) if value.packed is not None else to_float32(value.values or [])
+    check_components(f"{where}.{form}", numbers, expected)
     # One row of a multi-vector may be given as a dense vector; Qdrant takes it so as well.
     return numbers.reshape(1, -1) if expected.kind == "multivector" else numbers
 
@@ -239,8 +239,8 @@ def _multivector(where: str, rows: list[list[float]], expected: VectorSchema) ->
         raise BadPoint(f"{where}: a multi-vector needs at least one row")
     checked = []
     for index, row in enumerate(rows):
-        numbers = _floats(row)
-        _check_components(f"{where}[{index}]", numbers, expected)
+        numbers = to_float32(row)
+        check_components(f"{where}[{index}]", numbers, expected)
         checked.append(numbers)
     return np.stack(checked)
 
@@ -248,18 +248,23 @@ def _multivector(where: str, rows: list[list[float]], expected: VectorSchema) ->
 def _sparse(where: str, value: SparseValues, expected: VectorSchema) -> Sparse:
     if expected.kind != "sparse":
         raise BadPoint(f"{where}: this is a {expected.kind} vector, not a sparse one")
-    if len(value.indices) != len(value.values):
-        places = counted(len(value.indices), "index", "indices")
-        raise BadPoint(f"{where}: {places}, but {counted(len(value.values), 'value')}")
-    if len(set(value.indices)) != len(value.indices):
+    return make_sparse(where, value.indices, to_float32(value.values), expected)
+
+
+def make_sparse(where: str, indices: Sequence[int], values: NDArray[np.float32], expected: VectorSchema) -> Sparse:
+    """A sparse vector. indices: each from 0 to 2^32-1. Raises BadPoint."""
+    if len(indices) != len(values):
+        raise BadPoint(f"{where}: {counted(len(indices), 'index', 'indices')}, but {counted(len(values), 'value')}")
+    if len(set(indices)) != len(indices):
         raise BadPoint(f"{where}.indices: an index is given twice")
-    indices, numbers = np.asarray(value.indices, dtype=np.uint32), _floats(value.values)
-    check_range(f"{where}.values", numbers, expected)
-    order = np.argsort(indices)
-    return Sparse(indices[order], numbers[order])
+    check_range(f"{where}.values", values, expected)
+    places = np.asarray(indices, dtype=np.uint32)
+    order = np.argsort(places)
+    return Sparse(places[order], values[order])
 
 
-def _check_components(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+def check_components(where: str, numbers: NDArray[np.float32], expected: VectorSchema) -> None:
+    """Are these the components of a vector of the collection? numbers: shape (components,). Raises BadPoint."""
     if len(numbers) != expected.size:
         raise BadPoint(f"{where}: {counted(len(numbers), 'component')}, but the vector's size is {expected.size}")
     check_range(where, numbers, expected)
@@ -292,7 +297,8 @@ def _is_surely_in_range(numbers: NDArray[np.float32], expected: VectorSchema) ->
         return bool(np.dot(flat, flat) <= SURELY * SURELY)
 
 
-def _floats(numbers: list[float]) -> NDArray[np.float32]:
+def to_float32(numbers: Sequence[float]) -> NDArray[np.float32]:
+    """Rounded once; infinite where float32 cannot hold it."""
     with np.errstate(over="ignore"):
         return np.asarray(numbers, dtype=np.float64).astype(np.float32)
 

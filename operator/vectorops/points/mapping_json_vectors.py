@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vectorops.formats.json_text import BadJson, load_exact_json
-from vectorops.points.declared import BadPoint, check_range
+from vectorops.points.declared import BadPoint, check_components, make_sparse, to_float32
 from vectorops.points.schema import VectorSchema
 from vectorops.vectors import Sparse, VectorData
-from vectorops.words import counted
 
 NUMBERS: Final = frozenset({int, float})
 
@@ -100,17 +99,14 @@ def vector_of(value: Any, where: str, expected: VectorSchema) -> VectorData:
 
 def _row_of(value: Any, where: str, expected: VectorSchema) -> NDArray[np.float32]:
     numbers = _numbers_of(value, where)
-    if len(numbers) != expected.size:
-        raise BadPoint(f"{where}: {counted(len(numbers), 'component')}, but the vector's size is {expected.size}")
-    check_range(where, numbers, expected)
+    check_components(where, numbers, expected)
     return numbers
 
 
 def _numbers_of(value: Any, where: str) -> NDArray[np.float32]:
     if not isinstance(value, list) or not set(map(type, value)) <= NUMBERS:
         raise BadPoint(f"{where}: no list of numbers")
-    with np.errstate(over="ignore"):
-        return np.asarray(value, dtype=np.float64).astype(np.float32)
+    return to_float32(value)
 
 
 def sparse_of(indices: Any, values: Any, where: str, expected: VectorSchema) -> Sparse:
@@ -119,12 +115,4 @@ def sparse_of(indices: Any, values: Any, where: str, expected: VectorSchema) -> 
         raise BadPoint(f"{where}.indices: no list of integers")
     if indices and not (min(indices) >= 0 and max(indices) < 2**32):
         raise BadPoint(f"{where}.indices: an index is not in the range 0 to 2^32-1")
-    numbers = _numbers_of(values, f"{where}.values")
-    if len(indices) != len(numbers):
-        raise BadPoint(f"{where}: {counted(len(indices), 'index', 'indices')}, but {counted(len(numbers), 'value')}")
-    if len(set(indices)) != len(indices):
-        raise BadPoint(f"{where}.indices: an index is given twice")
-    check_range(f"{where}.values", numbers, expected)
-    places = np.asarray(indices, dtype=np.uint32)
-    order = np.argsort(places)
-    return Sparse(places[order], numbers[order])
+    return make_sparse(where, indices, _numbers_of(values, f"{where}.values"), expected)

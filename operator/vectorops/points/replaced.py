@@ -1,4 +1,4 @@
-"""Is a collection without a mark still the one that a set wrote its points into? `replacement` decides without talking
+"""Is a collection without a mark still the one that a set wrote its points into? `judge` decides without talking
 to anyone.
 
 A collection that its user manages has no mark of ours. If the user deletes it and creates another one of the same name,
@@ -87,22 +87,13 @@ class Replaced:
         return {id: entry for id, entry in entries.items() if id not in lost}
 
 
-def replacement(
-    collection: str, created: str, ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema
-) -> Replaced | None:
-    """The evidence that the collection is not the one of a ledger of one part; None if it does not suffice.
-
-    created: see `Observed.created_at`. ledger: without an open window, and without points of
-    other sets.
-    stored: payload and vectors of all points in the ledger.
-    """
-    return judge([find_evidence(collection, ledger, declaration, stored, schema)], ledger.created_at, created)
-
-
 def find_evidence(
     collection: str, ledger: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema
 ) -> Replaced:
-    """What speaks against it in one part of the ledger. See `replacement`."""
+    """What speaks in one part of the ledger against the collection being the one that the ledger is about.
+
+    ledger: without an open window, and without points of other sets. stored: payload and vectors of all its points.
+    """
     owned = {id: entry for id, entry in ledger.entries.items() if not entry.dying}
     gone = tuple(id for id in owned if id not in stored)
     parts = {

@@ -10,7 +10,7 @@ from vectorops.ledger.records import Ledger
 from vectorops.points.declared import Declaration, Declared
 from vectorops.points.diff import Stored, entry_of
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
-from vectorops.points.replaced import Replaced, replacement
+from vectorops.points.replaced import Replaced, find_evidence, judge
 from vectorops.points.schema import VectorSchema
 from vectorops.qdrant.database import PointData, PointId, StoredPoint
 
@@ -28,6 +28,10 @@ def declared(id, payload=None, numbers=(3, 4)):
 
 def stored(id, payload=None, numbers=(0.6, 0.8)):
     return StoredPoint(id, {"n": id} if payload is None else payload, {"v": np.array(numbers, dtype=np.float32)})
+
+
+def replacement(collection, created, ledger, declaration, stored, schema) -> Replaced | None:
+    return judge([find_evidence(collection, ledger, declaration, stored, schema)], ledger.created_at, created)
 
 
 def found(count, *, gone=0, other=0, created="", now="", still_declared=True, **wrote) -> Replaced | None:
