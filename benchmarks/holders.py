@@ -30,9 +30,10 @@ from vectorops.ledger.records import LedgerKey
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import declare
 from vectorops.points.identity import point_id
+from vectorops.points.removal import remove_points
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
-from vectorops.points.sync import remove_points, sync
+from vectorops.points.sync import sync
 from vectorops.points.target import Target
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PayloadChange

@@ -13,8 +13,8 @@ from vectorops.api.reasons import Reason
 from vectorops.collections.predict import Prediction
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.local.plans import PlannedChange, ResourcePlan, planned
+from vectorops.points.removal import kept_by_removal
 from vectorops.points.stage import SHOWN, Inline, Staged
-from vectorops.points.sync import kept_by_removal
 from vectorops.points.sync_preview import FewPoints, SyncPreview, preview_new, preview_sync
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.reconcilers.base import Context

@@ -15,8 +15,9 @@ from vectorops.embedders.base import EmbeddedTexts
 from vectorops.errors import GaveWay
 from vectorops.ledger.collection import require_ledger_collection
 from vectorops.points.pass_progress import PassProgress
+from vectorops.points.removal import remove_points
 from vectorops.points.stage import Inline
-from vectorops.points.sync import remove_points, sync
+from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
 from vectorops.reconcilers.dependencies import UNMANAGED

@@ -23,9 +23,10 @@ from vectorops.ledger.records import Ledger, LedgerKey
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
+from vectorops.points.removal import remove_points
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
-from vectorops.points.sync import Synced, remove_points, sync
+from vectorops.points.sync import Synced, sync
 from vectorops.points.target import GivenUp, Target, nothing_given_up
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.marks import Mark, registration_key

@@ -14,8 +14,9 @@ from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import read_all_parts, regrow
 from vectorops.ledger.records import Part
 from vectorops.points.pass_progress import PassProgress
+from vectorops.points.removal import remove_points
 from vectorops.points.stage import Inline
-from vectorops.points.sync import remove_points, sync
+from vectorops.points.sync import sync
 from vectorops.points.sync_preview import preview_sync
 from vectorops.points.target import nothing_given_up
 
