@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from vectorops.api.checks import Checks
 from vectorops.api.embedder import MAX_SIZE, Embedder, EmbedderStatus
 from vectorops.api.meta import (
     QDRANT_CONNECTION,
@@ -23,6 +24,7 @@ from vectorops.api.meta import (
     Status,
     Whole,
 )
+from vectorops.api.migration import Migration, MigrationStatus
 from vectorops.api.rules import Rule, Unique, UpdateRule
 
 Distance = Literal["Cosine", "Dot", "Euclid", "Manhattan"]
@@ -138,6 +140,12 @@ class QdrantCollectionSpec(Model):
     collection_name: CollectionName | None = Field(
         default=None, description="Name in Qdrant. Immutable. Default: the resource's name."
     )
+    layout: Literal["Direct", "Aliased"] | None = Field(
+        default=None,
+        description="Direct: the collection in Qdrant has this name. Aliased: the name is an alias, and the collection "
+        "behind it is called NAME-1a2b3c4d, so that a change that cannot be made in place is made beside it. Aliased "
+        "cannot be taken back. Default: Direct.",
+    )
     managed_by: Literal["System", "User"] | None = Field(
         default=None,
         description="System: the operator creates it and keeps it as declared. User: it must exist; it is compared, "
@@ -159,6 +167,22 @@ class QdrantCollectionSpec(Model):
         description="What to do on a distributed Qdrant when a shard has more or fewer replicas than "
         "params.replication_factor, as after the factor was raised or a node was lost. Report: tell it. Converge: "
         "make, move and drop replicas, one at a time, never the last active one. Default: Report.",
+    )
+    migration: Migration | None = Field(
+        default=None, description="With layout: Aliased, how a change that cannot be made in place is made."
+    )
+    checks: Checks | None = Field(
+        default=None,
+        description="Questions that must be answered well enough before readers are moved to another collection.",
+    )
+    snapshot_before: bool | None = Field(
+        default=None,
+        description="Take a snapshot in Qdrant before an old collection is retired, and before an approved plan that "
+        "loses data is carried out. Default: false.",
+    )
+    reader_config_map: bool | None = Field(
+        default=None,
+        description="Keep a ConfigMap NAME-reader with what a reader must know: URL, names, models. Default: false.",
     )
     suspend: bool | None = Field(
         default=None,
@@ -230,6 +254,18 @@ class QdrantCollectionSpec(Model):
             lambda spec: not (spec.is_users and spec.effective_replica_policy == "Converge"),
             field="replicaPolicy",
         ),
+        Rule(
+            "!(has(self.managedBy) && self.managedBy == 'User' && has(self.layout) && self.layout == 'Aliased')",
+            "layout: Aliased needs managedBy: System, because a collection of the user is never changed",
+            lambda spec: not (spec.is_users and spec.is_aliased),
+            field="layout",
+        ),
+        Rule(
+            "!has(self.migration) || has(self.layout) && self.layout == 'Aliased'",
+            "migration needs layout: Aliased",
+            lambda spec: spec.migration is None or spec.is_aliased,
+            field="migration",
+        ),
     )
     update_rules: ClassVar[tuple[UpdateRule, ...]] = (
         UpdateRule(
@@ -243,6 +279,12 @@ class QdrantCollectionSpec(Model):
             ),
             field="connectionRef",
         ),
+        UpdateRule(
+            "!has(oldSelf.layout) || oldSelf.layout != 'Aliased' || has(self.layout) && self.layout == 'Aliased'",
+            "layout: Aliased cannot be taken back",
+            lambda old, new: new.is_aliased or not old.is_aliased,
+            field="layout",
+        ),
     )
 
     @property
@@ -253,6 +295,27 @@ class QdrantCollectionSpec(Model):
     def is_users(self) -> bool:
         """Does its user manage the collection, so that the operator never changes it?"""
         return self.effective_managed_by == "User"
+
+    @property
+    def effective_layout(self) -> Literal["Direct", "Aliased"]:
+        return self.layout or "Direct"
+
+    @property
+    def is_aliased(self) -> bool:
+        """Is the declared name an alias, and the collection behind it exchangeable?"""
+        return self.effective_layout == "Aliased"
+
+    @property
+    def migration_settings(self) -> Migration:
+        return self.migration or Migration()
+
+    @property
+    def effective_snapshot_before(self) -> bool:
+        return bool(self.snapshot_before)
+
+    @property
+    def effective_reader_config_map(self) -> bool:
+        return bool(self.reader_config_map)
 
     @property
     def effective_adoption_policy(self) -> Literal["IfMatching", "Never"]:
@@ -343,6 +406,9 @@ class QdrantCollectionStatus(Status):
     collection: PhysicalCollection | None = Field(default=None, description="The collection in Qdrant.")
     schema_: SchemaStatus | None = Field(default=None, alias="schema", description="The vectors as resolved.")
     plan: PlanStatus | None = Field(default=None, description="Steps that are held back, if any.")
+    migration: MigrationStatus | None = Field(
+        default=None, description="The migration to another collection, until its grace period is over."
+    )
     replicas: ReplicasStatus | None = Field(
         default=None, description="Its replicas; absent where Qdrant is not distributed."
     )

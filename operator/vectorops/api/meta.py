@@ -37,6 +37,7 @@ RECONCILE: Final = f"{GROUP}/reconcile"
 VERIFY: Final = f"{GROUP}/verify"
 APPROVE_PLAN: Final = f"{GROUP}/approve-plan"
 TAKE_OVER_FROM: Final = f"{GROUP}/take-over-from"
+ROLL_BACK: Final = f"{GROUP}/roll-back"
 SKIP_CLEANUP: Final = f"{GROUP}/skip-cleanup"
 
 ANNOTATIONS: Final = {
@@ -46,6 +47,8 @@ ANNOTATIONS: Final = {
     APPROVE_PLAN: "The hash in `status.plan`: do what was held back, once. At the command line: `apply --approve`.",
     TAKE_OVER_FROM: "The name of an installation: take its collection over, once; set after the resource has a status. "
     "Answered in `status.lastHandledTakeOverFrom`. At the command line: `apply --take-over-from`.",
+    ROLL_BACK: "The incarnation in `status.migration.to`, at a QdrantCollection in its grace period: move readers back "
+    "to the old collection, once. At the command line: `apply --roll-back`.",
     SKIP_CLEANUP: '`"true"`: let the resource go without cleaning up in Qdrant.',
 }
 """What each annotation does, for the API reference."""

@@ -218,6 +218,15 @@ class PointSetTarget(Model):
         return cls(connection=connection.name, connection_kind=kind, collection=collection, incarnation=incarnation)
 
 
+class PointsCopy(Model):
+    """The points of the set in another physical collection of the same QdrantCollection."""
+
+    collection: str = Field(description="Name in Qdrant.")
+    incarnation: str = Field(description="Random id of the physical collection.")
+    points: PointCounts | None = Field(default=None, description="How the points fared there.")
+    message: str | None = Field(default=None, description="What is in the way, if anything.")
+
+
 class SourceStatus(Model):
     """What was read of the source."""
 
@@ -243,6 +252,10 @@ class PointSetStatus(Status):
     source: SourceStatus | None = Field(default=None, description="What was read of the source.")
     progress: ProgressStatus | None = Field(default=None, description="How far a long pass is.")
     target: PointSetTarget | None = Field(default=None, description="Where the points are.")
+    copies: list[PointsCopy] = Field(
+        default_factory=list,
+        description="The same points in the collections beside it: while it is replaced, and until the old one goes.",
+    )
     failures: list[PointFailure] = Field(
         default_factory=list, description="The first ten points that failed or conflict."
     )

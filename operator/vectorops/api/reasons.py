@@ -65,6 +65,14 @@ class Reason(StrEnum):
     UNKNOWN_MARK = "UnknownMark", "The collection carries an ownership mark that is damaged, or of a newer version."
     SCHEMA_MISMATCH = "SchemaMismatch", "The collection differs from what is declared, and may not be changed."
     PLAN_HELD_BACK = "PlanHeldBack", "A change cannot be made in place: `status.plan` says what it takes, and its hash."
+    MIGRATING = (
+        "Migrating",
+        "Another collection is filled beside this one, and readers are moved to it: `status.migration` says how far.",
+    )
+    MIGRATION_BLOCKED = "MigrationBlocked", "The migration cannot go on: `status.migration.message` says what to do."
+    CHECKS_FAILED = "ChecksFailed", "The new collection answers the checks worse than their thresholds allow."
+    ROLLED_BACK = "RolledBack", "Readers were moved back: the same change waits for approval, or for another one."
+    QUALITY_DEGRADED = "QualityDegraded", "The collection answers its checks worse than their thresholds allow."
     ALIAS_TAKEN = "AliasTaken", "An alias already leads to another collection; it is not moved."
     REPLICAS_MISSING = (
         "ReplicasMissing",

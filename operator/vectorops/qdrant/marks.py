@@ -66,6 +66,12 @@ class Mark:
     kind: str = QDRANT_COLLECTION
     connection_kind: str = QDRANT_CONNECTION
     """Kind of the connection; no key in JSON if it is a QdrantConnection."""
+    switched_at: str = ""
+    """With `layout: Aliased`, when readers were last moved to this collection (RFC 3339); "" and no key in JSON if they
+    never were.
+    """
+    rolled_back: JsonObject = field(default_factory=dict)
+    """What readers were moved back from (`reconcilers.migration`); no key in JSON if they were not."""
 
     def belongs_to(self, installation: str, ref: Ref) -> bool:
         """Is `ref` of this installation the owner?"""
@@ -90,6 +96,9 @@ class Mark:
         record = asdict(self)
         if self.connection_kind == QDRANT_CONNECTION:
             del record["connection_kind"]
+        for name in ("switched_at", "rolled_back"):
+            if not record[name]:
+                del record[name]
         return {MARK_KEY: record | {"format": _format(self.connection_kind)}}
 
 

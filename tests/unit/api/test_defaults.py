@@ -8,6 +8,7 @@ import pytest
 from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import Model, ObjectMeta, Resource
+from vectorops.api.migration import Migration
 from vectorops.api.pointset import PointSetSpec
 from vectorops.reconcilers.spec import RawSpec
 
@@ -15,6 +16,7 @@ LEAST: dict[type[Model], dict[str, Any]] = {
     QdrantConnectionSpec: {"url": "http://qdrant:6333"},
     QdrantCollectionSpec: {"connectionRef": {"name": "main"}, "vector": {"size": 2}},
     PointSetSpec: {"collectionRef": {"name": "zoo"}, "points": []},
+    Migration: {},
 }
 SPECS: dict[type[Model], Any] = {model: model.model_validate(raw) for model, raw in LEAST.items()}
 WORDS = {
