@@ -12,7 +12,7 @@ from vectorops.api.source import Duration
 
 FieldPath = Annotated[str, Field(min_length=1, max_length=512, description="Path of a payload field.")]
 
-Phase = Literal["Held", "Filling", "Checking", "GracePeriod", "RolledBack"]
+MigrationPhase = Literal["Held", "Filling", "Checking", "GracePeriod", "RolledBack"]
 
 
 class Migration(Model):
@@ -77,7 +77,7 @@ class Filled(Model):
 class MigrationStatus(Model):
     """The migration under way, or the last one until its grace period is over."""
 
-    phase: Phase = Field(
+    phase: MigrationPhase = Field(
         description="Held: it waits for approval, or for what the message says. Filling, Checking: before readers are "
         "moved. GracePeriod: after that. RolledBack: readers were moved back."
     )

@@ -223,7 +223,9 @@ class PointsCopy(Model):
 
     collection: str = Field(description="Name in Qdrant.")
     incarnation: str = Field(description="Random id of the physical collection.")
+    observed_generation: int | None = Field(default=None, description="Generation whose points were brought there.")
     points: PointCounts | None = Field(default=None, description="How the points fared there.")
+    revision: str | None = Field(default=None, description="Digest of the files that were read for it last.")
     message: str | None = Field(default=None, description="What is in the way, if anything.")
 
 

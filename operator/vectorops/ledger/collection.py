@@ -125,6 +125,21 @@ async def ledgers_of(database: Database, ledger_collection: str, collection: str
     return keys
 
 
+async def delete_ledgers_of(database: Database, ledger_collection: str, collection: str, incarnation: str) -> None:
+    """Deletes the ledgers of all sets for one physical collection, which is being deleted itself."""
+    where: JsonObject = {
+        "must": [
+            {"key": "collection", "match": {"value": collection}},
+            {"key": "incarnation", "match": {"value": incarnation}},
+        ]
+    }
+    try:
+        await database.delete_matching(ledger_collection, where)
+    except Rejected as error:
+        if error.status != 404:
+            raise
+
+
 async def holds_records(database: Database, name: str) -> bool:
     """Does an unmarked collection look like one that ledgers are kept in? Then it can be nobody's target."""
     ours = {"must": [{"key": "kind", "match": {"any": list(KINDS)}}]}

@@ -39,7 +39,7 @@ from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
-from vectorops.reconcilers.situation import Situation, find_destination, find_situation
+from vectorops.reconcilers.situation import Situation, find_destinations, find_situation
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
@@ -169,7 +169,7 @@ class _Preview:
         if spec.suspend:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
-        destination = await find_destination(self._context, resource, spec, predicted)
+        destination, *_ = await find_destinations(self._context, resource, spec, predicted)
         prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
         if spec.source is None:
             texts = vectors_of_texts(spec.inline_points)

@@ -19,7 +19,7 @@ from vectorops.points.sync_preview import FewPoints, SyncPreview, preview_new, p
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED
-from vectorops.reconcilers.situation import Situation, find_removal
+from vectorops.reconcilers.situation import Situation, find_removals
 from vectorops.words import counted
 
 SHOWN_IDS: Final = 5
@@ -180,9 +180,11 @@ def _remarks(preview: SyncPreview) -> list[str]:
 
 async def describe_removal(context: Context, resource: Resource) -> str:
     """What `--prune` would do about the points of a set that is no longer declared."""
-    removal = await find_removal(context, resource)
-    if removal is None:
+    removals = await find_removals(context, resource)
+    if not removals:
         return "prune: nothing of it is in Qdrant"
+    # What becomes of copies beside it is the same.
+    removal = removals[-1]
     name = removal.where.collection
     if removal.is_gone:
         return f"prune: forget its points, which went with collection {name}"

@@ -34,7 +34,7 @@ from vectorops.reconcilers.dependencies import (
     require_access,
     require_collection,
 )
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import Placement, find_placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec
 
@@ -112,20 +112,20 @@ class Places:
         is_set = resource.kind == POINT_SET
         collection = await require_collection(context, resource) if is_set else resource
         access = await require_access(context, collection)
-        here = (access.database.endpoint, Placement.of(collection).active)
+        placement = await find_placement(access.database, collection, context.installation)
+        here = (access.database.endpoint, placement.name)
+        mark = placement.active.mark
         async with self._lock:
             known = (
-                await self._is_here(resource.ref, here) if is_set else await self._is_marked(resource.ref, access, here)
+                await self._is_here(resource.ref, access, placement)
+                if is_set
+                else mark is not None and mark.belongs_to(context.installation, resource.ref)
             )
             elsewhere = [] if known else await self._elsewhere(resource.ref, here)
         if elsewhere:
             raise Terminal(Reason.INVALID_SPEC, _moved(resource, elsewhere[0], here))
 
-    async def _is_marked(self, ref: Ref, access: Access, here: Place) -> bool:
-        mark = await _mark(access.database, here[1])
-        return mark is not None and mark.belongs_to(self._session.context.installation, ref)
-
-    async def _is_here(self, ref: Ref, here: Place) -> bool:
+    async def _is_here(self, ref: Ref, here: Access, placement: Placement) -> bool:
         """Has the set a ledger for this collection, or none at all?"""
         owner = f"{self._session.context.installation}/{ref.namespace}/{ref.name}"
         places = set()
@@ -134,7 +134,8 @@ class Places:
             if key not in self._heads:
                 self._heads[key] = await _ledger_heads(access)
             places |= {(key[0], head["collection"]) for head in self._heads[key] if head["owner"] == owner}
-        return not places or here in places
+        names = {placement.name, *(one.name for one in placement.all)}
+        return not places or any((here.database.endpoint, name) in places for name in names)
 
     async def _elsewhere(self, ref: Ref, here: Place) -> list[_Left]:
         found = []
@@ -175,16 +176,15 @@ async def _is_its_place(session: Session, one: _Left) -> bool:
     found = await _place(session, one.resource.ref)
     if found is None:
         return True
-    access, name = found
+    access, placement = found
     endpoint, had = one.place
-    if name != had or access.database.endpoint == endpoint:
-        return name == had
-    mark = await _mark(access.database, name)
-    return one.incarnation == (mark.incarnation if mark is not None else UNMANAGED)
+    if placement.name != had or access.database.endpoint == endpoint:
+        return placement.name == had
+    return one.incarnation in {found.mark.incarnation if found.mark else UNMANAGED for found in placement.all}
 
 
-async def _place(session: Session, ref: Ref) -> tuple[Access, str] | None:
-    """Where a declared resource is to be, as access and collection; None if what it names is not there, or not
+async def _place(session: Session, ref: Ref) -> tuple[Access, Placement] | None:
+    """Where a declared resource is to be, as access and collections; None if what it names is not there, or not
     ready.
     """
     resource = collection = session.cluster.now(ref)
@@ -196,7 +196,11 @@ async def _place(session: Session, ref: Ref) -> tuple[Access, str] | None:
     if collection is None or connection is None or not connection.ready:
         return None
     access = await cleanup_access(session.context, connection.ref)
-    return access, Placement.of(collection).active
+    try:
+        return access, await find_placement(access.database, collection, session.context.installation)
+    except Terminal:
+        # A mark of a newer version: whoever owns the collection, this one must not touch it.
+        return None
 
 
 async def _accesses(session: Session) -> list[tuple[Access, Ref]]:
@@ -228,19 +232,26 @@ async def _owned(access: Access, installation: str, through: Ref) -> list[_Left]
     """All that this installation has in one database, points before collections."""
     names = await access.database.collection_names()
     marks = {name: mark for name in names if (mark := await _mark(access.database, name)) is not None}
+    # Of those behind one alias, the one that served last stands for all: whoever deletes it deletes all.
+    served = {mark.alias: mark for mark in sorted(marks.values(), key=lambda mark: mark.switched_at) if mark.alias}
+    marks_of_copies = {name for name, mark in marks.items() if mark.alias and served[mark.alias] != mark}
     found = []
     for head in await _ledger_heads(access):
         owner, namespace, name = str(head["owner"]).rsplit("/", 2)
-        if owner == installation:
+        if owner == installation and head["collection"] not in marks_of_copies:
             mark = marks.get(head["collection"])
             current = head["collection"] in names and (mark is None or mark.incarnation == head["incarnation"])
-            place = (access.database.endpoint, head["collection"])
+            place = (access.database.endpoint, _declared_name(mark) if mark else head["collection"])
             ref = Ref(POINT_SET, namespace, name)
             found.append(
                 _point_set(ref, head, mark if mark and _is_ours(mark, installation) else None, through, place, current)
             )
-    ours = [mark for mark in marks.values() if _is_ours(mark, installation)]
+    ours = [mark for name, mark in marks.items() if _is_ours(mark, installation) and name not in marks_of_copies]
     return [*found, *(_collection(mark, access) for mark in ours)]
+
+
+def _declared_name(mark: Mark) -> str:
+    return mark.alias or mark.collection
 
 
 def _is_ours(mark: Mark, installation: str) -> bool:
@@ -296,13 +307,14 @@ def _point_set(ref: Ref, head: JsonObject, mark: Mark | None, through: Ref, plac
 def _collection(mark: Mark, access: Access) -> _Left:
     spec = {
         "connectionRef": {"name": mark.connection, "kind": mark.connection_kind},
-        "collectionName": mark.collection,
+        "collectionName": _declared_name(mark),
+        "layout": "Aliased" if mark.alias else "Direct",
         "deletionPolicy": mark.deletion_policy,
     }
     ref = Ref(mark.kind, mark.namespace, mark.name)
     where = {"name": mark.collection, "incarnation": mark.incarnation}
     connection = _connection(mark)
-    place = (access.database.endpoint, mark.collection)
+    place = (access.database.endpoint, _declared_name(mark))
     return _Left(_as_deleted(ref, spec, {"collection": where}), connection, place, mark.incarnation)
 
 

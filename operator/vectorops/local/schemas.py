@@ -19,8 +19,7 @@ from vectorops.local.session import Options, open_session
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.embedding import resolved
-from vectorops.reconcilers.placement import Placement
-from vectorops.reconcilers.spec import parse
+from vectorops.reconcilers.spec import RawSpec, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ async def _resolve_vector(
 ) -> VectorStatus | UnresolvedVector:
     try:
         embedders = await resolved(context, collection, part, None)
-        schema = schema_status(resolve_collection(part, Placement.of(collection).filled, embedders))
+        schema = schema_status(resolve_collection(part, RawSpec(collection).collection_name, embedders))
     except VectorOpsError as error:
         return UnresolvedVector(name, f"{error.reason.value}: {error.message}")
     return next(vector for vector in schema.vectors if vector.name == name)

@@ -147,6 +147,11 @@ class Database(Protocol):
     async def move_alias(self, alias: str, collection: str) -> None:
         """Moves an alias to another collection in one request: readers always find one of the two."""
 
+    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
+        """Moves aliases to the collections that are named, all in one request: readers find the old ones until they
+        find the new ones. One that leads nowhere is made.
+        """
+
     async def delete_alias(self, alias: str) -> None: ...
 
     # Replicas. Only where `info.distributed`.

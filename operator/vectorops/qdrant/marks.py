@@ -38,6 +38,10 @@ LEDGER_METADATA: Final[JsonObject] = {MARK_KEY: {"format": FORMAT, "kind": LEDGE
 """The mark of a collection of ledgers, as it goes into the body of a create or PATCH."""
 
 
+OF_MIGRATIONS: Final = ("alias", "switched_at", "predecessor", "rolled_back")
+"""Fields of a mark that are no keys in JSON while they are empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """The ownership record of one physical collection.
@@ -66,12 +70,16 @@ class Mark:
     kind: str = QDRANT_COLLECTION
     connection_kind: str = QDRANT_CONNECTION
     """Kind of the connection; no key in JSON if it is a QdrantConnection."""
-    switched_at: str = ""
-    """With `layout: Aliased`, when readers were last moved to this collection (RFC 3339); "" and no key in JSON if they
-    never were.
+    alias: str = ""
+    """The alias by which readers find the collection, if it can be replaced behind it (`layout: Aliased`). It and the
+    fields below have no key in JSON while they are empty.
     """
+    switched_at: str = ""
+    """When readers were last moved to this collection (RFC 3339); "" if they never were."""
+    predecessor: str = ""
+    """The collection that this one was made to replace."""
     rolled_back: JsonObject = field(default_factory=dict)
-    """What readers were moved back from (`reconcilers.migration`); no key in JSON if they were not."""
+    """What readers were moved back from (`collections.next_move`)."""
 
     def belongs_to(self, installation: str, ref: Ref) -> bool:
         """Is `ref` of this installation the owner?"""
@@ -96,7 +104,7 @@ class Mark:
         record = asdict(self)
         if self.connection_kind == QDRANT_CONNECTION:
             del record["connection_kind"]
-        for name in ("switched_at", "rolled_back"):
+        for name in OF_MIGRATIONS:
             if not record[name]:
                 del record[name]
         return {MARK_KEY: record | {"format": _format(self.connection_kind)}}

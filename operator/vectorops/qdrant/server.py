@@ -157,6 +157,12 @@ class Server:
         # Qdrant's documented way to switch: readers wait until all actions of a request are done.
         await self._change_aliases(_deleted(alias), _created(alias, collection))
 
+    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
+        there = await self.aliases()
+        actions = [_deleted(alias) for alias in aliases if alias in there]
+        actions += [_created(alias, collection) for alias, collection in aliases.items()]
+        await self._change_aliases(*actions)
+
     async def delete_alias(self, alias: str) -> None:
         await self._change_aliases(_deleted(alias))
 

@@ -22,7 +22,7 @@ from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.ownership import owner_of
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.tenancy import is_hidden, is_shared
@@ -112,10 +112,18 @@ async def hand_over(context: Context, resource: Resource, database: Database, na
             taker = await context.cluster.get(ref)
             if taker is None or RawSpec(taker).is_suspended:
                 continue
-            theirs = await readable_mark(database, Placement.of(taker).active)
+            theirs = await _active_mark(context, database, taker)
             if theirs is not None and theirs.belongs_to(context.installation, ref):
                 await database.move_alias(alias, theirs.collection)
                 break
+
+
+async def _active_mark(context: Context, database: Database, collection: Resource) -> Mark | None:
+    """The mark of the collection that serves the readers of a resource, as `readable_mark` gives it."""
+    try:
+        return (await find_placement(database, collection, context.installation)).active.mark
+    except Terminal:
+        return None
 
 
 async def _refusal(context: Context, ref: Ref, mark: Mark, alias: str) -> str:

@@ -20,7 +20,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from vectorops.api.meta import APPROVE_PLAN, TAKE_OVER_FROM, Resource
+from vectorops.api.meta import APPROVE_PLAN, ROLL_BACK, TAKE_OVER_FROM, Resource
 from vectorops.qdrant.database import Database
 from vectorops.reconcilers.base import Context
 
@@ -85,6 +85,13 @@ def take_over(context: Context, resource: Resource) -> str:
     asked = resource.meta.annotations.get(TAKE_OVER_FROM, "")
     used = resource.is_new or resource.status.get("lastHandledTakeOverFrom") == asked
     return "" if used else asked
+
+
+def roll_back(context: Context, resource: Resource, serving: str) -> str:
+    """The incarnation that readers are to be moved back from, "" if none. serving: that of the active collection."""
+    if context.grants is not None:
+        return serving if serving in context.grants.roll_back else ""
+    return resource.meta.annotations.get(ROLL_BACK, "")
 
 
 def how_to_take_over(context: Context, resource: Resource, installation: str) -> str:

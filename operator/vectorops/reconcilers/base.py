@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from vectorops.api.meta import Ref, Resource, Status
 from vectorops.embedders.pool import Embedders
@@ -55,6 +56,8 @@ class Grants:
     """Hashes of plans that may be carried out."""
     take_over_from: str = ""
     """The installation whose collections may be taken over, "" if none."""
+    roll_back: frozenset[str] = frozenset()
+    """Incarnations of collections that readers are to be moved back from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +102,6 @@ class Context:
     source_memory: SourceMemory = field(default_factory=SourceMemory)
     """What is remembered of sources between reconciliations."""
     turn: Turn = field(default_factory=Turn)
-    """Of this run.
-    """
+    """Of this run."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """The time of day."""

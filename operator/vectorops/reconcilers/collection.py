@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantCollectionSpec, QdrantCollectionStatus
@@ -16,7 +17,6 @@ from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import schema_status
 from vectorops.collections.steps import Step
 from vectorops.errors import Transient, VectorOpsError
-from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import read_mark
 from vectorops.reconcilers import approvals
@@ -27,7 +27,8 @@ from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.dependencies import cleanup_access, connection_ref
 from vectorops.reconcilers.health import with_health
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.migrator import Migrator, delete_collection
+from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.spec import RawSpec, parse
@@ -84,12 +85,18 @@ class CollectionReconciler:
             # from fighting over it.
             left = "; ".join(line for step in applied.plan.doable for line in step.lines)
             raise Transient(Reason.PROGRESSING, f"not yet to be seen in collection {applied.observed.name!r}: {left}")
-        digest = applied.plan.hash
-        approval = await approvals.approval(context, resource, digest, database, applied.observed.name, used=approved)
-        answer = _decision_outcome(resource, decision, applied.plan, applied.mark, approval)
+        # Behind an alias nothing is held back of this collection: another one is filled.
+        remaining = replace(applied.plan, held_back=()) if spec.is_aliased else applied.plan
+        approval = await approvals.approval(
+            context, resource, remaining.hash, database, applied.observed.name, used=approved
+        )
+        answer = _decision_outcome(resource, decision, remaining, applied.mark, approval)
         may_pass = not decision.steps
         answer = await self._replicas.judge(database, resource, spec, applied.observed, answer, may_pass=may_pass)
-        return with_health(answer, resource, applied.observed.health)
+        answer = with_health(answer, resource, applied.observed.health)
+        if decision.migration is None:
+            return answer
+        return await Migrator(context, resource, spec, decision, decision.migration, applied.mark, answer).carry_on()
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
@@ -192,11 +199,15 @@ async def _release(context: Context, resource: Resource) -> None:
     """The collections stay behind. Tried once: a resource that keeps its data must never hang in deletion."""
     try:
         access = await cleanup_access(context, connection_ref(resource))
-        for name in Placement.of(resource).names:
-            mark = await read_mark(access.database, name)
-            if mark is not None and mark.belongs_to(context.installation, resource.ref):
-                await hand_over(context, resource, access.database, name, mark)
-                await access.database.update_collection(name, {"metadata": mark.release().metadata()})
+        placement = await find_placement(access.database, resource, context.installation)
+        if RawSpec(resource).is_aliased:
+            # They are copies, and nobody would retire them any more.
+            for other in placement.others:
+                await delete_collection(context, resource, access, other.name)
+        mark = placement.active.mark
+        if mark is not None and mark.belongs_to(context.installation, resource.ref):
+            await hand_over(context, resource, access.database, mark.collection, mark)
+            await access.database.update_collection(mark.collection, {"metadata": mark.release().metadata()})
     except VectorOpsError as error:
         words = {"resource": str(resource.ref), "reason": error.reason.value}
         logger.warning("the mark of the retained collection stays: %s", error.message, extra=words)
@@ -211,25 +222,17 @@ async def _delete(context: Context, resource: Resource) -> Outcome | None:
     if point_sets:
         return _blocked_outcome(point_sets)
     access = await cleanup_access(context, connection_ref(resource))
-    for name in Placement.of(resource).names:
-        mark = await _our_mark(context, resource, access.database, name)
-        if mark is None:
+    placement = await find_placement(access.database, resource, context.installation)
+    for found in reversed(placement.all):
+        mark = found.mark
+        if mark is None or not mark.belongs_to(context.installation, resource.ref):
             continue
-        await hand_over(context, resource, access.database, name, mark)
-        await access.database.delete_collection(name)
-        if await _our_mark(context, resource, access.database, name):
-            raise Transient(Reason.DELETING, f"collection {name!r} is still there after it was deleted")
-        logger.info("collection deleted", extra={"resource": str(resource.ref), "collection": name})
+        await hand_over(context, resource, access.database, found.name, mark)
+        await delete_collection(context, resource, access, found.name)
+        left = await read_mark(access.database, found.name)
+        if left is not None and left.incarnation == mark.incarnation:
+            raise Transient(Reason.DELETING, f"collection {found.name!r} is still there after it was deleted")
     return None
-
-
-async def _our_mark(context: Context, resource: Resource, database: Database, name: str) -> Mark | None:
-    """The mark of the collection, if it is ours."""
-    if name in await database.aliases():
-        # The name leads to a collection of somebody else's; ours is gone.
-        return None
-    mark = await read_mark(database, name)
-    return mark if mark is not None and mark.belongs_to(context.installation, resource.ref) else None
 
 
 def _blocked_outcome(point_sets: list[Resource]) -> Outcome:

@@ -7,12 +7,24 @@ of the collection, `ownership` about whose it is, `approvals` about what a perso
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
+from vectorops.collections.next_move import (
+    Move,
+    Physical,
+    Proceed,
+    Standing,
+    Start,
+    digest_of_target,
+    next_move,
+    print_time,
+)
 from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
 from vectorops.collections.predict import Prediction, predict
 from vectorops.collections.resolve import Desired, resolve_collection
@@ -28,6 +40,7 @@ from vectorops.reconcilers.aliases import Aliases, aliases_of, readable_mark
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED, Access, holds_ledgers, require_access
+from vectorops.reconcilers.durations import seconds_of
 from vectorops.reconcilers.embedding import resolved
 from vectorops.reconcilers.ownership import (
     Circumstances,
@@ -38,7 +51,8 @@ from vectorops.reconcilers.ownership import (
     owner_of,
     require_no_owner,
 )
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import Placement, find_placement, physical_name
+from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.tenancy import is_shared
 
 
@@ -57,6 +71,8 @@ class Decision:
     """Others changed the collection, `driftPolicy` is Report, and nobody approved to put it right: of all this only the
     mark is written.
     """
+    migration: Migrating | None = None
+    """With `layout: Aliased`: what becomes of the collections beside the active one, which the rest is about."""
 
     @property
     def wanted(self) -> Desired:
@@ -85,6 +101,19 @@ class Decision:
     def prediction(self) -> Prediction:
         """The collection after this."""
         return predict(self.plan, self.mark, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Migrating:
+    """About the collections behind an alias."""
+
+    placement: Placement
+    standing: Standing
+    move: Move
+    held_back: tuple[Step, ...]
+    """What cannot be changed in place in the active collection."""
+    candidate: Decision | None
+    """About the collection that readers are to be moved to, existing or not; None if they are to stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,43 +150,128 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
     the embedders and the database raise.
     """
     access = await require_access(context, resource)
-    name = Placement.of(resource).filled
-    found = await _observe(context, access, name, spec)
-    version = access.database.info.version
-    # Nothing is ever kept in a collection of the user's.
-    embedders = await resolved(context, resource, spec, None if spec.is_users else found.mark)
-    wanted = resolve_collection(spec, name, embedders)
-    require_known(wanted, version)
-    if wanted.shard_keys and not found.distributed:
-        raise Terminal(
-            Reason.UNSUPPORTED_BY_SERVER,
-            "spec.shardKeys: only a distributed Qdrant (cluster.enabled) has shard keys, and this one is not: remove "
-            "shardKeys and params.sharding_method, or name another connection",
-        )
+    if spec.is_aliased:
+        return await _decide_behind_alias(context, resource, spec, access)
+    name = RawSpec(resource).collection_name
+    found = await _observe(context, access, name, spec.aliases or ())
+    wanted = await _resolve(context, resource, spec, access, found)
     if spec.is_users:
         require_no_owner(found.mark, context.installation, resource.ref, is_shared=is_shared(resource))
         if await holds_ledgers(access.database, found):
             raise kept_for_ledgers(found.name)
         ours = found.mark if found.mark and found.mark.belongs_to(context.installation, resource.ref) else None
         return Inspection(access, wanted, found, ours.release() if ours else None)
+    mark = _new_mark(context, resource, spec, access, name)
+    return await _decide_about(context, resource, spec, access, wanted, found, mark)
 
-    losses = mismatches(wanted, found, version=version)
-    mark = claim(
-        _new_mark(context, resource, spec, access, name),
-        found,
-        await _circumstances(context, resource, spec, access, found, losses),
-    )
+
+async def _decide_about(
+    context: Context,
+    resource: Resource,
+    spec: QdrantCollectionSpec,
+    access: Access,
+    wanted: Desired,
+    found: Observed,
+    new_mark: Mark,
+) -> Decision:
+    """About one physical collection. new_mark: that it would get if it were created now."""
+    version = access.database.info.version
+    losses = mismatches(wanted, found, version=version) if not spec.is_aliased else []
+    mark = claim(new_mark, found, await _circumstances(context, resource, spec, access, found, losses))
     aliases = await aliases_of(context, resource, access.database, wanted, found, mark)
     todo = make_plan(wanted, found, version=version, last_applied=mark.last_applied, handover=aliases.passing)
     is_reported = spec.effective_drift_policy == "Report" and todo.is_drift
-    digest = todo.drift_hash if is_reported else todo.hash
+    # Behind an alias nothing that loses data is done in place: another collection is filled.
+    digest = todo.drift_hash if is_reported else todo.hash if not spec.is_aliased else ""
     approval = await approvals.approval(context, resource, digest, access.database, wanted.name)
     return Decision(access, mark, todo, approval, aliases, reports_drift=is_reported and not approval.given)
 
 
-async def _observe(context: Context, access: Access, name: str, spec: QdrantCollectionSpec) -> Observed:
+async def _decide_behind_alias(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access
+) -> Decision:
+    """About the active collection, and the ones beside it."""
+    placement = await find_placement(access.database, resource, context.installation)
+    alias, incarnation = placement.name, new_incarnation()
+    new_name = physical_name(alias, incarnation)
+    if alias in (spec.aliases or ()):
+        raise Terminal(Reason.INVALID_SPEC, f"spec.aliases: {alias!r} is the name of the collection itself")
+    name = placement.active.name if placement.active.exists else new_name
+    is_direct = name == alias
+    aliases = frozenset(spec.aliases or ()) | (frozenset() if is_direct else {alias})
+    found = await _observe(context, access, name, aliases)
+    wanted = replace(await _resolve(context, resource, spec, access, found), aliases=aliases)
+    new_mark = replace(_new_mark(context, resource, spec, access, name, incarnation), alias=alias)
+    decision = await _decide_about(context, resource, spec, access, wanted, found, new_mark)
+    mark, todo = decision.mark, decision.plan
+    if not is_direct:
+        mark = replace(mark, alias=alias, switched_at=mark.switched_at or print_time(context.now()))
+    # Not to be done in place, not even with an approval of the drift.
+    decision = replace(decision, mark=mark, plan=replace(todo, held_back=()))
+    if not found.exists:
+        return decision
+
+    beside = {one.name: await _decide_beside(context, resource, spec, access, one) for one in placement.others}
+    standing = Standing(
+        active=_physical(mark, fits=not todo.held_back),
+        others=tuple(_physical(one.mark, fits=not one.plan.held_back) for one in beside.values()),
+        is_direct=is_direct,
+        target=digest_of_target(wanted),
+        roll_back=approvals.roll_back(context, resource, mark.incarnation),
+        now=context.now(),
+        grace=timedelta(seconds=seconds_of(spec.migration_settings.effective_grace_period)),
+    )
+    move = next_move(standing)
+    candidate = None
+    if isinstance(move, Proceed):
+        candidate = beside[move.candidate]
+    elif isinstance(move, Start):
+        made = replace(new_mark, collection=new_name, predecessor=name)
+        empty = Observed(new_name, exists=False, holders=found.holders, distributed=found.distributed)
+        plan = make_plan(
+            replace(wanted, name=new_name, aliases=frozenset()), empty, version=todo.version, last_applied={}
+        )
+        candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
+    return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate))
+
+
+async def _decide_beside(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, found: Observed
+) -> Decision:
+    """About a collection that no alias of ours leads to."""
+    assert found.mark is not None, "its mark says that it is ours"
+    wanted = replace(await _resolve(context, resource, spec, access, found), aliases=frozenset())
+    version, last = access.database.info.version, found.mark.last_applied
+    plan = make_plan(wanted, found, version=version, last_applied=last)
+    return Decision(access, found.mark, plan, approvals.NOTHING, Aliases())
+
+
+def _physical(mark: Mark, *, fits: bool) -> Physical:
+    return Physical(mark.collection, mark.incarnation, fits, mark.switched_at, mark.rolled_back)
+
+
+async def _resolve(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, found: Observed
+) -> Desired:
+    """The collection as declared, under the name of the one that was found. Raises Terminal UnsupportedByServer, and
+    what the embedders raise.
+    """
+    # Nothing is ever kept in a collection of the user's.
+    embedders = await resolved(context, resource, spec, None if spec.is_users else found.mark)
+    wanted = resolve_collection(spec, found.name, embedders)
+    require_known(wanted, access.database.info.version)
+    if wanted.shard_keys and not found.distributed:
+        raise Terminal(
+            Reason.UNSUPPORTED_BY_SERVER,
+            "spec.shardKeys: only a distributed Qdrant (cluster.enabled) has shard keys, and this one is not: remove "
+            "shardKeys and params.sharding_method, or name another connection",
+        )
+    return wanted
+
+
+async def _observe(context: Context, access: Access, name: str, aliases: Collection[str]) -> Observed:
     try:
-        return await observe(access.database, name, spec.aliases or ())
+        return await observe(access.database, name, aliases)
     except Terminal as error:
         if error.reason is Reason.ALIAS_TAKEN and (holder := (await access.database.aliases()).get(name)):
             # The owner of the collection that has the alias may give it up.
@@ -166,14 +280,21 @@ async def _observe(context: Context, access: Access, name: str, spec: QdrantColl
         raise
 
 
-def _new_mark(context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, name: str) -> Mark:
+def _new_mark(
+    context: Context,
+    resource: Resource,
+    spec: QdrantCollectionSpec,
+    access: Access,
+    name: str,
+    incarnation: str = "",
+) -> Mark:
     return Mark(
         installation=context.installation,
         namespace=resource.meta.namespace,
         name=resource.meta.name,
         uid=resource.meta.uid,
         collection=name,
-        incarnation=new_incarnation(),
+        incarnation=incarnation or new_incarnation(),
         connection=access.connection.name,
         connection_kind=access.connection.kind,
         deletion_policy=spec.effective_deletion_policy,

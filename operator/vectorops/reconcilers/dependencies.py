@@ -17,7 +17,7 @@ from vectorops.qdrant.database import Database
 from vectorops.qdrant.observe import Observed
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.cluster import Cluster
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import declared_names
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.tenancy import require_allowed
@@ -88,7 +88,7 @@ async def require_access(context: Context, collection: Resource) -> Access:
     access = _access(connection, database)
     # The default name is nobody's in any case: other connections to the same Qdrant keep theirs there.
     kept = {access.ledger_collection, LEDGER_COLLECTION}
-    if taken := kept & {*Placement.of(collection).names, *RawSpec(collection).aliases}:
+    if taken := kept & (declared_names(collection) | RawSpec(collection).aliases):
         raise Terminal(
             Reason.INVALID_SPEC,
             f"{min(taken)!r} is where VectorOps keeps ledgers: choose another name for the collection or the alias",

@@ -45,9 +45,9 @@ BLIPS: Final = frozenset(
 """Reasons that pass by themselves unless they are Terminal, as those that a restart of Qdrant or of the API server
 produces. Not ConnectionNotReady: a connection has waited that long itself before it says so.
 """
-SEEN_BY_OTHERS: Final = ("collection", "schema", "observedGeneration")
-"""What of a status, beside Ready, others act upon: where their points go, what makes vectors of their texts, and
-whether Ready speaks of a new URL.
+SEEN_BY_OTHERS: Final = ("collection", "schema", "observedGeneration", "migration")
+"""What of a status, beside Ready, others act upon: where their points go, what makes vectors of their texts, whether
+Ready speaks of a new URL, and which collection is to be filled.
 """
 
 

@@ -1,38 +1,105 @@
 """Which collections in Qdrant hold what one QdrantCollection declares.
 
-Everything that needs a collection's name in Qdrant asks `Placement`: where points go, where aliases lead, which
-ledgers count, what is cleaned up. A resource has one collection, under the name that it declares, and that name is
-immutable. A migration adds a candidate.
+Everything that needs a collection's name in Qdrant asks here: where points go, where aliases lead, which ledgers count,
+what is cleaned up. With `layout: Direct` there is one collection, under the declared name. With `layout: Aliased` the
+declared name is an alias: the collection behind it is *active*, and beside it there may be *candidates*, which are
+filled to replace it, and *retired* ones, which served before and are kept for the way back. What is what follows from
+aliases and marks alone.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from vectorops.api.meta import Resource
+from vectorops.api.reasons import Reason
+from vectorops.errors import Terminal
+from vectorops.qdrant.database import Database
+from vectorops.qdrant.observe import Observed, read_collection
 from vectorops.reconcilers.spec import RawSpec
+
+SUFFIX_DIGITS: Final = 8
+"""Digits of the incarnation in the name of a collection behind an alias."""
+MAX_NAME_BYTES: Final = 255
+"""Of a collection's name: Qdrant makes a folder of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """The physical collections of one QdrantCollection."""
 
-    active: str
-    """Name in Qdrant of the collection that serves readers: aliases lead to it."""
-    candidate: str | None = None
-    """Name in Qdrant of the collection that is being filled to replace the active one; None: there is none."""
-
-    @classmethod
-    def of(cls, collection: Resource) -> Placement:
-        """From the raw spec: what no longer passes validation must still be found."""
-        return cls(active=RawSpec(collection).collection_name)
+    name: str
+    """As declared: the name of the collection, or its alias."""
+    active: Observed
+    """The collection that serves readers; with `exists` False where there is none yet."""
+    others: tuple[Observed, ...] = ()
+    """Candidates and retired ones, all ours: the one that served last comes first."""
 
     @property
-    def filled(self) -> str:
-        """The collection that points are written into."""
-        return self.candidate or self.active
+    def is_behind_alias(self) -> bool:
+        """Is there an active collection, and does it have another name than the declared one?"""
+        return self.active.exists and self.active.name != self.name
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """All of them, the active one first: what is cleaned up, and what nobody else may be called."""
-        return (self.active, *([self.candidate] if self.candidate else ()))
+    def all(self) -> tuple[Observed, ...]:
+        """All that exist, the active one first."""
+        return tuple(one for one in (self.active, *self.others) if one.exists)
+
+
+def physical_name(alias: str, incarnation: str) -> str:
+    """The name of a new collection behind an alias. Raises Terminal InvalidSpec if it is longer than Qdrant takes."""
+    name = f"{alias}-{incarnation[:SUFFIX_DIGITS]}"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"spec.collectionName: with layout: Aliased it may have {MAX_NAME_BYTES - SUFFIX_DIGITS - 1} bytes at "
+            "most, because the collections behind it have a suffix; choose a shorter name",
+        )
+    return name
+
+
+def declared_names(collection: Resource) -> frozenset[str]:
+    """The names in Qdrant that are declared, without the aliases: what nobody else may be called."""
+    name = RawSpec(collection).collection_name
+    # The collections behind the alias have names that begin with it; this one stands for them.
+    return frozenset({name, f"{name}-{'0' * SUFFIX_DIGITS}"} if RawSpec(collection).is_aliased else {name})
+
+
+async def find_placement(database: Database, collection: Resource, installation: str) -> Placement:
+    """Asks Qdrant for the collections of a QdrantCollection: one request for a Direct one.
+
+    Raises Terminal UnknownMark, OwnedByAnother.
+    """
+    name, raw = RawSpec(collection).collection_name, RawSpec(collection)
+    if not raw.is_aliased:
+        return Placement(name, await read_collection(database, name))
+    holders, names = await database.aliases(), frozenset(await database.collection_names())
+    behind = re.compile(re.escape(name) + f"-[0-9a-f]{{{SUFFIX_DIGITS}}}")
+    found = {other: await read_collection(database, other) for other in sorted(names) if behind.fullmatch(other)}
+    active = holders.get(name) or (name if name in names else None)
+    if active is not None and active not in found:
+        found[active] = await read_collection(database, active)
+
+    def is_ours(one: Observed) -> bool:
+        return one.mark is not None and one.mark.belongs_to(installation, collection.ref)
+
+    for one in [*found.values()]:
+        # One that was there first has a name of its own.
+        former = one.mark.predecessor if one.mark is not None and is_ours(one) else ""
+        if former in names and former not in found:
+            found[former] = await read_collection(database, former)
+    ours = sorted(filter(is_ours, found.values()), key=_last_served, reverse=True)
+    if active is None:
+        # Somebody deleted the alias, or it is not there yet.
+        active = ours[0].name if ours else ""
+    return Placement(
+        name,
+        found.get(active) or Observed(name, exists=False, distributed=database.info.distributed),
+        tuple(one for one in ours if one.name != active),
+    )
+
+
+def _last_served(one: Observed) -> tuple[str, str]:
+    return (one.mark.switched_at if one.mark else "", one.name)

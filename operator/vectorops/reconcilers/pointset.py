@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from vectorops import metrics
 from vectorops.api.meta import Resource
-from vectorops.api.pointset import PointSetStatus
+from vectorops.api.pointset import PointSetSpec, PointSetStatus
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts
 from vectorops.errors import GaveWay
@@ -20,11 +20,19 @@ from vectorops.points.stage import Inline
 from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize
+from vectorops.reconcilers.copies import CopyMemory, as_of, copy_of
 from vectorops.reconcilers.dependencies import UNMANAGED
+from vectorops.reconcilers.filling import filled_key
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
 from vectorops.reconcilers.shown_progress import ShownProgress
-from vectorops.reconcilers.situation import Removal, find_destination, find_removal, find_situation
+from vectorops.reconcilers.situation import (
+    Destination,
+    Removal,
+    find_destinations,
+    find_removals,
+    find_situation,
+)
 from vectorops.reconcilers.status import conditions, suspended
 from vectorops.reconcilers.verifying import Verifier, parse_needed, parse_some
 from vectorops.sources.installed import require_installed
@@ -33,7 +41,10 @@ logger = logging.getLogger(__name__)
 
 
 class PointSetReconciler:
-    """See `driver.Reconciler`."""
+    """See `driver.Reconciler`. copies: what is remembered of the points in collections beside the active ones."""
+
+    def __init__(self, copies: CopyMemory | None = None) -> None:
+        self._copies = copies or CopyMemory()
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         spec = parse_some(resource, [])
@@ -41,47 +52,20 @@ class PointSetReconciler:
             metrics.SOURCE_READS.forget(resource.ref)
         if spec.suspend:
             return Outcome(suspended(resource))
-        destination = await find_destination(context, resource, spec)
+        active, *beside = await find_destinations(context, resource, spec)
         resource = await context.cluster.set_finalizer(resource, True)
-        where = destination.remembered
-        if resource.status.get("target") != where.dump():
+        where = active.remembered
+        if resource.status.get("target") != where.dump() and copy_of(resource, where) is None:
             # Written down before the first point is, so that whoever deletes this set later knows where they are.
             progressing = conditions(False, Reason.PROGRESSING, "points are about to be written", reconciling=True)
             status = PointSetStatus(target=where, conditions=progressing)
             return Outcome(status, requeue_after=0.0, resource=resource)
-        if spec.source is not None:
-            require_installed()
-            # Only now, because it needs the libraries of the extra `sources`.
-            from vectorops.reconcilers.sourced import SourcedSet
-
-            return await SourcedSet(context, resource, spec, destination).reconcile(spec.source)
-        known, spec, texts = await parse_needed(context, resource)
-        found = await find_situation(context, resource, spec, destination, texts)
-        await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
-        verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)
-        declaration = await verifier.declaration(known, spec)
-        if declaration is None:
-            return Outcome(unchanged_status(resource), resource=resource)
-
-        pace = Pace(context.cluster, resource, context.turn)
-
-        async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
-            return await pace.watch(found.embedding.embed(vector, texts))
-
-        staged = Inline(declaration)
-        percent = spec.effective_max_delete_percent
-        synced = await sync(
-            found.store, found.target, staged, embed, found.given_up, pace=pace.point, max_delete_percent=percent
-        )
-        status = await status_of(resource, found, synced)
-        if status.ready is not None and status.ready.status == "True":
-            verifier.remember(declaration)
-        return outcome_of(resource, status, synced)
+        outcome = await sync_into(context, as_of(resource, where), spec, active)
+        return await self._copies.keep(context, resource, spec, beside, outcome, sync_into)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:
-            removal = await find_removal(context, resource)
-            if removal is not None:
+            for removal in await find_removals(context, resource):
                 progress = PassProgress("Deleting")
                 shown = ShownProgress(context.cluster, resource, progress)
                 await _carry_out_removal(
@@ -93,6 +77,38 @@ class PointSetReconciler:
             return None
 
         return await finalize(context, resource, clean_up)
+
+
+async def sync_into(context: Context, resource: Resource, spec: PointSetSpec, destination: Destination) -> Outcome:
+    """Makes the points in one physical collection as declared. resource: with the status that speaks of them there."""
+    if spec.source is not None:
+        require_installed()
+        # Only now, because it needs the libraries of the extra `sources`.
+        from vectorops.reconcilers.sourced import SourcedSet
+
+        return await SourcedSet(context, resource, spec, destination).reconcile(spec.source)
+    known, spec, texts = await parse_needed(context, resource)
+    found = await find_situation(context, resource, spec, destination, texts)
+    await require_ledger_collection(destination.access.database, destination.access.ledger_collection)
+    verifier = Verifier(context, resource, found.store, found.target, texts, found.embedding.identities)
+    declaration = await verifier.declaration(known, spec)
+    if declaration is None:
+        return Outcome(unchanged_status(resource), resource=resource)
+
+    pace = Pace(context.cluster, resource, context.turn)
+
+    async def embed(vector: str, texts: Sequence[str]) -> EmbeddedTexts:
+        return await pace.watch(found.embedding.embed(vector, texts))
+
+    staged = Inline(declaration)
+    percent = spec.effective_max_delete_percent
+    synced = await sync(
+        found.store, found.target, staged, embed, found.given_up, pace=pace.point, max_delete_percent=percent
+    )
+    status = await status_of(resource, found, synced)
+    if status.ready is not None and status.ready.status == "True":
+        verifier.remember(declaration)
+    return outcome_of(resource, status, synced)
 
 
 async def _carry_out_removal(resource: Resource, removal: Removal, pace: Pace, progress: PassProgress) -> None:
@@ -107,6 +123,7 @@ async def _carry_out_removal(resource: Resource, removal: Removal, pace: Pace, p
     if removal.registration is not None and not removal.is_gone:
         # Before the ledger goes: one that is registered and gone counts as lost, and a set of the same name that is
         # made later would take back whatever then stands under its ids.
-        await database.update_collection(name, {"metadata": {removal.registration: None}})
+        keys = (removal.registration, filled_key(removal.stores[0].key.installation, resource.ref))
+        await database.update_collection(name, {"metadata": dict.fromkeys(keys)})
     for store in removal.stores:
         await store.remove()

@@ -25,7 +25,7 @@ from vectorops.points.schema import point_schema
 from vectorops.points.target import GivenUp, Target
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.marks import LEDGER_KEY, Mark, registration_key
-from vectorops.qdrant.observe import Observed, read_collection, read_mark, require_no_alias
+from vectorops.qdrant.observe import Observed, read_collection, require_no_alias
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context
@@ -41,7 +41,7 @@ from vectorops.reconcilers.dependencies import (
 from vectorops.reconcilers.embedding import Embedding, resolved, spec_place
 from vectorops.reconcilers.embedding import declared as declared_embedders
 from vectorops.reconcilers.ownership import kept_for_ledgers, require_no_owner
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.tenancy import is_shared
@@ -68,15 +68,16 @@ class Destination:
         return PointSetTarget.through(self.access.connection, self.observed.name, self.incarnation)
 
 
-async def find_destination(
+async def find_destinations(
     context: Context,
     resource: Resource,
     spec: PointSetSpec,
     predicted: Mapping[Ref, Observed] = MappingProxyType({}),
-) -> Destination:
-    """Where the points of a set go, if they may go there.
+) -> list[Destination]:
+    """Where the points of a set go, if they may go there: into the collection that serves readers, and then into those
+    beside it.
 
-    predicted: collections as they will be, in place of what Qdrant says, by their QdrantCollections.
+    predicted: active collections as they will be, in place of what Qdrant says, by their QdrantCollections.
     Raises Waiting if the collection or its connection is not ready, Terminal InvalidSpec, AliasTaken, OwnedByAnother,
     UnknownMark.
     """
@@ -84,8 +85,9 @@ async def find_destination(
     if (collection.status.get("plan") or {}).get("approved") and not RawSpec(collection).is_suspended:
         raise _not_ready(collection, "an approved plan takes something from its points; then they are looked at again")
     access = await require_access(context, collection)
-    name = Placement.of(collection).filled
-    observed = predicted.get(collection.ref) or await read_collection(access.database, name)
+    placement = await find_placement(access.database, collection, context.installation)
+    observed = predicted.get(collection.ref) or placement.active
+    name = observed.name
     if not observed.exists:
         raise _not_ready(collection, "there is no such collection in Qdrant yet")
     mark = observed.mark
@@ -98,7 +100,7 @@ async def find_destination(
     elif mark is None or not mark.belongs_to(context.installation, collection.ref):
         raise _not_ready(collection, "it does not own the collection in Qdrant")
     _check_shard_key(spec, collection, observed)
-    return Destination(collection, access, observed)
+    return [Destination(collection, access, one) for one in (observed, *placement.others)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +285,28 @@ class Removal:
     """The key in the collection's metadata that says: a ledger of this set must exist. None if it is not there."""
 
 
-async def find_removal(context: Context, resource: Resource) -> Removal | None:
-    """None: the set has no points that anybody knows of. Raises what `cleanup_access` raises."""
+async def find_removals(context: Context, resource: Resource) -> list[Removal]:
+    """Of each physical collection that the set has points in, as far as anybody knows; the one that serves readers
+    comes last. Raises what `cleanup_access` raises.
+    """
     where = await _remembered_target(context, resource)
     if where is None:
-        return None
+        return []
     connection = ref_to(where.connection_kind or QDRANT_CONNECTION, resource.meta.namespace, where.connection)
     access = await cleanup_access(context, connection)
+    ref = target(resource)
+    collection = await context.cluster.get(ref) if ref else None
+    found = []
+    if collection is not None and RawSpec(collection).is_aliased and target(collection) == connection:
+        placement = await find_placement(access.database, collection, context.installation)
+        for one in placement.all:
+            if one.name != where.collection and one.mark is not None:
+                beside = PointSetTarget.through(connection, one.name, one.mark.incarnation)
+                found.append(await _find_removal(context, resource, access, beside))
+    return [*found, await _find_removal(context, resource, access, where)]
+
+
+async def _find_removal(context: Context, resource: Resource, access: Access, where: PointSetTarget) -> Removal:
     # A name that is an alias by now leads to another collection; the one that held the points is gone.
     is_alias = where.collection in await access.database.aliases()
     observed = (
@@ -323,8 +340,7 @@ async def _remembered_target(context: Context, resource: Resource) -> PointSetTa
     connection = target(collection) if collection else None
     if collection is None or connection is None:
         return None
-    name = Placement.of(collection).filled
     access = await cleanup_access(context, connection)
-    mark = await read_mark(access.database, name)
-    incarnation = mark.incarnation if mark else UNMANAGED
-    return PointSetTarget.through(connection, name, incarnation)
+    active = (await find_placement(access.database, collection, context.installation)).active
+    incarnation = active.mark.incarnation if active.mark else UNMANAGED
+    return PointSetTarget.through(connection, active.name, incarnation)

@@ -6,14 +6,12 @@ The cheapest question comes first: what does a listing say, then the bytes, then
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event
-from typing import Final
 
 from vectorops import metrics
 from vectorops.api.meta import RECONCILE, VERIFY, Resource
@@ -39,6 +37,7 @@ from vectorops.points.sync import parse_owned, revision_text
 from vectorops.points.verification import first_position
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.durations import seconds_of
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.secrets import SecretReader
 from vectorops.reconcilers.situation import Situation
@@ -46,20 +45,11 @@ from vectorops.sources.base import Fetched, FetchLimits, OpenedSource, SourceFil
 from vectorops.sources.opening import open_source, secret_names
 from vectorops.words import counted
 
-UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
-
 
 def vectors_of_embedded_columns(mapping: Mapping | None) -> frozenset[str]:
     """Names of the vectors whose texts the mapping makes."""
     vectors = (mapping.vectors if mapping is not None else None) or ()
     return frozenset(one.name or UNNAMED for one in vectors if one.column is None)
-
-
-def seconds_of(duration: str | None) -> float | None:
-    """Of `1h30m`; None for None."""
-    if duration is None:
-        return None
-    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)(h|m|s)", duration))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from vectorops.ledger.collection import require_ledger_collection
 from vectorops.points.pass_progress import PassProgress
 from vectorops.points.sync import sync
 from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.durations import seconds_of
 from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.pointset_status import outcome_of, status_of, unchanged_status
 from vectorops.reconcilers.references import config_maps_of
@@ -23,7 +24,6 @@ from vectorops.reconcilers.situation import Destination, find_situation
 from vectorops.reconcilers.source_reading import (
     SourceReading,
     opened_source,
-    seconds_of,
     vectors_of_embedded_columns,
 )
 

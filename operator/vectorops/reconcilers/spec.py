@@ -64,6 +64,11 @@ class RawSpec:
         return str(self._field("collectionName") or self.resource.meta.name)
 
     @property
+    def is_aliased(self) -> bool:
+        """Of a QdrantCollection: is its name an alias?"""
+        return bool(self._field("layout") == "Aliased")
+
+    @property
     def aliases(self) -> frozenset[str]:
         """Of a QdrantCollection."""
         return frozenset(self._field("aliases") or ())

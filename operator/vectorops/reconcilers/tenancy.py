@@ -22,7 +22,7 @@ from vectorops.api.meta import Resource
 from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Waiting
 from vectorops.reconcilers.base import Context
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.placement import declared_names
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.spec import RawSpec, parse
 
@@ -112,7 +112,7 @@ def _effective_names(collection: Resource) -> list[tuple[str, str]]:
     """The names in Qdrant that a QdrantCollection declares, each with the field that says it."""
     field = "spec.collectionName" if collection.spec.get("collectionName") else "metadata.name"
     return [
-        *((field, name) for name in Placement.of(collection).names),
+        *((field, name) for name in sorted(declared_names(collection))),
         *(("spec.aliases", alias) for alias in sorted(RawSpec(collection).aliases)),
     ]
 

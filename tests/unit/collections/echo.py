@@ -7,7 +7,8 @@ answers. `tests/integration/collections` holds real servers to the same rules.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,10 @@ class EchoingQdrant:
 
     async def move_alias(self, alias: str, collection: str) -> None:
         self._write(("move_alias", alias), lambda: self._alias(alias, collection))
+
+    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
+        for alias, collection in aliases.items():
+            self._write(("move_alias", alias), partial(self._alias, alias, collection))
 
     async def delete_alias(self, alias: str) -> None:
         self._write(("delete_alias", alias), lambda: self.alias_map.pop(alias, None))

@@ -15,7 +15,7 @@ from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.embedders.base import Resolved
 from vectorops.qdrant.marks import Mark, new_incarnation
 from vectorops.qdrant.observe import observe
-from vectorops.reconcilers.placement import Placement
+from vectorops.reconcilers.spec import RawSpec
 
 VERSION = "1.16.3"
 TEXT = {"name": "text", "size": 4}
@@ -30,8 +30,8 @@ def declare(name: str = "zoo", embedders: Mapping[str, Resolved] | None = None, 
     if not spec.keys() & {"vector", "vectors", "sparseVectors"}:
         spec["vectors"] = [TEXT]
     raw = {"connectionRef": {"name": "main"}, **spec}
-    placement = Placement.of(Resource("QdrantCollection", ObjectMeta(name=name), raw, {}))
-    return resolve_collection(QdrantCollectionSpec.model_validate(raw), placement.filled, embedders or {})
+    physical = RawSpec(Resource("QdrantCollection", ObjectMeta(name=name), raw, {})).collection_name
+    return resolve_collection(QdrantCollectionSpec.model_validate(raw), physical, embedders or {})
 
 
 def model(name: str = "a/model", **known: Any) -> Resolved:

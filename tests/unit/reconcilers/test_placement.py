@@ -1,21 +1,101 @@
-"""Which collections in Qdrant a QdrantCollection has."""
+"""Which collections in Qdrant a QdrantCollection has, told from aliases and marks."""
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from unit.collections.echo import EchoingQdrant
 from vectorops.api.meta import ObjectMeta, Resource
-from vectorops.reconcilers.placement import Placement
+from vectorops.errors import Terminal
+from vectorops.qdrant.marks import Mark
+from vectorops.reconcilers.placement import Placement, declared_names, find_placement, physical_name
+
+OURS = Mark("here", "park", "zoo", "uid", "zoo", "1234567890abcdef", alias="zoo")
 
 
-def placed(**spec: Any) -> Placement:
-    return Placement.of(Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="park"), spec, {}))
+def declared(**spec: Any) -> Resource:
+    return Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="park"), spec, {})
 
 
-def test_a_collection_has_the_name_of_its_resource_unless_it_says_another():
-    assert placed().active == "zoo"
-    assert placed(collectionName="docs").active == "docs"
+async def make(database: EchoingQdrant, name: str, mark: Mark | None = OURS, **known: Any) -> None:
+    """A collection with a mark that speaks of it."""
+    metadata = replace(mark, collection=name, **known).metadata() if mark else {}
+    await database.create_collection(name, {"vectors": {"size": 4, "distance": "Dot"}, "metadata": metadata})
 
 
-def test_points_are_written_into_the_collection_that_serves_unless_another_is_being_filled():
-    assert (placed().filled, placed().names) == ("zoo", ("zoo",))
-    assert Placement("zoo", "zoo-2").filled == "zoo-2"
-    assert Placement("zoo", "zoo-2").names == ("zoo", "zoo-2")
+async def placed(database: EchoingQdrant, **spec: Any) -> Placement:
+    return await find_placement(database, declared(**spec), "here")  # type: ignore[arg-type]
+
+
+def names(placement: Placement) -> tuple[str, list[str]]:
+    return placement.active.name, [one.name for one in placement.others]
+
+
+async def test_a_direct_one_has_the_declared_name():
+    database = EchoingQdrant()
+    await make(database, "docs")
+
+    assert names(await placed(database)) == ("zoo", [])
+    found = await placed(database, collectionName="docs")
+    assert names(found) == ("docs", [])
+    assert not found.is_behind_alias
+
+
+async def test_the_alias_leads_to_the_active_one_and_the_others_are_ours():
+    database = EchoingQdrant()
+    await make(database, "zoo-00000001", switched_at="2026-01-01T00:00:00.000+00:00")
+    await make(database, "zoo-00000002", switched_at="2026-02-01T00:00:00.000+00:00")
+    await make(database, "zoo-00000003")
+    await make(database, "zoo-00000004", installation="elsewhere")
+    await make(database, "zoo-00000005", released=True)
+    await make(database, "zoo-00000006", None)
+    await make(database, "zoo-0000000g")
+    await database.create_alias("zoo", "zoo-00000001")
+
+    found = await placed(database, layout="Aliased")
+
+    assert names(found) == ("zoo-00000001", ["zoo-00000002", "zoo-00000003"])
+    assert found.is_behind_alias
+
+
+async def test_without_the_alias_the_one_that_served_last_is_active():
+    database = EchoingQdrant()
+    assert not (await placed(database, layout="Aliased")).active.exists
+    await make(database, "zoo-00000009")
+    assert names(await placed(database, layout="Aliased")) == ("zoo-00000009", [])
+    await make(database, "zoo-00000001", switched_at="2026-01-01T00:00:00.000+00:00")
+    assert names(await placed(database, layout="Aliased")) == ("zoo-00000001", ["zoo-00000009"])
+
+
+async def test_one_that_was_there_first_keeps_its_name():
+    database = EchoingQdrant()
+    await make(database, "documents_v3")
+    await make(database, "zoo-00000002", predecessor="documents_v3", switched_at="2026-02-01T00:00:00.000+00:00")
+    await database.create_alias("zoo", "zoo-00000002")
+
+    assert names(await placed(database, layout="Aliased")) == ("zoo-00000002", ["documents_v3"])
+
+
+async def test_a_direct_collection_that_is_to_be_behind_an_alias_serves_until_then():
+    database = EchoingQdrant()
+    await make(database, "zoo", alias="")
+    await make(database, "zoo-00000002", predecessor="zoo")
+
+    found = await placed(database, layout="Aliased")
+
+    assert names(found) == ("zoo", ["zoo-00000002"])
+    assert not found.is_behind_alias
+
+
+def test_a_physical_name_must_not_be_too_long_for_qdrant():
+    assert physical_name("zoo", "1234567890abcdef") == "zoo-12345678"
+    assert len(physical_name("z" * 246, "1234567890abcdef")) == 255
+    for name in ("z" * 247, "é" * 124):
+        with pytest.raises(Terminal, match=r"246 bytes at most.*shorter name"):
+            physical_name(name, "1234567890abcdef")
+
+
+def test_the_names_that_others_must_not_have():
+    assert declared_names(declared()) == {"zoo"}
+    assert declared_names(declared(layout="Aliased")) == {"zoo", "zoo-00000000"}

@@ -1,0 +1,365 @@
+"""Carries out what `collections.next_move` decides about the collections behind an alias, and tells how far it is.
+
+One step at a time: after each the next reconciliation sees what is there, and decides anew. A mark says what is about
+to be true before an alias makes it true, so a process that was killed between the two is understood by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from vectorops.api.collection import PlanStatus, QdrantCollectionSpec, QdrantCollectionStatus
+from vectorops.api.meta import APPROVE_PLAN, ROLL_BACK, Condition, JsonObject, Resource
+from vectorops.api.migration import Filled, MigrationEnd, MigrationPhase, MigrationStatus
+from vectorops.api.reasons import Reason
+from vectorops.collections.apply import apply_plan
+from vectorops.collections.next_move import (
+    Abandon,
+    Physical,
+    Proceed,
+    Retire,
+    RollBack,
+    Settle,
+    Start,
+    answered,
+    print_time,
+    rolled_back_from,
+)
+from vectorops.collections.steps import lines_of
+from vectorops.errors import Transient
+from vectorops.ledger.collection import delete_ledgers_of
+from vectorops.qdrant.marks import Mark
+from vectorops.qdrant.observe import Observed, read_mark
+from vectorops.reconcilers import approvals
+from vectorops.reconcilers.approvals import Approval
+from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.decide import Decision, Migrating
+from vectorops.reconcilers.dependencies import Access
+from vectorops.reconcilers.filling import find_filling
+from vectorops.reconcilers.spec import RawSpec
+from vectorops.reconcilers.status import conditions
+
+logger = logging.getLogger(__name__)
+
+FILLING_SECONDS: Final = 10.0
+"""When a collection that is being filled is looked at, should no set wake it."""
+
+
+async def delete_collection(context: Context, resource: Resource, access: Access, name: str) -> None:
+    """Deletes a physical collection, if it is still ours, with the ledgers of its points."""
+    database = access.database
+    mark = await read_mark(database, name)
+    if mark is None or not mark.belongs_to(context.installation, resource.ref):
+        return
+    if RawSpec(resource).is_aliased:
+        # No ledger follows these, as it does where a collection of the same name is made again. Twice: a set that is
+        # being written just now may make its ledger again in between.
+        await delete_ledgers_of(database, access.ledger_collection, name, mark.incarnation)
+    await database.delete_collection(name)
+    if RawSpec(resource).is_aliased:
+        await delete_ledgers_of(database, access.ledger_collection, name, mark.incarnation)
+    logger.info("collection deleted", extra={"resource": str(resource.ref), "collection": name})
+
+
+@dataclass(frozen=True, slots=True)
+class Migrator:
+    """One reconciliation of a collection behind an alias, after what can be done in place was done."""
+
+    context: Context
+    resource: Resource
+    spec: QdrantCollectionSpec
+    decision: Decision
+    migrating: Migrating
+    mark: Mark
+    """Of the active collection, as stored."""
+    answer: Outcome
+    """About the active collection."""
+
+    @property
+    def access(self) -> Access:
+        return self.decision.access
+
+    @property
+    def active(self) -> Observed:
+        return self.decision.found
+
+    async def carry_on(self) -> Outcome:
+        """Does the next step, and returns the answer with what there is to tell of it."""
+        match self.migrating.move:
+            case Settle(until):
+                return self._settled(until)
+            case Abandon(names):
+                for name in names:
+                    await self._delete_unused(name)
+                return self._again("a collection that is not needed any more was deleted")
+            case Retire(name):
+                return await self._retire(name)
+            case RollBack(to):
+                return await self._roll_back(to)
+            case Start():
+                return await self._start()
+            case Proceed():
+                return await self._proceed()
+
+    # ---- before the switch ----
+
+    async def _start(self) -> Outcome:
+        candidate, standing = self._candidate, self.migrating.standing
+        asks = self.spec.migration_settings.effective_approval == "Manual"
+        approved = False
+        if standing.is_direct or standing.is_rolled_back or asks:
+            approval = await self._approval("migrate", standing.target)
+            if not approval.given:
+                return self._held(approval)
+            approved = True
+        await apply_plan(self.access.database, candidate.plan, candidate.mark)
+        logger.info(
+            "migration started",
+            extra={"resource": str(self.resource.ref), "from": self.active.name, "to": candidate.wanted.name},
+        )
+        if standing.is_rolled_back:
+            await self._write_mark(replace(self.mark, rolled_back={}))
+        return self._again(f"collection {candidate.wanted.name!r} was created", approved=approved)
+
+    async def _proceed(self) -> Outcome:
+        candidate, standing = self._candidate, self.migrating.standing
+        if standing.is_rolled_back:
+            approval = await self._approval("again", standing.target)
+            if not approval.given:
+                return self._held(approval)
+            await self._write_mark(replace(self.mark, rolled_back={}))
+            return self._again("the change is approved", approved=True)
+        if candidate.plan.doable:
+            applied = await apply_plan(self.access.database, candidate.plan, candidate.mark)
+            left = "; ".join(lines_of(applied.plan.doable))
+            return self._again(f"collection {candidate.found.name!r} is made as declared{f': {left}' if left else ''}")
+        leaves = self.spec.migration_settings.effective_others_points == "Leave"
+        filling = await find_filling(self.context, self.resource, self.active, candidate.found, leaves=leaves)
+        if not filling.is_whole:
+            message = f"collection {candidate.found.name!r} is being filled; not yet by: {filling.describe()}"
+            filled = Filled(point_sets=filling.done, of=filling.point_sets)
+            new = _physical_of(candidate)
+            status = self._status("Filling", standing.active, new, filled=filled, message=message)
+            is_blocked = bool(filling.blocked)
+            reason = Reason.MIGRATION_BLOCKED if is_blocked else Reason.MIGRATING
+            found = conditions(False, reason, message, stalled=is_blocked, reconciling=not is_blocked)
+            outcome = self._outcome(found, {"migration": status}, requeue_after=FILLING_SECONDS)
+            return replace(outcome, rests_on=outcome.rests_on | filling.rests_on)
+        await self._switch(candidate)
+        return self._again("readers were moved")
+
+    async def _switch(self, candidate: Decision) -> None:
+        """Moves readers. The mark first, so that what served last is known whatever happens in between."""
+        database, new, old = self.access.database, candidate.found.name, self.active.name
+        asked = approvals.roll_back(self.context, self.resource, candidate.mark.incarnation)
+        mark = replace(
+            candidate.mark,
+            switched_at=print_time(self.context.now()),
+            rolled_back=answered(asked if asked == candidate.mark.incarnation else ""),
+            last_applied={
+                **candidate.mark.last_applied,
+                "aliases": self.mark.last_applied.get("aliases", []),
+            },
+        )
+        await self._write_mark(mark)
+        if not self.migrating.standing.is_direct:
+            await self._move_aliases(old, new)
+            await self._announce("Switched", f"readers were moved from collection {old!r} to {new!r}")
+            return
+        declared = {self.migrating.placement.name, *(self.spec.aliases or ())}
+        aliases = declared | {alias for alias, holder in (await database.aliases()).items() if holder == old}
+        began = time.monotonic()
+        await delete_collection(self.context, self.resource, self.access, old)
+        await database.move_aliases(dict.fromkeys(sorted(aliases), new))
+        gap = time.monotonic() - began
+        await self._announce(
+            "Switched", f"collection {old!r} became an alias of {new!r}; readers found neither for {gap:.2f} s"
+        )
+
+    async def _move_aliases(self, old: str, new: str) -> None:
+        """All aliases that lead to the one collection lead to the other then, after one request."""
+        holders = await self.access.database.aliases()
+        alias = self.migrating.placement.name
+        if holders.get(alias, old) != old:
+            raise Transient(Reason.PROGRESSING, f"alias {alias!r} was moved meanwhile; looking again")
+        moved = {alias, *(name for name, holder in holders.items() if holder == old)}
+        await self.access.database.move_aliases(dict.fromkeys(sorted(moved), new))
+
+    # ---- after the switch ----
+
+    async def _roll_back(self, to: str) -> Outcome:
+        found = next(one for one in self.migrating.placement.others if one.name == to)
+        assert found.mark is not None, "its mark says that it is ours"
+        mark = replace(
+            found.mark,
+            switched_at=print_time(self.context.now()),
+            rolled_back=rolled_back_from(self.migrating.standing.target),
+            last_applied={**found.mark.last_applied, "aliases": self.mark.last_applied.get("aliases", [])},
+        )
+        await self._write_mark(mark)
+        await self._move_aliases(self.active.name, to)
+        await self._announce("RolledBack", f"readers were moved back from collection {self.active.name!r} to {to!r}")
+        return self._again("readers were moved back")
+
+    async def _retire(self, name: str) -> Outcome:
+        if self.spec.migration_settings.effective_retire == "Manual":
+            approval = await self._approval("retire", name)
+            if not approval.given:
+                step = f"delete the old collection {name!r} with all its points"
+                plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
+                words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
+                return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
+        await self._delete_unused(name)
+        await self._announce("Retired", f"the old collection {name!r} was deleted")
+        is_manual = self.spec.migration_settings.effective_retire == "Manual"
+        return self._again(f"the old collection {name!r} was deleted", approved=is_manual)
+
+    async def _delete_unused(self, name: str) -> None:
+        """Deletes a collection of ours that no alias leads to."""
+        if name in (await self.access.database.aliases()).values():
+            raise Transient(Reason.PROGRESSING, f"an alias leads to collection {name!r} by now; looking again")
+        await delete_collection(self.context, self.resource, self.access, name)
+
+    async def _write_mark(self, mark: Mark) -> None:
+        await self.access.database.update_collection(mark.collection, {"metadata": mark.metadata()})
+
+    async def _approval(self, what: str, about: str) -> Approval:
+        content = [what, about, self.mark.incarnation, self.mark.switched_at]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+        return await approvals.approval(self.context, self.resource, digest, self.access.database, self.active.name)
+
+    async def _announce(self, reason: str, message: str) -> None:
+        logger.info(message, extra={"resource": str(self.resource.ref), "reason": reason})
+        await self.context.cluster.event(self.resource, reason, message, warning=False)
+
+    # ---- what is told ----
+
+    @property
+    def _candidate(self) -> Decision:
+        assert self.migrating.candidate is not None, "the move is about one"
+        return self.migrating.candidate
+
+    def _again(self, message: str, *, approved: bool = False) -> Outcome:
+        """The status after a step, and the next one at once. approved: an approval was carried out."""
+        found = conditions(False, Reason.MIGRATING, message, reconciling=True)
+        asked = self.resource.meta.annotations.get(APPROVE_PLAN)
+        return self._outcome(found, {"last_handled_approve_plan": asked} if approved else {}, requeue_after=0.0)
+
+    def _settled(self, until: datetime | None) -> Outcome:
+        """until: the end of the grace period; None: there is no old collection."""
+        if until is None:
+            return self._outcome(None, {"migration": None})
+        standing = self.migrating.standing
+        words = (
+            f"collection {standing.retired[0].name!r} is kept current until {until:%Y-%m-%dT%H:%MZ}, and deleted then; "
+            f"to move readers back, {self._how_to_roll_back()}"
+        )
+        seconds = max((until - standing.now).total_seconds(), 1.0)
+        return self._outcome(None, {"migration": self._grace_period(words)}, requeue_after=seconds)
+
+    def _grace_period(self, message: str) -> MigrationStatus:
+        standing = self.migrating.standing
+        since = standing.active.switched_at
+        return self._status("GracePeriod", standing.retired[0], standing.active, since=since, message=message)
+
+    def _held(self, approval: Approval) -> Outcome:
+        """The migration waits for approval."""
+        candidate, standing = self._candidate, self.migrating.standing
+        steps = self.describe()
+        if standing.is_rolled_back:
+            reason, why = Reason.ROLLED_BACK, "readers were moved back from what is declared"
+        else:
+            lines = lines_of(self.migrating.held_back)
+            reason = Reason.PLAN_HELD_BACK
+            why = lines[0] if lines else "the collection becomes an alias of its own name"
+        phase: MigrationPhase = "RolledBack" if standing.is_rolled_back else "Held"
+        message = f"{why}; {approval.how} to migrate, or take the change back"
+        status = self._status(phase, standing.active, _physical_of(candidate), message=message)
+        plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=list(steps), destructive=standing.is_direct)
+        found = conditions(False, reason, message, stalled=True)
+        again = None
+        if standing.is_rolled_back and candidate.found.exists:
+            again = max((standing.retire_at - standing.now).total_seconds(), 1.0)
+        return self._outcome(found, {"migration": status, "plan": plan}, requeue_after=again)
+
+    def describe(self) -> list[str]:
+        """The steps of the migration, for people."""
+        candidate, settings = self._candidate, self.migrating.standing
+        new, old = candidate.wanted.name, self.active.name
+        differences = [f"  {line}" for line in lines_of(self.migrating.held_back)]
+        made = f"create collection {new}" if not candidate.found.exists else f"use collection {new}"
+        if not candidate.found.exists:
+            made = f"create a collection {self.migrating.placement.name}-<id>"
+        lines = [f"{made} beside {old}, with all settings:", *differences]
+        lines.append("fill it with the points of all PointSets, which go on to keep the old one current")
+        if self.spec.checks is not None:
+            lines.append("run the checks on both")
+        if settings.is_direct:
+            lines.append(
+                f"delete collection {old} and create the alias {old}: for a moment readers find neither, and there is "
+                "no way back"
+            )
+            return lines
+        lines.append("move all aliases to it in one request")
+        period = self.spec.migration_settings.effective_grace_period
+        then = "delete" if self.spec.migration_settings.effective_retire == "Auto" else "after approval delete"
+        lines.append(f"keep {old} current for {period}, then {then} it")
+        return lines
+
+    def _how_to_roll_back(self) -> str:
+        incarnation = self.migrating.standing.active.incarnation
+        if self.context.grants is not None:
+            return f"run once more with --roll-back {incarnation}"
+        return f"set the annotation {ROLL_BACK}: {incarnation}"
+
+    def _status(
+        self,
+        phase: MigrationPhase,
+        old: Physical,
+        new: Physical,
+        *,
+        message: str,
+        filled: Filled | None = None,
+        since: str = "",
+    ) -> MigrationStatus:
+        before: JsonObject = self.resource.status.get("migration") or {}
+        same = before.get("phase") == phase and (before.get("to") or {}).get("incarnation") == new.incarnation
+        began = since or (before.get("since") if same else None) or print_time(self.context.now())
+        is_known = phase != "Held" or new.switched_at
+        return MigrationStatus(
+            phase=phase,
+            from_=MigrationEnd(name=old.name, incarnation=old.incarnation),
+            # Of one that is not made yet, each look would draw another name.
+            to=MigrationEnd(name=new.name, incarnation=new.incarnation) if is_known else None,
+            filled=filled,
+            since=began,
+            message=message,
+        )
+
+    def _outcome(
+        self, found: Sequence[Condition] | None, update: dict[str, Any], *, requeue_after: float | None = None
+    ) -> Outcome:
+        """The answer about the active collection, with these changes. found: conditions in place of Ready and what
+        explains it; None: they stay.
+        """
+        status = self.answer.status
+        assert isinstance(status, QdrantCollectionStatus)
+        kept = status.conditions
+        if found is not None and (kept[0].status == "True" or kept[0].reason == Reason.PLAN_HELD_BACK.value):
+            explained = {"Ready", "Reconciling", "Stalled"}
+            kept = [*found, *(one for one in kept if one.type not in explained)]
+        changes = {"conditions": kept, **update}
+        times = [seconds for seconds in (self.answer.requeue_after, requeue_after) if seconds is not None]
+        return replace(self.answer, status=status.model_copy(update=changes), requeue_after=min(times, default=None))
+
+
+def _physical_of(decision: Decision) -> Physical:
+    mark = decision.mark
+    return Physical(decision.wanted.name, mark.incarnation, fits=True, switched_at=mark.switched_at)

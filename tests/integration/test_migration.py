@@ -1,0 +1,146 @@
+"""A change that cannot be made in place, behind an alias: another collection is filled, and readers are moved."""
+
+from typing import Any
+
+from integration.team import Team, message, plan_hash, reason, unique
+from integration.world import Stored, aliases_of, config_of, mark_of, point
+from servers.kubeapi import Object, is_ready
+from servers.qdrant import QdrantServer
+
+ROLL_BACK = "vectorops.dev/roll-back"
+POINTS = [point(1, 1, 0, 0), point(2, 0, 1, 0), point("doc-3", 0, 0, 1)]
+
+
+def names_behind(server: QdrantServer, alias: str) -> list[str]:
+    """The physical collections whose names begin with the alias's."""
+    names = [one["name"] for one in server.get("/collections")["collections"]]
+    return sorted(name for name in names if name.startswith(alias))
+
+
+def leads_to(server: QdrantServer, alias: str) -> str:
+    """The collection that an alias leads to."""
+    found = {one["alias_name"]: one["collection_name"] for one in server.get("/aliases")["aliases"]}
+    return str(found[alias])
+
+
+async def ledgers_of(stored: Stored, name: str) -> list[Any]:
+    """The records of ledgers about a physical collection."""
+    found, _ = await stored.client.scroll("vectorops-ledger", limit=1000, with_payload=True)
+    return [record for record in found if record.payload and record.payload.get("collection") == name]
+
+
+def phase(obj: Object) -> str:
+    """The phase of the migration; "" if there is none."""
+    return str((obj["status"].get("migration") or {}).get("phase", ""))
+
+
+def in_phase(wanted: str) -> Any:
+    return lambda obj: phase(obj) == wanted
+
+
+async def test_the_declared_name_is_an_alias(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    name = unique("aliased")
+
+    made = await team.collection(name, layout="Aliased", aliases=[f"{name}-too"], until=is_ready)
+    filled = await team.points("points-of-" + name, name, POINTS, until=is_ready)
+
+    (physical,) = names_behind(qdrant, name)
+    assert physical == f"{name}-{made['status']['collection']['incarnation'][:8]}"
+    assert made["status"]["collection"]["name"] == physical == filled["status"]["target"]["collection"]
+    assert aliases_of(qdrant, physical) == {name, f"{name}-too"}
+    assert len(await stored.points(name)) == 3
+    assert "migration" not in made["status"]
+
+
+async def test_another_collection_is_filled_and_readers_are_moved(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("moved"), unique("points")
+    shape: Object = {"layout": "Aliased", "aliases": [f"{name}-too"]}
+    shape |= {"payloadIndexes": [{"field": "kind", "schema": {"type": "keyword"}}]}
+    await team.collection(name, until=is_ready, **shape)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+
+    held = await team.collection(name, params={"shard_number": 2}, **shape)
+    assert reason(held) == "PlanHeldBack"
+    assert phase(held) == "Held"
+    assert "shard_number" in message(held)
+    assert names_behind(qdrant, name) == [old]
+
+    await team.approve(name, plan_hash(held))
+    done = await team.wait("QdrantCollection", name, in_phase("GracePeriod"))
+    done = await team.wait("QdrantCollection", name, is_ready)
+    new = leads_to(qdrant, name)
+
+    assert new != old
+    assert leads_to(qdrant, f"{name}-too") == new
+    assert config_of(qdrant, new)["params"]["shard_number"] == 2
+    assert qdrant.get(f"/collections/{new}")["payload_schema"].keys() == {"kind"}
+    assert await stored.points(new) == await stored.points(old)
+    assert done["status"]["migration"]["from"]["name"] == old
+    assert done["status"]["migration"]["to"]["name"] == new
+    assert "plan" not in done["status"]
+
+    # Both are kept until the grace period is over.
+    edited = await team.points(sets, name, [*POINTS[1:], point(4, 1, 1, 1)], until=is_ready)
+    assert [copy["collection"] for copy in edited["status"]["copies"]] == [old]
+    assert sorted(map(str, await stored.points(old))) == sorted(map(str, await stored.points(new)))
+    assert len(await stored.points(new)) == 3
+
+    await team.collection(name, params={"shard_number": 2}, migration={"gracePeriod": "0s"}, **shape)
+    await team.wait("QdrantCollection", name, lambda obj: is_ready(obj) and not phase(obj))
+    assert names_behind(qdrant, name) == [new]
+    assert await ledgers_of(stored, old) == []
+    settled = await team.wait("PointSet", sets, lambda obj: "copies" not in obj["status"])
+    assert is_ready(settled)
+    assert settled["status"]["target"]["collection"] == new
+
+
+async def test_readers_are_moved_back(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    name, sets = unique("back"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    new = leads_to(qdrant, name)
+    assert new != old
+    incarnation = mark_of(qdrant, new)["incarnation"]
+
+    await team.annotate("QdrantCollection", name, {ROLL_BACK: incarnation})
+    back = await team.wait("QdrantCollection", name, in_phase("RolledBack"))
+
+    assert reason(back) == "RolledBack"
+    assert leads_to(qdrant, name) == old
+    # The same change waits, and the points go on to be kept in both.
+    await team.points(sets, name, POINTS[:1], until=is_ready)
+    assert len(await stored.points(old)) == len(await stored.points(new)) == 1
+
+    await team.approve(name, plan_hash(back))
+    await team.wait("QdrantCollection", name, lambda obj: is_ready(obj) and phase(obj) == "GracePeriod")
+    assert leads_to(qdrant, name) == new
+
+
+async def test_a_change_that_is_taken_back_leaves_nothing(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    name, sets = unique("undone"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    # A set that is suspended keeps the migration from ending.
+    await team.points(sets, name, POINTS, suspend=True)
+    blocked = await team.collection(name, params={"shard_number": 2}, **auto)
+    assert reason(blocked) == "MigrationBlocked"
+    assert sets in message(blocked)
+    assert len(names_behind(qdrant, name)) == 2
+
+    # A third schema in the middle.
+    await team.collection(name, params={"shard_number": 3}, **auto)
+    third = [one for one in names_behind(qdrant, name) if one != old]
+    assert [config_of(qdrant, one)["params"]["shard_number"] for one in third] == [3]
+
+    await team.collection(name, until=is_ready, **auto)
+    assert names_behind(qdrant, name) == [old]
+    await team.points(sets, name, POINTS, until=is_ready)
+    assert len(await stored.points(name)) == 3
