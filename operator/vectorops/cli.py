@@ -101,6 +101,19 @@ TakeOverFrom = Annotated[
         show_default=False,
     ),
 ]
+RollBackFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--roll-back",
+        metavar="INCARNATION",
+        help="Move the readers of this collection back to the one before it, in this one run. Repeat it for more.",
+        show_default=False,
+    ),
+]
+NoWait = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Do not wait for migrations: leave them to a later apply once they have begun."),
+]
 NamespaceOption = Annotated[
     str | None,
     typer.Option(
@@ -144,6 +157,8 @@ class ApplyFlags(EmbedderFlags, SourceFlags, ManifestFlags):
     prune: Prune = False
     approve: Approve = None
     take_over_from: TakeOverFrom = ""
+    roll_back: RollBackFrom = None
+    no_wait: NoWait = False
     timeout: Timeout = 300
 
     @property
@@ -172,7 +187,8 @@ class ApplyFlags(EmbedderFlags, SourceFlags, ManifestFlags):
             timeout_seconds=self.timeout,
             embedders=self.embedders,
             sources=self.sources,
-            grants=Grants(frozenset(self.approve or ()), self.take_over_from),
+            grants=Grants(frozenset(self.approve or ()), self.take_over_from, frozenset(self.roll_back or ())),
+            waits_for_migrations=not self.no_wait,
         )
 
 

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import pytest
+from qdrant_client import models
+
 from integration.team import Team, message, plan_hash, reason, unique
-from integration.world import Stored, aliases_of, config_of, mark_of, point
+from integration.world import Stored, aliases_of, config_of, has_reason, mark_of, point
 from servers.kubeapi import Object, is_ready
 from servers.qdrant import QdrantServer
 
+COSINE = models.Distance.COSINE
 ROLL_BACK = "vectorops.dev/roll-back"
 POINTS = [point(1, 1, 0, 0), point(2, 0, 1, 0), point("doc-3", 0, 0, 1)]
 
@@ -144,3 +148,104 @@ async def test_a_change_that_is_taken_back_leaves_nothing(team: Team, stored: St
     assert names_behind(qdrant, name) == [old]
     await team.points(sets, name, POINTS, until=is_ready)
     assert len(await stored.points(name)) == 3
+
+
+async def test_a_direct_collection_becomes_an_alias_of_its_name_after_approval(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("direct"), unique("points")
+    await team.collection(name, until=is_ready, aliases=[f"{name}-too"])
+    await team.points(sets, name, POINTS, until=is_ready)
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}, "aliases": [f"{name}-too"]}
+
+    held = await team.collection(name, **auto)
+    assert reason(held) == "PlanHeldBack"
+    assert held["status"]["plan"]["destructive"]
+    assert "no way back" in "".join(held["status"]["plan"]["steps"])
+    assert names_behind(qdrant, name) == [name]
+
+    await team.approve(name, plan_hash(held))
+    await team.wait("QdrantCollection", name, is_ready)
+
+    (physical,) = names_behind(qdrant, name)
+    assert aliases_of(qdrant, physical) == {name, f"{name}-too"}
+    assert len(await stored.points(name)) == 3
+    assert "s" in await team.event(name, "Switched")
+    assert await ledgers_of(stored, name) == []
+    await team.points(sets, name, POINTS[:2], until=is_ready)
+    assert len(await stored.points(name)) == 2
+
+
+async def test_a_collection_behind_an_alias_of_somebody_else_is_adopted_and_moved(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    """Blue and green by hand until now."""
+    name, sets = unique("adopted"), unique("points")
+    blue = f"{name}_v3"
+    await stored.client.create_collection(blue, vectors_config=models.VectorParams(size=3, distance=COSINE))
+    await stored.client.update_collection_aliases(
+        [models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=blue, alias_name=name))]
+    )
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+
+    adopted = await team.collection(name, until=is_ready, **auto)
+    assert adopted["status"]["collection"]["name"] == blue
+    await team.points(sets, name, POINTS, until=is_ready)
+    moved = await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    assert moved["status"]["migration"]["from"]["name"] == blue
+    assert len(await stored.points(name)) == 3
+
+    auto["migration"]["gracePeriod"] = "0s"
+    await team.collection(name, params={"shard_number": 2}, until=lambda obj: is_ready(obj) and not phase(obj), **auto)
+    assert names_behind(qdrant, name) == [leads_to(qdrant, name)]
+
+
+@pytest.mark.parametrize("policy", ["Delete"])
+async def test_a_resource_that_is_deleted_in_the_middle_leaves_one_collection_or_none(
+    team: Team, stored: Stored, qdrant: QdrantServer, policy: str
+) -> None:
+    name, sets = unique("gone"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}, "deletionPolicy": policy}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.points(sets, name, POINTS, suspend=True, deletionPolicy="Retain")
+    await team.collection(name, params={"shard_number": 2}, until=in_phase("Filling"), **auto)
+
+    await team.delete("PointSet", sets)
+    await team.delete("QdrantCollection", name)
+
+    assert names_behind(qdrant, name) == ([old] if policy == "Retain" else [])
+    if policy == "Retain":
+        assert mark_of(qdrant, old)["released"]
+        assert len(await stored.points(name)) == 3
+        # Whoever declares it again finds it behind its alias.
+        again = await team.collection(name, until=is_ready, **auto)
+        assert again["status"]["collection"]["name"] == old
+
+
+async def test_points_bring_each_collection_the_vectors_that_it_has(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("schema"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, vectors=[{"name": "text", "size": 2}], **auto)
+    await team.points(sets, name, [point(1, text=[1, 0]), point(2, text=[0, 1])], until=is_ready)
+    old = leads_to(qdrant, name)
+
+    # The vector gets another size, and its points are not there yet.
+    waiting = await team.collection(name, vectors=[{"name": "text", "size": 3}], until=in_phase("Filling"), **auto)
+    waiting = await team.wait("QdrantCollection", name, lambda obj: "2 points failed" in message(obj))
+    assert sets in message(waiting)
+    assert leads_to(qdrant, name) == old
+
+    # And then another name, so that the points may have both vectors.
+    both = [point(1, text=[1, 0], words=[1, 0, 0]), point(2, text=[0, 1], words=[0, 1, 0])]
+    await team.points(sets, name, both, until=has_reason("PointsFailed"))
+    await team.collection(name, vectors=[{"name": "words", "size": 3}], until=is_ready, **auto)
+    await team.wait("PointSet", sets, is_ready)
+
+    new = leads_to(qdrant, name)
+    assert (await stored.points(new))[1].vector == {"words": [1.0, 0.0, 0.0]}
+    assert (await stored.points(old))[1].vector == {"text": [1.0, 0.0]}
+    assert {copy["points"]["failed"] for copy in (await team.get("PointSet", sets))["status"]["copies"]} == {0}

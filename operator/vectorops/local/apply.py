@@ -70,7 +70,7 @@ async def apply(
         cluster = opened.cluster
         reconcilers = RECONCILERS if options.prune else _in_their_places(Places(opened))
         driver = Driver(opened.context, reconcilers)
-        runner = Runner(cluster, driver, settled)
+        runner = Runner(cluster, driver, settled, waits_for_migrations=options.waits_for_migrations)
         until = asyncio.get_running_loop().time() + options.timeout_seconds
         in_time = await runner.run(until)
         found = LeftOver()

@@ -21,6 +21,7 @@ from vectorops.api.meta import POINT_SET, QDRANT_COLLECTION, Ref, Resource
 from vectorops.api.pointset import PointSetSpec
 from vectorops.api.reasons import Reason
 from vectorops.collections import steps
+from vectorops.collections.next_move import Abandon, Proceed, Retire, RollBack, Start
 from vectorops.collections.plan import Plan
 from vectorops.collections.predict import Prediction
 from vectorops.errors import VectorOpsError
@@ -35,9 +36,10 @@ from vectorops.local.session import Options, Session, open_session
 from vectorops.points.declared import vectors_of_texts
 from vectorops.points.stage import Inline, Staged
 from vectorops.reconcilers.collection import NO_SHARD_KEY
-from vectorops.reconcilers.decide import Decision, Inspection, decide
+from vectorops.reconcilers.decide import Decision, Inspection, Migrating, decide
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
+from vectorops.reconcilers.migrator import describe_migration
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
 from vectorops.reconcilers.situation import Situation, find_destinations, find_situation
 from vectorops.reconcilers.spec import RawSpec, parse
@@ -152,7 +154,7 @@ class _Preview:
         would_be = (
             _describe_inspection(resource.ref, decision)
             if isinstance(decision, Inspection)
-            else _describe_decision(resource.ref, decision)
+            else _describe_decision(resource.ref, spec, decision)
         )
         database = decision.access.database
         if would_be.problem or not (decision.found.exists and database.info.distributed):
@@ -174,7 +176,7 @@ class _Preview:
         if spec.source is None:
             texts = vectors_of_texts(spec.inline_points)
             found = await find_situation(self._context, resource, spec, destination, texts)
-            staged = Inline(declare_points(spec, found.target.schema, found.embedding.identities))
+            staged = Inline(declare_points(spec, found.target, found.embedding.identities))
             await self._preview(found, staged, prediction, spec)
         else:
             require_installed()
@@ -223,7 +225,7 @@ def _describe_inspection(ref: Ref, decision: Inspection) -> ResourcePlan:
     return planned(ref, changes)
 
 
-def _describe_decision(ref: Ref, decision: Decision) -> ResourcePlan:
+def _describe_decision(ref: Ref, spec: QdrantCollectionSpec, decision: Decision) -> ResourcePlan:
     todo, approval = decision.plan, decision.approval
     points = decision.found.points
     changes = _of_the_mark(decision)
@@ -233,17 +235,39 @@ def _describe_decision(ref: Ref, decision: Decision) -> ResourcePlan:
     changes += [PlannedChange(_sign(step, todo), "\n".join(step.described(points))) for step in decision.steps]
     if not approval.given:
         changes += [PlannedChange("hold", "\n".join(step.described(points))) for step in todo.held_back]
+    if decision.migration is not None:
+        changes += _of_the_migration(spec, decision.migration)
     problems = [decision.aliases.taken_words(alias, holder) for alias, holder in todo.taken]
     problems += [f"{line}: {NO_SHARD_KEY}" for line in todo.premature]
     problems += [f"Qdrant {todo.version} does not keep {path}: {value!r}" for path, value in todo.unsupported]
     if todo.held_back and not approval.given:
         problems.append(f"held back: {approval.how}, or take the change back")
+    migration = decision.migration
+    if migration is not None and migration.approval is not None and migration.is_held:
+        problems.append(f"held back: {migration.approval.how}")
     remembered = replace(decision.mark, last_applied=todo.remembered().to_json())
     if not changes and decision.found.mark != remembered:
         changes.append(PlannedChange("update", "the mark: what was applied last"))
     if decision.mark.embedders != todo.locks() and decision.found.exists:
         changes.append(PlannedChange("update", "the mark: which models make the vectors"))
     return planned(ref, changes, problem="; ".join(problems) or None, remarks=decision.aliases.stay_words)
+
+
+def _of_the_migration(spec: QdrantCollectionSpec, migrating: Migrating) -> list[PlannedChange]:
+    """What would become of the collections beside the active one."""
+    match migrating.move:
+        case Start() | Proceed():
+            sign: plans.PlanAction = "hold" if migrating.is_held else "create"
+            return [PlannedChange(sign, "\n".join(["migrate:", *describe_migration(spec, migrating)]))]
+        case Abandon(names):
+            return [
+                PlannedChange("delete", f"collection {name}, which never served and is not needed") for name in names
+            ]
+        case Retire(name):
+            return [PlannedChange("hold" if migrating.is_held else "delete", f"the old collection {name}")]
+        case RollBack(to):
+            return [PlannedChange("update", f"move readers back from {migrating.standing.active.name} to {to}")]
+    return []
 
 
 def _sign(step: steps.Step, todo: Plan) -> plans.PlanAction:

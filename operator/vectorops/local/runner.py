@@ -60,10 +60,18 @@ class Runner:
     settled: called with each resource that got somewhere, to show progress.
     """
 
-    def __init__(self, cluster: LocalCluster, driver: Driver, settled: Callable[[Ref], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        driver: Driver,
+        settled: Callable[[Ref], None] = lambda _: None,
+        *,
+        waits_for_migrations: bool = True,
+    ) -> None:
         self._cluster = cluster
         self._driver = driver
         self._settled = settled
+        self._waits_for_migrations = waits_for_migrations
         self._references = References()
         self._progress: dict[Ref, _Progress] = {}
 
@@ -123,7 +131,7 @@ class Runner:
         progress = self._progress[ref]
         before = progress.settled
         resource = self._cluster.now(ref)
-        progress.settled = resource is None or _is_settled(resource, verdict)
+        progress.settled = resource is None or _is_settled(resource, verdict, self._waits_for_migrations)
         progress.waits_for = verdict.error.on if isinstance(verdict.error, Waiting) else None
         if progress.settled:
             progress.tries = 0
@@ -169,13 +177,15 @@ class Runner:
         await asyncio.sleep(max(min(due, default=now + LONGEST_WAIT_SECONDS) - now, 0.0))
 
 
-def _is_settled(resource: Resource, verdict: Verdict) -> bool:
+def _is_settled(resource: Resource, verdict: Verdict, waits_for_migrations: bool) -> bool:
     if resource.deleting:
         return not isinstance(verdict.error, Transient | Waiting) and verdict.requeue_after is None
     if isinstance(verdict.error, Waiting):
         return False
     if isinstance(verdict.error, Transient):
         return verdict.error.reason in HOPELESS
+    if not waits_for_migrations and (resource.condition("Ready") or {}).get("reason") == Reason.MIGRATING:
+        return True
     # A reconciler that is not done and will look again says so with the condition Reconciling. One that will look only
     # after a minute waits for something that no command brings about, as for a node of Qdrant that is down.
     return resource.condition("Reconciling") is None or (verdict.requeue_after or 0.0) >= POLL_SECONDS

@@ -72,6 +72,8 @@ class Options:
     """What sources may use of this machine."""
     grants: Grants = field(default_factory=Grants)
     """What is allowed in this one run."""
+    waits_for_migrations: bool = True
+    """Does `apply` wait until readers were moved?"""
 
 
 @dataclass(frozen=True, slots=True)

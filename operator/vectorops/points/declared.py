@@ -8,7 +8,7 @@ one it means.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -107,12 +107,14 @@ def declare(
     schema: PointSchema,
     *,
     embedders: Mapping[str, str] = MappingProxyType({}),
+    left_out: Collection[str] = (),
     id_format: IdFormat = "Auto",
     store_id_as: str | None = None,
 ) -> Declaration:
     """Checks every point against the schema of the collection. Embeds nothing.
 
-    embedders: by the vector's name, the identity of what makes vectors of its texts.
+    embedders: by the vector's name, the identity of what makes vectors of its texts. left_out: names of vectors that
+    points may have, and the collection has not.
     """
     good: dict[PointId, Declared] = {}
     failed: dict[PointId, Failure] = {}
@@ -126,7 +128,7 @@ def declare(
             continue
         before = good.get(id)
         try:
-            found = _declared(point, id, shown, schema, embedders, store_id_as)
+            found = _declared(point, id, shown, schema, embedders, left_out, store_id_as)
         except (BadPoint, NotCanonical) as error:
             found, reason = None, str(error)
         # One id is one point, however often it is declared: it is written once, or fails once.
@@ -155,6 +157,7 @@ def _declared(
     shown: str,
     schema: PointSchema,
     embedders: Mapping[str, str],
+    left_out: Collection[str],
     store_id_as: str | None,
 ) -> Declared:
     payload = dict(point.payload or {})
@@ -169,7 +172,7 @@ def _declared(
     vectors: dict[str, VectorData] = {}
     texts: dict[str, str] = {}
     fingerprints: dict[str, int] = {}
-    for name, value in _values(point, schema).items():
+    for name, value in _values(point, schema, left_out).items():
         expected = schema.get(name)
         if expected is None:
             raise BadPoint(f"{place(name)}: the collection has no vector of this name, but {_names(schema)}")
@@ -210,10 +213,10 @@ def _given(point: Point) -> Mapping[str, VectorValue]:
     return unnamed | (point.vectors or {})
 
 
-def _values(point: Point, schema: PointSchema) -> Mapping[str, VectorValue]:
-    """The same, if the collection takes the unnamed vector, or named ones."""
-    given = _given(point)
-    if point.vector is not None and UNNAMED not in schema:
+def _values(point: Point, schema: PointSchema, left_out: Collection[str]) -> Mapping[str, VectorValue]:
+    """The same without those that are left out, if the collection takes the unnamed vector, or named ones."""
+    given = {name: value for name, value in _given(point).items() if name not in left_out}
+    if UNNAMED in given and UNNAMED not in schema:
         raise BadPoint(f"vector: the collection has no unnamed vector, but {_names(schema)}; use `vectors`")
     return given
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from vectorops.api.source import Mapping
+from vectorops.api.source import Mapping, PayloadMapping
 from vectorops.errors import Terminal
 from vectorops.formats.base import BadRow, JsonRows, Rows
 from vectorops.points.block import Block
@@ -16,6 +16,7 @@ from vectorops.points.mapping_arrow import BatchMapper
 from vectorops.points.mapping_json import explain_bad_row, map_objects
 from vectorops.points.mapping_spec import MappingSpec
 from vectorops.points.schema import PointSchema
+from vectorops.qdrant.database import UNNAMED
 
 
 class Mapper:
@@ -23,7 +24,8 @@ class Mapper:
 
     mapping: None for the defaults.
     schema: the vectors that points of the collection may have.
-    embedded: names of the vectors that have an embedder.
+    embedded: names of the vectors that have an embedder. left_out: names of vectors that the collection does not have,
+    and that are no part of the payload either.
     Raises Terminal SourceInvalid where the mapping does not fit the collection.
     """
 
@@ -33,11 +35,16 @@ class Mapper:
         schema: PointSchema,
         *,
         embedded: Collection[str] = (),
+        left_out: Collection[str] = (),
         id_format: IdFormat = "Auto",
         store_id_as: str | None = None,
     ) -> None:
         self._spec = MappingSpec.resolve(
-            mapping or Mapping(), schema, embedded=embedded, id_format=id_format, store_id_as=store_id_as
+            _leave_out_vectors(mapping or Mapping(), left_out),
+            schema,
+            embedded=embedded,
+            id_format=id_format,
+            store_id_as=store_id_as,
         )
         self._batches: BatchMapper | None = None
 
@@ -61,3 +68,19 @@ class Mapper:
             return self._batches.map_batch(rows)
         except Terminal as error:
             raise error.at(file) if file else error from None
+
+
+def _leave_out_vectors(mapping: Mapping, names: Collection[str]) -> Mapping:
+    """The same mapping without these vectors, and without their columns."""
+    if not names:
+        return mapping
+    declared = mapping.vectors
+    if declared is None:
+        # A column that is named as a vector is that vector.
+        vectors, columns = None, [name for name in names if name != UNNAMED]
+    else:
+        vectors = [one for one in declared if (one.name or UNNAMED) not in names]
+        columns = [one.column for one in declared if one not in vectors and one.column is not None]
+    payload = mapping.payload or PayloadMapping()
+    payload = payload.model_copy(update={"exclude": [*(payload.exclude or ()), *columns]})
+    return mapping.model_copy(update={"vectors": vectors, "payload": payload})

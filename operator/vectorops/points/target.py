@@ -56,6 +56,8 @@ class Target:
     """Are points that the ledger says were written as declared searched for in each pass? Where there is no next pass
     soon that verifies a share of them.
     """
+    left_out: frozenset[str] = frozenset()
+    """Vectors that points may have, and this collection has not: one beside it has them."""
     adopts: bool = False
     """Does the set take points that nobody holds and that equal the declared ones?"""
 

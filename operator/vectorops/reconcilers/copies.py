@@ -12,21 +12,22 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vectorops.api.meta import Condition, JsonObject, Ref, Resource
-from vectorops.api.pointset import PointCounts, PointsCopy, PointSetSpec, PointSetStatus, PointSetTarget
+from vectorops.api.pointset import PointsCopy, PointSetSpec, PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, Unauthorized, VectorOpsError
+from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.points.source_memory import SourceMemory
 from vectorops.points.verification import Verification
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cluster import Cluster, Namespace, Secret
 from vectorops.reconcilers.filling import digest_of_spec, filled_key
-from vectorops.reconcilers.situation import Destination
+from vectorops.reconcilers.situation import Destination, ledger_store
 from vectorops.reconcilers.status import conditions
 
 RETRY_SECONDS: Final = 30.0
 """When a copy is tried again that could not be brought up to date."""
-NO_WORSE: Final = frozenset({Reason.SUCCEEDED, Reason.LEDGER_LOST, Reason.POINTS_FAILED, Reason.POINT_CONFLICTS})
-"""Reasons of a pass that ended: what failed in it is then compared with what fails in the active collection."""
+ENDED: Final = frozenset({Reason.SUCCEEDED, Reason.LEDGER_LOST, Reason.POINTS_FAILED, Reason.POINT_CONFLICTS})
+"""Reasons of a pass that came to its end, whatever failed in it."""
 
 SyncInto = Callable[[Context, Resource, PointSetSpec, Destination], Awaitable[Outcome]]
 
@@ -73,6 +74,7 @@ class CopyMemory:
         context: Context,
         resource: Resource,
         spec: PointSetSpec,
+        active: Destination,
         beside: Sequence[Destination],
         outcome: Outcome,
         sync_into: SyncInto,
@@ -122,8 +124,7 @@ class CopyMemory:
             copies.append(copy)
             if synced.requeue_after is not None:
                 again.append(synced.requeue_after)
-            counts = status.points or _counts(cluster.resource.status)
-            if _is_no_worse(synced, copy.points, counts):
+            if await _is_no_worse(context, resource, active, destination, synced):
                 await _declare_filled(context, resource, destination)
         found = list(status.conditions)
         if unfinished:
@@ -201,23 +202,24 @@ def _copy_after(where: PointSetTarget, known: PointsCopy | None, synced: Outcome
     )
 
 
-def _counts(status: JsonObject) -> PointCounts | None:
-    stored = status.get("points")
-    return PointCounts.model_validate(stored) if stored else None
-
-
-def _is_no_worse(synced: Outcome, there: PointCounts | None, active: PointCounts | None) -> bool:
-    """Is a copy as good as what readers have? Points that fail in both are the set's own fault."""
+async def _is_no_worse(
+    context: Context, resource: Resource, active: Destination, copy: Destination, synced: Outcome
+) -> bool:
+    """Have readers no point less in the copy? Points that failed in both may be stored in the active collection as they
+    were declared before.
+    """
     status = synced.status
     assert isinstance(status, PointSetStatus)
     ready = status.ready
-    if ready is None or ready.reason not in NO_WORSE or status.plan is not None:
+    if ready is None or ready.reason not in ENDED or status.plan is not None:
         return False
     if ready.status == "True":
         return True
-    if there is None or active is None:
-        return False
-    return there.failed <= active.failed and there.conflicts <= active.conflicts
+    owned = []
+    for one in (active, copy):
+        store = ledger_store(context, one.access, resource, one.remembered, one.observed)
+        owned.append(sum(len(part.entries) for part in await read_all_parts(store)))
+    return owned[0] <= owned[1]
 
 
 async def _declare_filled(context: Context, resource: Resource, destination: Destination) -> None:

@@ -7,6 +7,8 @@ of the collection, `ownership` about whose it is, `approvals` about what a perso
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +21,7 @@ from vectorops.collections.next_move import (
     Move,
     Physical,
     Proceed,
+    Retire,
     Standing,
     Start,
     digest_of_target,
@@ -114,6 +117,13 @@ class Migrating:
     """What cannot be changed in place in the active collection."""
     candidate: Decision | None
     """About the collection that readers are to be moved to, existing or not; None if they are to stay."""
+    approval: Approval | None
+    """Of the move; None if it needs none."""
+
+    @property
+    def is_held(self) -> bool:
+        """Does the move wait for a person?"""
+        return self.approval is not None and not self.approval.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +242,25 @@ async def _decide_behind_alias(
             replace(wanted, name=new_name, aliases=frozenset()), empty, version=todo.version, last_applied={}
         )
         candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
-    return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate))
+    approval = None
+    if asks := _approval_of(spec, standing, move):
+        content = [*asks, mark.incarnation, mark.switched_at]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+        approval = await approvals.approval(context, resource, digest, access.database, name)
+    return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate, approval))
+
+
+def _approval_of(spec: QdrantCollectionSpec, standing: Standing, move: Move) -> list[str]:
+    """What a person has to agree to before a move; empty if nothing."""
+    settings = spec.migration_settings
+    match move:
+        case Start() if standing.is_direct or standing.is_rolled_back or settings.effective_approval == "Manual":
+            return ["migrate", standing.target]
+        case Proceed() if standing.is_rolled_back:
+            return ["again", standing.target]
+        case Retire(name) if settings.effective_retire == "Manual":
+            return ["retire", name]
+    return []
 
 
 async def _decide_beside(

@@ -6,8 +6,6 @@ to be true before an alias makes it true, so a process that was killed between t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -38,7 +36,6 @@ from vectorops.ledger.collection import delete_ledgers_of
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
-from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.decide import Decision, Migrating
 from vectorops.reconcilers.dependencies import Access
@@ -112,13 +109,8 @@ class Migrator:
 
     async def _start(self) -> Outcome:
         candidate, standing = self._candidate, self.migrating.standing
-        asks = self.spec.migration_settings.effective_approval == "Manual"
-        approved = False
-        if standing.is_direct or standing.is_rolled_back or asks:
-            approval = await self._approval("migrate", standing.target)
-            if not approval.given:
-                return self._held(approval)
-            approved = True
+        if self.migrating.is_held:
+            return self._held()
         await apply_plan(self.access.database, candidate.plan, candidate.mark)
         logger.info(
             "migration started",
@@ -126,16 +118,15 @@ class Migrator:
         )
         if standing.is_rolled_back:
             await self._write_mark(replace(self.mark, rolled_back={}))
-        return self._again(f"collection {candidate.wanted.name!r} was created", approved=approved)
+        return self._again(f"collection {candidate.wanted.name!r} was created")
 
     async def _proceed(self) -> Outcome:
         candidate, standing = self._candidate, self.migrating.standing
+        if self.migrating.is_held:
+            return self._held()
         if standing.is_rolled_back:
-            approval = await self._approval("again", standing.target)
-            if not approval.given:
-                return self._held(approval)
             await self._write_mark(replace(self.mark, rolled_back={}))
-            return self._again("the change is approved", approved=True)
+            return self._again("the change is approved")
         if candidate.plan.doable:
             applied = await apply_plan(self.access.database, candidate.plan, candidate.mark)
             left = "; ".join(lines_of(applied.plan.doable))
@@ -209,17 +200,15 @@ class Migrator:
         return self._again("readers were moved back")
 
     async def _retire(self, name: str) -> Outcome:
-        if self.spec.migration_settings.effective_retire == "Manual":
-            approval = await self._approval("retire", name)
-            if not approval.given:
-                step = f"delete the old collection {name!r} with all its points"
-                plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
-                words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
-                return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
+        approval = self.migrating.approval
+        if approval is not None and not approval.given:
+            step = f"delete the old collection {name!r} with all its points"
+            plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
+            words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
+            return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
         await self._delete_unused(name)
         await self._announce("Retired", f"the old collection {name!r} was deleted")
-        is_manual = self.spec.migration_settings.effective_retire == "Manual"
-        return self._again(f"the old collection {name!r} was deleted", approved=is_manual)
+        return self._again(f"the old collection {name!r} was deleted")
 
     async def _delete_unused(self, name: str) -> None:
         """Deletes a collection of ours that no alias leads to."""
@@ -229,11 +218,6 @@ class Migrator:
 
     async def _write_mark(self, mark: Mark) -> None:
         await self.access.database.update_collection(mark.collection, {"metadata": mark.metadata()})
-
-    async def _approval(self, what: str, about: str) -> Approval:
-        content = [what, about, self.mark.incarnation, self.mark.switched_at]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-        return await approvals.approval(self.context, self.resource, digest, self.access.database, self.active.name)
 
     async def _announce(self, reason: str, message: str) -> None:
         logger.info(message, extra={"resource": str(self.resource.ref), "reason": reason})
@@ -246,11 +230,12 @@ class Migrator:
         assert self.migrating.candidate is not None, "the move is about one"
         return self.migrating.candidate
 
-    def _again(self, message: str, *, approved: bool = False) -> Outcome:
-        """The status after a step, and the next one at once. approved: an approval was carried out."""
+    def _again(self, message: str) -> Outcome:
+        """The status after a step, and the next one at once."""
         found = conditions(False, Reason.MIGRATING, message, reconciling=True)
-        asked = self.resource.meta.annotations.get(APPROVE_PLAN)
-        return self._outcome(found, {"last_handled_approve_plan": asked} if approved else {}, requeue_after=0.0)
+        is_approved = self.migrating.approval is not None and self.migrating.approval.given
+        handled = {"last_handled_approve_plan": self.resource.meta.annotations.get(APPROVE_PLAN)}
+        return self._outcome(found, handled if is_approved else {}, requeue_after=0.0)
 
     def _settled(self, until: datetime | None) -> Outcome:
         """until: the end of the grace period; None: there is no old collection."""
@@ -269,49 +254,25 @@ class Migrator:
         since = standing.active.switched_at
         return self._status("GracePeriod", standing.retired[0], standing.active, since=since, message=message)
 
-    def _held(self, approval: Approval) -> Outcome:
+    def _held(self) -> Outcome:
         """The migration waits for approval."""
-        candidate, standing = self._candidate, self.migrating.standing
-        steps = self.describe()
+        candidate, standing, approval = self._candidate, self.migrating.standing, self.migrating.approval
+        assert approval is not None, "it is held"
         if standing.is_rolled_back:
             reason, why = Reason.ROLLED_BACK, "readers were moved back from what is declared"
         else:
             lines = lines_of(self.migrating.held_back)
-            reason = Reason.PLAN_HELD_BACK
-            why = lines[0] if lines else "the collection becomes an alias of its own name"
+            reason, why = Reason.PLAN_HELD_BACK, lines[0] if lines else "the name is to become an alias"
         phase: MigrationPhase = "RolledBack" if standing.is_rolled_back else "Held"
         message = f"{why}; {approval.how} to migrate, or take the change back"
         status = self._status(phase, standing.active, _physical_of(candidate), message=message)
-        plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=list(steps), destructive=standing.is_direct)
+        steps = describe_migration(self.spec, self.migrating)
+        plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=standing.is_direct)
         found = conditions(False, reason, message, stalled=True)
         again = None
         if standing.is_rolled_back and candidate.found.exists:
             again = max((standing.retire_at - standing.now).total_seconds(), 1.0)
         return self._outcome(found, {"migration": status, "plan": plan}, requeue_after=again)
-
-    def describe(self) -> list[str]:
-        """The steps of the migration, for people."""
-        candidate, settings = self._candidate, self.migrating.standing
-        new, old = candidate.wanted.name, self.active.name
-        differences = [f"  {line}" for line in lines_of(self.migrating.held_back)]
-        made = f"create collection {new}" if not candidate.found.exists else f"use collection {new}"
-        if not candidate.found.exists:
-            made = f"create a collection {self.migrating.placement.name}-<id>"
-        lines = [f"{made} beside {old}, with all settings:", *differences]
-        lines.append("fill it with the points of all PointSets, which go on to keep the old one current")
-        if self.spec.checks is not None:
-            lines.append("run the checks on both")
-        if settings.is_direct:
-            lines.append(
-                f"delete collection {old} and create the alias {old}: for a moment readers find neither, and there is "
-                "no way back"
-            )
-            return lines
-        lines.append("move all aliases to it in one request")
-        period = self.spec.migration_settings.effective_grace_period
-        then = "delete" if self.spec.migration_settings.effective_retire == "Auto" else "after approval delete"
-        lines.append(f"keep {old} current for {period}, then {then} it")
-        return lines
 
     def _how_to_roll_back(self) -> str:
         incarnation = self.migrating.standing.active.incarnation
@@ -358,6 +319,34 @@ class Migrator:
         changes = {"conditions": kept, **update}
         times = [seconds for seconds in (self.answer.requeue_after, requeue_after) if seconds is not None]
         return replace(self.answer, status=status.model_copy(update=changes), requeue_after=min(times, default=None))
+
+
+def describe_migration(spec: QdrantCollectionSpec, migrating: Migrating) -> list[str]:
+    """The steps of a migration, for people."""
+    candidate, settings = migrating.candidate, spec.migration_settings
+    assert candidate is not None, "the move is about one"
+    old = migrating.standing.active.name
+    is_made = candidate.found.exists
+    made = (
+        f"use collection {candidate.wanted.name}" if is_made else f"create collection {migrating.placement.name}-<id>"
+    )
+    lines = [
+        f"{made} beside {old}, with all settings",
+        *(f"  {line}" for line in lines_of(migrating.held_back)),
+        "fill it with the points of all PointSets, which go on to keep the old one current",
+        *(["run the checks on both"] if spec.checks is not None else []),
+    ]
+    if migrating.standing.is_direct:
+        return [
+            *lines,
+            f"delete collection {old}, create alias {old}: for a moment readers find neither, and there is no way back",
+        ]
+    then = "delete it" if settings.effective_retire == "Auto" else "delete it when that is approved"
+    return [
+        *lines,
+        "move all aliases to it in one request",
+        f"keep {old} current for {settings.effective_grace_period}, then {then}",
+    ]
 
 
 def _physical_of(decision: Decision) -> Physical:

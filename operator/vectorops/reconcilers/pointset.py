@@ -61,7 +61,7 @@ class PointSetReconciler:
             status = PointSetStatus(target=where, conditions=progressing)
             return Outcome(status, requeue_after=0.0, resource=resource)
         outcome = await sync_into(context, as_of(resource, where), spec, active)
-        return await self._copies.keep(context, resource, spec, beside, outcome, sync_into)
+        return await self._copies.keep(context, resource, spec, active, beside, outcome, sync_into)
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         async def clean_up() -> Outcome | None:

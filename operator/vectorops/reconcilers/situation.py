@@ -56,6 +56,8 @@ class Destination:
     access: Access
     observed: Observed
     """As it is in Qdrant, or, for `vectorops plan`, as it will be."""
+    left_out: frozenset[str] = frozenset()
+    """Vectors that it has not, and that another destination of the same points has."""
 
     @property
     def incarnation(self) -> str:
@@ -100,7 +102,14 @@ async def find_destinations(
     elif mark is None or not mark.belongs_to(context.installation, collection.ref):
         raise _not_ready(collection, "it does not own the collection in Qdrant")
     _check_shard_key(spec, collection, observed)
-    return [Destination(collection, access, one) for one in (observed, *placement.others)]
+    all_vectors = frozenset[str]().union(*(_vectors_of(one) for one in (observed, *placement.others)))
+    return [
+        Destination(collection, access, one, all_vectors - _vectors_of(one)) for one in (observed, *placement.others)
+    ]
+
+
+def _vectors_of(observed: Observed) -> frozenset[str]:
+    return frozenset(observed.vectors) | frozenset(observed.sparse_vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,7 @@ async def find_situation(
     Raises Waiting CollectionNotReady, and what `embedding.resolved` raises.
     """
     access, observed = destination.access, destination.observed
-    embedding = await embedding_of(context, destination.collection, texts, observed.mark)
+    embedding = await embedding_of(context, destination.collection, texts - destination.left_out, observed.mark)
     schema = point_schema(observed)
     store = ledger_store(context, access, resource, destination.remembered, observed)
     store = store.for_shard_key(spec.shard_key or "")
@@ -156,6 +165,7 @@ async def find_situation(
         approves=approves,
         hides=observed.hides_points,
         checks_presence=context.verification is None,
+        left_out=destination.left_out,
         adopts=spec.effective_adoption_policy == "IfMatching",
     )
     given_up = _given_up_by(context, resource)
@@ -198,7 +208,9 @@ async def embedding_of(context: Context, collection: Resource, names: Set[str], 
         raise _not_ready(collection, error.message) from error
     is_users = RawSpec(collection).is_users
     locked = await resolved(context, collection, declared, None) if is_users else locks_of(mark)
-    with_embedder = sorted(names & declared_embedders(declared).keys())
+    # Beside the active collection there may be one with vectors of a declaration before.
+    former = locked.keys() if RawSpec(collection).is_aliased else frozenset[str]()
+    with_embedder = sorted(names & (declared_embedders(declared).keys() | former))
     for name in with_embedder:
         if name not in locked:
             raise _not_ready(collection, f"the embedder of {spec_place(name)} is not resolved yet")

@@ -272,6 +272,7 @@ class SourceReading:
                 spec.mapping,
                 target.schema,
                 embedded=embedding.identities.keys(),
+                left_out=target.left_out,
                 id_format=spec.effective_id_format,
                 store_id_as=spec.store_id_as,
             )

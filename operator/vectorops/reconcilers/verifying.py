@@ -16,7 +16,6 @@ from vectorops.ledger.entries import EntriesById
 from vectorops.ledger.store import LedgerStore
 from vectorops.points import verification
 from vectorops.points.declared import Declaration, declare, vectors_of_texts
-from vectorops.points.schema import PointSchema
 from vectorops.points.target import Target
 from vectorops.points.verification import Remembered, Verification
 from vectorops.reconcilers.base import Context
@@ -145,15 +144,16 @@ class Verifier:
         return True
 
     async def _declare(self, spec: PointSetSpec) -> Declaration:
-        return await asyncio.to_thread(declare_points, spec, self.target.schema, self.identities)
+        return await asyncio.to_thread(declare_points, spec, self.target, self.identities)
 
 
-def declare_points(spec: PointSetSpec, schema: PointSchema, identities: Mapping[str, str]) -> Declaration:
+def declare_points(spec: PointSetSpec, target: Target, identities: Mapping[str, str]) -> Declaration:
     """The points of a spec. identities: of the embedders, by the vector's name."""
     return declare(
         spec.inline_points,
-        schema,
+        target.schema,
         embedders=identities,
+        left_out=target.left_out,
         id_format=spec.effective_id_format,
         store_id_as=spec.store_id_as,
     )
