@@ -1,0 +1,237 @@
+"""The process dies before each writing call of a migration, and the next one ends it.
+
+The calls are found by recording: a life is run with a kill at its first writing call, at its second one and so on,
+until there is none left. In whatever state the world is then, another process makes it as declared: no point is lost,
+and no collection, alias or ledger is left over.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from integration.points.scene import Killed, killed_before
+from integration.team import unique
+from servers.qdrant import QdrantServer
+from vectorops.api.connection import QdrantConnectionSpec
+from vectorops.api.meta import JsonObject, ObjectMeta, Resource
+from vectorops.embedders.base import EmbedderSettings
+from vectorops.embedders.pool import Embedders
+from vectorops.local.cluster import LocalCluster
+from vectorops.local.runner import Runner
+from vectorops.local.session import READS
+from vectorops.qdrant.connect import Credentials, connect
+from vectorops.qdrant.database import Database
+from vectorops.reconcilers.base import Context, Grants
+from vectorops.reconcilers.databases import Databases
+from vectorops.reconcilers.driver import Driver
+from vectorops.reconcilers.kinds import RECONCILERS
+
+pytestmark = pytest.mark.timeout(600)
+
+Call = Callable[[], Awaitable[Any]]
+Instead = Callable[[Call], Awaitable[Any]]
+AT_ONCE = timedelta(0)
+LONG = timedelta(days=2)
+
+
+class Mortal:
+    """A database whose process is killed at one of its writing calls: from then on it makes no call.
+
+    at: the number of the call, from 1; 0: it lives.
+    """
+
+    def __init__(self, database: Database, *, at: int = 0, instead: Instead | None = None) -> None:
+        self._database, self._at, self._instead = database, at, instead
+        self._writes = 0
+        self.is_dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._database, name)
+        if not callable(method) or name in {"with_shard_key", "close"}:
+            return method
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            if self.is_dead:
+                raise Killed
+            if name in READS:
+                return await method(*arguments, **options)
+            self._writes += 1
+            if self._writes != self._at or self._instead is None:
+                return await method(*arguments, **options)
+            try:
+                return await self._instead(lambda: method(*arguments, **options))
+            except Killed:
+                self.is_dead = True
+                raise
+
+        return call
+
+
+def resource(kind: str, name: str, spec: JsonObject) -> Resource:
+    return Resource(kind, ObjectMeta(name=name, namespace="park", uid=name, generation=1), spec, {})
+
+
+@dataclass(slots=True)
+class Park:
+    """A collection behind an alias with two sets, as one process after another sees them."""
+
+    database: Database
+    name: str
+    now: datetime = field(default_factory=lambda: datetime(2026, 5, 1, tzinfo=UTC))
+    ledger: str = "vectorops-ledger"
+
+    async def declare(
+        self,
+        collection: JsonObject,
+        points: JsonObject,
+        *,
+        at: int = 0,
+        instead: Instead | None = None,
+        roll_back: str = "",
+    ) -> bool:
+        """One process. Returns whether it was killed. points: by the set's name, ids and vectors."""
+        spec = {"connectionRef": {"name": "main"}, "collectionName": self.name, "vector": {"size": 2}, **collection}
+        resources = [
+            resource("QdrantConnection", "main", {"url": "http://localhost:6333"}),
+            resource("QdrantCollection", "zoo", spec),
+        ]
+        for name, some in points.items():
+            given = [{"id": id, "vector": {"values": vector}} for id, vector in some.items()]
+            resources.append(resource("PointSet", name, {"collectionRef": {"name": "zoo"}, "points": given}))
+        mortal = Mortal(self.database, at=at, instead=instead)
+        cluster = LocalCluster(resources, {}, lambda *_: None)
+        context = Context(
+            cluster,
+            Databases(lambda _, __: mortal),
+            Embedders(EmbedderSettings()),
+            self.name,
+            writer=unique("writer"),
+            grants=Grants(roll_back=frozenset({roll_back} if roll_back else ())),
+            now=lambda: self.now,
+        )
+        runner = Runner(cluster, Driver(context, RECONCILERS))
+        try:
+            async with asyncio.timeout(30):
+                assert await runner.run(asyncio.get_running_loop().time() + 20)
+        except (Killed, BaseExceptionGroup) as error:
+            if isinstance(error, BaseExceptionGroup) and error.split(Killed)[1] is not None:
+                raise
+        return mortal.is_dead
+
+    async def behind(self) -> list[str]:
+        names = await self.database.collection_names()
+        return sorted(name for name in names if name == self.name or name.startswith(f"{self.name}-"))
+
+    async def assert_as_declared(self, points: JsonObject, *, shards: int, collections: int = 1) -> None:
+        """So many collections, the alias leads to one with so many shards, and exactly these points are in each."""
+        names = await self.behind()
+        assert len(names) == collections, names
+        active = (await self.database.aliases())[self.name]
+        assert active in names
+        found = await self.database.collection(active)
+        assert found is not None
+        assert found["config"]["params"]["shard_number"] == shards
+        wanted = {id for some in points.values() for id in some}
+        for name in names:
+            stored = {point.id for point in await self.database.scroll(name)}
+            assert stored == wanted, name
+        owner = {"must": [{"key": "kind", "match": {"value": "head"}}]}
+        heads = await self.database.scroll(self.ledger, owner, payload=("collection", "owner"))
+        about = [head.payload["collection"] for head in heads if str(head.payload["owner"]).startswith(f"{self.name}/")]
+        assert sorted(about) == sorted(names * len(points))
+
+    async def incarnation(self) -> str:
+        """Of the collection that the alias leads to."""
+        active = (await self.database.aliases())[self.name]
+        found = await self.database.collection(active)
+        assert found is not None
+        return str(found["config"]["metadata"]["vectorops.dev/mark"]["incarnation"])
+
+
+A: JsonObject = {"lions": {1: [1.0, 0.0], 2: [0.0, 1.0]}, "birds": {3: [1.0, 1.0]}}
+B: JsonObject = {"lions": {1: [1.0, 0.0], 4: [0.5, 0.5]}, "birds": {3: [0.0, 1.0]}}
+
+
+def aliased(shards: int, grace: str = "24h") -> JsonObject:
+    return {
+        "layout": "Aliased",
+        "params": {"shard_number": shards},
+        "payloadIndexes": [{"field": "kind", "schema": {"type": "keyword"}}],
+        "migration": {"approval": "Auto", "gracePeriod": grace},
+    }
+
+
+@pytest.fixture
+async def database(qdrant: QdrantServer) -> Any:
+    opened = connect(QdrantConnectionSpec(url=qdrant.url, prefer_grpc=False), Credentials())
+    await opened.check()
+    yield opened
+    await opened.close()
+
+
+async def killed_at_each_call(database: Database, life: Callable[[Park, int, Instead], Awaitable[bool]]) -> int:
+    """Lives with a kill before each writing call, which is after the one that came before. Returns how many there were.
+
+    life: returns whether the kill came.
+    """
+    for number in itertools.count(1):
+        if not await life(Park(database, unique("zoo")), number, killed_before):
+            return number - 1
+    raise AssertionError("unreachable")
+
+
+async def test_a_whole_migration(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        await park.declare(aliased(1), A)
+        is_killed = await park.declare(aliased(2, "0s"), B, at=at, instead=instead)
+        await park.declare(aliased(2, "0s"), B)
+        await park.assert_as_declared(B, shards=2)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 20
+
+
+async def test_a_change_that_is_taken_back_or_becomes_another_one(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        await park.declare(aliased(1), A)
+        is_killed = await park.declare(aliased(2), A, at=at, instead=instead)
+        third = at % 2
+        # Within its grace period the first one may serve again.
+        park.now += LONG
+        await park.declare(aliased(3 if third else 1, "0s"), B)
+        await park.assert_as_declared(B, shards=3 if third else 1)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 15
+
+
+async def test_the_way_back(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        await park.declare(aliased(1), A)
+        await park.declare(aliased(2), A)
+        left = await park.incarnation()
+        is_killed = await park.declare(aliased(2), B, at=at, instead=instead, roll_back=left)
+        await park.declare(aliased(2), B, roll_back=left)
+        await park.assert_as_declared(B, shards=1, collections=2)
+        park.now += LONG
+        await park.declare(aliased(2), B)
+        await park.assert_as_declared(B, shards=1)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 5
+
+
+async def test_a_set_that_comes_and_one_that_goes_in_the_middle(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        await park.declare(aliased(1), {"lions": A["lions"]})
+        is_killed = await park.declare(aliased(2), {"lions": A["lions"]}, at=at, instead=instead)
+        await park.declare(aliased(2), B)
+        await park.assert_as_declared(B, shards=2, collections=2)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 15
