@@ -120,7 +120,7 @@ NamespaceOption = Annotated[
         "--namespace",
         "-n",
         metavar="NAME",
-        help="NamespaceOption of manifests that name none. Default: default.",
+        help="Namespace of manifests that name none. Default: default.",
         show_default=False,
     ),
 ]
@@ -318,7 +318,7 @@ def export(
             "--namespace",
             "-n",
             metavar="NAME",
-            help="NamespaceOption of the manifests. Default: none.",
+            help="Namespace of the manifests. Default: none.",
             show_default=False,
         ),
     ] = None,

@@ -20,7 +20,9 @@ ColumnNames = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_COL
 Duration = Annotated[
     str,
     Field(max_length=20),
-    Matches(r"^([0-9]+(h|m|s))+$", "must be a duration such as 90s, 10m or 1h30m"),
+    Matches(
+        r"^(0+[hms])*0*[1-9][0-9]*[hms]([0-9]+[hms])*$", "must be a duration longer than 0, such as 90s, 10m or 1h30m"
+    ),
 ]
 
 

@@ -75,6 +75,13 @@ class _ManifestObject:
         return is_core or self.kind in BY_NAME or str(self.raw["apiVersion"]).startswith(f"{GROUP}/")
 
     @property
+    def why_unread(self) -> str:
+        """Why it is skipped."""
+        if self.kind == "ConfigMap":
+            return f'a ConfigMap is read as a source if it has the label {SOURCE_LABEL}: "true"'
+        return "without a cluster only our kinds, Secrets and ConfigMaps of sources are read"
+
+    @property
     def _is_source(self) -> bool:
         metadata = self.raw.get("metadata")
         labels = metadata.get("labels") if isinstance(metadata, dict) else None
@@ -104,7 +111,7 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
                 found.labels[str(item.raw["metadata"].get("name"))] = item.labels
                 continue
             if not item.is_read:
-                found.notices.append(f"{item.place}: skipped; without a cluster only our kinds and Secrets are read")
+                found.notices.append(f"{item.place}: skipped; {item.why_unread}")
                 continue
             first = seen.setdefault((item.kind, *item.key), item.place)
             if first is not item.place:

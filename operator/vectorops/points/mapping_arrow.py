@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.api.source import ColumnType
 from vectorops.formats.base import ArrowRows
 from vectorops.points.block import Block
-from vectorops.points.declared import place, shorten_id
+from vectorops.points.declared import place
 from vectorops.points.identity import MAX_INTEGER
 from vectorops.points.mapping_cells import CellReader, RefusedColumn, cell_reader, is_bytes, is_nested, is_text
 from vectorops.points.mapping_columns import (
@@ -26,13 +26,12 @@ from vectorops.points.mapping_columns import (
     keep_path,
     prune_array,
     prune_field,
+    top_of,
 )
 from vectorops.points.mapping_failures import RowFailures, assemble_block
-from vectorops.points.mapping_spec import MappingSpec, index_columns, unfit_mapping
+from vectorops.points.mapping_spec import MappingSpec, index_columns, list_columns, unfit_mapping
 from vectorops.points.mapping_vectors import VectorReader, vector_reader
 from vectorops.qdrant.database import PointId
-
-SHOWN_COLUMNS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,22 @@ class _Column:
 
 
 class BatchMapper:
-    """Makes points of batches that have one schema. schema: the pa.Schema.
+    """Makes points of batches that have one schema.
 
+    schema: the pa.Schema. names: of all columns of the file, read or not.
     Raises Terminal SourceInvalid if a column is missing, or cannot be what it is to be.
     """
 
-    def __init__(self, spec: MappingSpec, schema: Any) -> None:
+    def __init__(self, spec: MappingSpec, schema: Any, names: Sequence[str] = ()) -> None:
         self.schema = schema
         self._spec = spec
+        self._names = names or schema.names
+        unread = {*self._names}.difference(schema.names)
+        for where, column in spec.named_columns:
+            if top_of(column, self._names) not in unread:
+                self._find(column, where)
+        paths = ((find_path(column, schema), kind) for column, kind in spec.types.items())
+        self._kinds: dict[ColumnPath, ColumnType] = {path: kind for path, kind in paths if path is not None}
         self._ids = [self._id_column(name) for name in spec.id_columns]
         self._vectors: list[tuple[str, ColumnPath, VectorReader]] = []
         for name, column, encoding in spec.vector_columns(schema.names):
@@ -78,11 +85,6 @@ class BatchMapper:
         taken = {one.path for one in self._ids} | {path for _, path, _ in self._vectors}
         self._whole = self._whole_column(spec.payload.column) if spec.payload.column is not None else None
         self._payload = self._payload_columns(taken) if self._whole is None else {}
-        if spec.payload.include is None:
-            # A type for a column that is not there is a slip, unless the column was left out on purpose.
-            for column in spec.types:
-                if column not in (spec.payload.exclude or ()):
-                    self._find(column, "mapping.types")
 
     def map_batch(self, rows: ArrowRows) -> Block:
         """The points of a batch."""
@@ -125,7 +127,7 @@ class BatchMapper:
         if not self._spec.is_composite:
             column = self._ids[0]
             array = column_at(column.path, batch)
-            if pa.types.is_integer(array.type) and not array.null_count and column.name not in self._spec.types:
+            if pa.types.is_integer(array.type) and not array.null_count and column.path not in self._kinds:
                 numbers: list[int] = array.to_pylist()
                 if not numbers or (min(numbers) >= 0 and max(numbers) <= MAX_INTEGER):
                     return numbers, numbers
@@ -135,21 +137,18 @@ class BatchMapper:
 
     def _find(self, column: str, where: str) -> ColumnPath:
         if (path := find_path(column, self.schema)) is None:
-            raise unfit_mapping(f"{where} names the column {column}, which is not there. {self._all_columns()}")
+            raise unfit_mapping(f"{where} names the column {column}, which is not there. {list_columns(self._names)}")
         return path
-
-    def _all_columns(self) -> str:
-        names = [shorten_id(name) for name in self.schema.names]
-        more = f" and {len(names) - SHOWN_COLUMNS:,} more" if len(names) > SHOWN_COLUMNS else ""
-        return f"The columns are {', '.join(names[:SHOWN_COLUMNS])}{more}"
 
     def _whole_column(self, name: str) -> _Column:
         path = self._find(name, "mapping.payload.column")
         return self._column(name, path, kind="JSON" if is_text(field_at(path, self.schema).type) else None)
 
     def _column(self, name: str, path: ColumnPath, kept: Kept | None = None, kind: ColumnType | None = None) -> _Column:
+        field = prune_field(field_at(path, self.schema), kept).with_name(name)
+        inner = {one[len(path) :]: of for one, of in self._kinds.items() if one[: len(path)] == path != one}
         try:
-            read = cell_reader(prune_field(field_at(path, self.schema), kept), kind or self._spec.types.get(name))
+            read = cell_reader(field, kind or self._kinds.get(path), inner)
         except RefusedColumn as error:
             raise unfit_mapping(f"column {name} {error}") from None
         return _Column(name, path, read, kept)
@@ -157,10 +156,14 @@ class BatchMapper:
     def _id_column(self, name: str) -> _Column:
         path = find_path(name, self.schema)
         if path is None:
+            # pandas 3 only describes an index of evenly spaced integers.
+            is_described = any(isinstance(one, dict) and one.get("name") == name for one in _pandas_index(self.schema))
+            helps = "call reset_index() in pandas before it is written" if is_described else ""
             raise unfit_mapping(
-                f"there is no column {name} for the id: name another in mapping.id. {self._all_columns()}"
+                f"there is no column {name} for the id: {helps or 'name another in mapping.id'}. "
+                f"{list_columns(self._names)}"
             )
-        type, kind = field_at(path, self.schema).type, self._spec.types.get(name)
+        type, kind = field_at(path, self.schema).type, self._kinds.get(path)
         if pa.types.is_floating(type) and kind != "Integer":
             raise unfit_mapping(
                 f"column {name} is {type}, which is no id: as a float, integers beyond 2^53 were rounded. Write it as "
@@ -189,7 +192,8 @@ class BatchMapper:
             for column in declared.include:
                 keep_path(kept, self._find(column, "mapping.payload.include"))
         else:
-            left_out = [(name,) for name in index_columns(schema.names, _pandas_index(schema))]
+            index = [name for name in _pandas_index(schema) if isinstance(name, str)]
+            left_out = [(name,) for name in index_columns(schema.names, index)]
             excluded = [path for one in declared.exclude or () if (path := find_path(one, schema)) is not None]
             kept = dict.fromkeys(schema.names)
             for path in (*left_out, *taken, *excluded):
@@ -215,7 +219,8 @@ def _convertible(column: str) -> Iterator[None]:
 
 
 def _pandas_index(schema: Any) -> list[Any]:
+    """What pandas says of its index: names of columns, and objects that describe what is no column."""
     try:
-        return [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
+        return list((schema.pandas_metadata or {}).get("index_columns", ()))
     except ValueError:
         return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from vectorops.api.nesting import LEVELS, WORDS, is_deeper
 from vectorops.api.source import ColumnType
 from vectorops.formats.json_text import BadJson, load_exact_json
 from vectorops.points.fingerprints import EXACT_INTEGER
+from vectorops.points.mapping_columns import ColumnPath
 
 
 class RefusedColumn(ValueError):
@@ -57,15 +58,19 @@ NEEDS_TEXT: Final = "make it text before it is written, or leave it out with map
 KNOWN_EXTENSIONS: Final = frozenset({"arrow.json", "arrow.uuid", "arrow.bool8"})
 
 
-def cell_reader(of: Any, kind: ColumnType | None = None) -> CellReader:
-    """How the values of a column become JSON. of: the column's pa.Field. kind: what mapping.types says of it.
+def cell_reader(
+    of: Any, kind: ColumnType | None = None, inner: Mapping[ColumnPath, ColumnType] | None = None, level: int = 2
+) -> CellReader:
+    """How the values of a column become JSON.
 
+    of: the column's pa.Field, with the name that messages call it. kind: what mapping.types says of it, and inner: of
+    what is nested in it. level: how deep it lies itself.
     Raises RefusedColumn.
     """
     if kind is not None and is_bytes(of.type):
         # ClickHouse writes text so, and Parquet's enums.
         return converted(kind, lambda array: read_texts(array.cast(pa.large_binary()).view(pa.large_string())))
-    read = _reader(of, 2)
+    read = _reader(of, level, inner or {})
     return read if kind is None else converted(kind, read)
 
 
@@ -115,7 +120,7 @@ def extension_name(of: Any) -> str:
     return str((of.metadata or {}).get(b"ARROW:extension:name", b"").decode())
 
 
-def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 - a table of types
+def _reader(of: Any, level: int, inner: Mapping[ColumnPath, ColumnType]) -> CellReader:  # noqa: C901, PLR0911, PLR0912 - a table of types
     type, extension = of.type, extension_name(of)
     if level > LEVELS + 1:
         raise RefusedColumn(f"is {WORDS}")
@@ -148,31 +153,35 @@ def _reader(of: Any, level: int) -> CellReader:  # noqa: C901, PLR0911, PLR0912 
     if t.is_interval(type):
         return lambda array: Cells([_interval(one) for one in array.to_pylist()])
     if t.is_dictionary(type):
-        read_entries = _reader(pa.field(of.name, type.value_type), level)
+        read_entries = _reader(pa.field(of.name, type.value_type), level, inner)
         return lambda array: _dictionary(array, read_entries)
     if t.is_run_end_encoded(type):
-        plain = _reader(pa.field(of.name, type.value_type), level)
+        plain = _reader(pa.field(of.name, type.value_type), level, inner)
         return lambda array: plain(pc.run_end_decode(array))
     if is_list(type):
-        items = _reader(type.value_field, level + 1)
+        items = _reader(type.value_field.with_name(""), level + 1, {})
         return lambda array: _lists(array, items)
     if t.is_map(type):
         if not is_text(type.key_type):
             raise RefusedColumn(f"is a {type}, whose keys are no text: {NEEDS_TEXT}")
-        keys, values = _reader(type.key_field, level), _reader(type.item_field, level + 1)
+        keys, values = (
+            _reader(part.with_name(""), deeper, {})
+            for part, deeper in ((type.key_field, level), (type.item_field, level + 1))
+        )
         return lambda array: _maps(array, keys, values)
     if t.is_struct(type):
-        return _struct_reader(type, level)
+        return _struct_reader(of, level, inner)
     if is_bytes(type):
+        # What is nested in a list has no name.
+        helps = f" (or `types: {{{of.name}: Text}}` if it is UTF-8)" if of.name else ""
         raise RefusedColumn(
-            f"is {type}, and JSON has no bytes: make it text (or `types: {{{of.name}: Text}}` if it is UTF-8), or "
-            "leave it out with mapping.payload.exclude"
+            f"is {type}, and JSON has no bytes: make it text{helps}, or leave it out with mapping.payload.exclude"
         )
     raise RefusedColumn(f"is {type}, which is no JSON: {NEEDS_TEXT}")
 
 
-def _struct_reader(type: Any, level: int) -> CellReader:
-    fields = [type.field(index) for index in range(type.num_fields)]
+def _struct_reader(of: Any, level: int, inner: Mapping[ColumnPath, ColumnType]) -> CellReader:
+    fields = [of.type.field(index) for index in range(of.type.num_fields)]
     names = [one.name for one in fields]
     if {"metadata", "value"} <= set(names) and is_bytes(fields[names.index("metadata")].type):
         raise RefusedColumn("is a VARIANT: cast it to JSON or text before it is written, or leave it out")
@@ -183,7 +192,9 @@ def _struct_reader(type: Any, level: int) -> CellReader:
     readers = []
     for one in fields:
         try:
-            readers.append(_reader(one, level + 1))
+            named = one.with_name(f"{of.name}.{one.name}" if of.name else "")
+            deeper = {path[1:]: kind for path, kind in inner.items() if path[0] == one.name and len(path) > 1}
+            readers.append(cell_reader(named, inner.get((one.name,)), deeper, level + 1))
         except RefusedColumn as error:
             raise RefusedColumn(f"has a field {one.name} that {error}") from None
 

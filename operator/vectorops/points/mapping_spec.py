@@ -12,7 +12,7 @@ from vectorops.api.reasons import Reason
 from vectorops.api.source import ColumnType, PayloadMapping, VectorMapping
 from vectorops.api.source import Mapping as DeclaredMapping
 from vectorops.errors import Terminal
-from vectorops.points.declared import place
+from vectorops.points.declared import place, shorten_id
 from vectorops.points.identity import IdFormat, UnusableId, point_id
 from vectorops.points.mapping_columns import MISSING, BadTemplate, Template, top_of
 from vectorops.points.mapping_failures import RowFailures
@@ -20,6 +20,7 @@ from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import UNNAMED, PointId
 
 INDEX_PREFIX: Final = "__index_level_"
+SHOWN_COLUMNS: Final = 20
 
 
 def unfit_mapping(reason: str) -> Terminal:
@@ -113,6 +114,21 @@ class MappingSpec:
                 "give it another name with rename, constants or storeIdAs"
             )
 
+    @property
+    def named_columns(self) -> list[tuple[str, str]]:
+        """Columns that the mapping names, and that therefore must be there; each behind the field that names it.
+
+        Not those of the id: a row without one is a failure. Not what is left out.
+        """
+        payload = self.payload
+        found = [("mapping.vectors", one.column) for one in self.vectors or () if one.column is not None]
+        found += [("mapping.vectors", column) for one in self.templates.values() for column in one.columns]
+        found += [("mapping.payload.column", payload.column)] if payload.column is not None else []
+        found += [("mapping.payload.include", column) for column in payload.include or ()]
+        found += [("mapping.payload.rename", column) for column in self.rename]
+        # A type for a column that is not there is a slip, unless the column was left out on purpose.
+        return [*found, *(("mapping.types", column) for column in self.types if column not in (payload.exclude or ()))]
+
     def vector_columns(self, names: Collection[str]) -> list[tuple[str, str, str | None]]:
         """Vector, column and encoding of the vectors that are given as numbers. names: of the columns of a file."""
         if self.vectors is not None:
@@ -181,6 +197,13 @@ class MappingSpec:
                     failures.add({row: f"{place(name)}: empty text"})
                 found[name].append(text)
         return found
+
+
+def list_columns(names: Collection[str]) -> str:
+    """The sentence that says which columns there are."""
+    shown = [shorten_id(name) for name in names]
+    more = f" and {len(shown) - SHOWN_COLUMNS:,} more" if len(shown) > SHOWN_COLUMNS else ""
+    return f"The columns are {', '.join(shown[:SHOWN_COLUMNS])}{more}"
 
 
 def index_columns(names: Collection[str], pandas_index: Collection[str]) -> list[str]:

@@ -70,7 +70,8 @@ def read_files(
     """Stages all rows. Blocking: for a thread of its own.
 
     file_format: of all files; None: as the end of their names says. require_going_on: raises what ends the reading.
-    Raises Terminal SourceInvalid if a file cannot be read to its end, StagingFull, and what `require_going_on` raises.
+    Raises Terminal SourceInvalid if a file cannot be read to its end or if no row has a column that the mapping names,
+    StagingFull, and what `require_going_on` raises.
     """
     progress.begin("Reading", None)
     for file, fetched in files:
@@ -92,6 +93,7 @@ def read_files(
             size = fetched.path.stat().st_size
             fetched.path.unlink()
             space.give_back(size)
+    mapper.check_columns()
 
 
 def digest_of_declaration(mapping: Any, schema: Mapping[str, Any], identities: Mapping[str, str], *others: Any) -> str:

@@ -199,13 +199,25 @@ def test_a_config_map_that_no_server_would_take_is_refused_without_its_content(f
 
 
 def test_other_kinds_are_left_out_with_a_notice(folder):
-    (folder / "a.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: search}}\n---{CONNECTION}")
+    others = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: search}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: rows, labels: {vectorops.dev/source: true}}
+---"""
+    (folder / "a.yaml").write_text(f"{others}{CONNECTION}")
 
     manifests = read_manifests(["a.yaml"])
 
     assert names(manifests) == ["QdrantConnection default/main"]
+    namespace, config_map = "a.yaml (document 1, Namespace search)", "a.yaml (document 2, ConfigMap rows)"
+    label = 'vectorops.dev/source: "true"'
     assert manifests.notices == [
-        "a.yaml (document 1, Namespace search): skipped; without a cluster only our kinds and Secrets are read"
+        f"{namespace}: skipped; without a cluster only our kinds, Secrets and ConfigMaps of sources are read",
+        f"{config_map}: skipped; a ConfigMap is read as a source if it has the label {label}",
     ]
 
 

@@ -448,6 +448,59 @@ def test_a_column_that_cannot_be_used_is_one_error_that_says_what_helps(columns,
     assert expected in refusal(arrow(columns), mapping=mapping)
 
 
+def test_the_error_names_columns_of_the_file_that_are_not_read():
+    mapper = Mapper(Mapping.model_validate({"payload": {"include": ["titel"]}}), UNNAMED)
+    names = mapper.wanted(["id", "title"])
+
+    with pytest.raises(Terminal, match=r"names the column titel, which is not there. The columns are id, title$"):
+        mapper.map(arrow({name: [1] for name in names}))
+
+
+def test_an_id_that_pandas_describes_as_its_index_instead_of_writing_it_is_missed_with_what_helps():
+    pandas = json.dumps({"index_columns": [{"kind": "range", "name": "id", "start": 1, "stop": 4, "step": 1}]})
+    rows = arrow(pa.table({"title": ["a"]}).replace_schema_metadata({"pandas": pandas}))
+
+    assert refusal(rows).startswith("there is no column id for the id: call reset_index() in pandas before")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        ({"vectors": [{"column": "vektor"}]}, "mapping.vectors names the column vektor"),
+        ({"vectors": [{"template": "{title}: {body}"}]}, "mapping.vectors names the column body"),
+        ({"payload": {"column": "meta"}}, "mapping.payload.column names the column meta"),
+        ({"payload": {"include": ["title", "clip.modell"]}}, "mapping.payload.include names the column clip.modell"),
+        ({"payload": {"rename": {"titel": "name"}}}, "mapping.payload.rename names the column titel"),
+        ({"types": {"titel": "Text"}}, "mapping.types names the column titel"),
+        ({"vectors": [{"column": "vector"}], "payload": {"include": ["title", "note"]}}, None),
+        ({"payload": {"exclude": ["titel"]}}, None),
+    ],
+)
+def test_a_column_that_no_row_of_json_has_is_an_error_and_one_that_some_rows_lack_is_none(mapping, expected):
+    """Without it, a slip of the pen would take the vectors of all points away."""
+    mapper = Mapper(Mapping.model_validate(mapping), UNNAMED, embedded=[""])
+    mapper.map(objects({"id": 1, "vector": [1, 2], "title": "a", "clip": {"model": "b"}}))
+    mapper.map(objects({"id": 2, "title": None, "note": "c"}))
+
+    if expected is None:
+        mapper.check_columns()
+    else:
+        with pytest.raises(Terminal, match=f"^{expected}, which no row has. The columns are id, vector, title, clip$"):
+            mapper.check_columns()
+
+
+def test_types_reach_nested_columns_and_say_so_where_they_help():
+    columns = {"id": [1], "s": [{"n": 7, "raw": b"a", "deep": {"when": "2026"}}]}
+    types = {"s.n": "Text", "s.raw": "Text", "s.deep.when": "Integer"}
+    for rows in (arrow(columns), objects({"id": 1, "s": {"n": 7, "raw": "a", "deep": {"when": "2026"}}})):
+        assert mapped(rows, mapping={"types": types}).payloads == [
+            {"s": {"n": "7", "raw": "a", "deep": {"when": 2026}}}
+        ]
+
+    assert "`types: {s.raw: Text}`" in refusal(arrow(columns))
+    assert "types" not in refusal(arrow({"id": [1], "list": [[b"a"]]}))
+
+
 def test_the_error_names_the_file():
     with pytest.raises(Terminal, match=r"^data/a.parquet: there is no column id"):
         Mapper(None, UNNAMED).map(arrow({"x": [1]}), file="data/a.parquet")
