@@ -214,7 +214,7 @@ async def _carry_out_step(database: Database, name: str, step: Step) -> None:
         case Action.MOVE_ALIAS:
             # Read again: it may belong to another owner by now.
             if (await database.aliases()).get(step.target) == step.body["from"]:
-                await database.move_alias(step.target, name)
+                await database.move_aliases([step.target], name)
         case Action.DELETE_ALIAS:
             if (await database.aliases()).get(step.target) == name:
                 await database.delete_alias(step.target)

@@ -89,6 +89,7 @@ class Mapper:
             where, column = min(self._unseen)
             raise unfit_mapping(f"{where} names the column {column}, which no row has. {list_columns(self._fields)}")
 
+
 def _leave_out_vectors(mapping: Mapping, names: Collection[str]) -> Mapping:
     """The same mapping without these vectors, and without their columns."""
     if not names:

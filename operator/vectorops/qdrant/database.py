@@ -11,7 +11,7 @@ Every method raises only errors of `vectorops.errors`. A write returns when Qdra
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -144,12 +144,14 @@ class Database(Protocol):
 
     async def create_alias(self, alias: str, collection: str) -> None: ...
 
-    async def move_alias(self, alias: str, collection: str) -> None:
-        """Moves an alias to another collection in one request: readers always find one of the two."""
+    async def move_aliases(self, aliases: Iterable[str], collection: str) -> None:
+        """Moves aliases, or creates those that do not exist, in one request: readers always find one of the two
+        collections.
 
-    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
-        """Moves aliases to the collections that are named, all in one request: readers find the old ones until they
-        find the new ones. One that leads nowhere is made.
+        Raises Rejected with status 404 if there is no such collection: then nothing is moved. With status 409 if an
+        alias is the name of a collection: aliases before it, in the given order, are moved. Qdrant keeps the actions
+        that it had carried out when one of the list fails (seen on 1.16.3). It also stores each one by itself. So no
+        alias is deleted to be created: an alias that `create_alias` names changes its collection, and is never gone.
         """
 
     async def delete_alias(self, alias: str) -> None: ...

@@ -9,8 +9,7 @@ Import this only where a folder is opened: it imports all of qdrant-client.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -162,13 +161,8 @@ class LocalQdrant:
     async def create_alias(self, alias: str, collection: str) -> None:
         await self._change_aliases(_create_alias_action(alias, collection))
 
-    async def move_alias(self, alias: str, collection: str) -> None:
-        await self._change_aliases(_delete_alias_action(alias), _create_alias_action(alias, collection))
-
-    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
-        there = await self.aliases()
-        actions = [_delete_alias_action(alias) for alias in aliases if alias in there]
-        await self._change_aliases(*actions, *itertools.starmap(_create_alias_action, aliases.items()))
+    async def move_aliases(self, aliases: Iterable[str], collection: str) -> None:
+        await self._change_aliases(*(_create_alias_action(alias, collection) for alias in aliases))
 
     async def delete_alias(self, alias: str) -> None:
         await self._change_aliases(_delete_alias_action(alias))

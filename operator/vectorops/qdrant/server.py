@@ -153,15 +153,9 @@ class Server:
     async def create_alias(self, alias: str, collection: str) -> None:
         await self._change_aliases(_created(alias, collection))
 
-    async def move_alias(self, alias: str, collection: str) -> None:
-        # Qdrant's documented way to switch: readers wait until all actions of a request are done.
-        await self._change_aliases(_deleted(alias), _created(alias, collection))
-
-    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
-        there = await self.aliases()
-        actions = [_deleted(alias) for alias in aliases if alias in there]
-        actions += [_created(alias, collection) for alias, collection in aliases.items()]
-        await self._change_aliases(*actions)
+    async def move_aliases(self, aliases: Iterable[str], collection: str) -> None:
+        # Readers wait until all actions of a request are done.
+        await self._change_aliases(*(_created(alias, collection) for alias in aliases))
 
     async def delete_alias(self, alias: str) -> None:
         await self._change_aliases(_deleted(alias))

@@ -114,7 +114,7 @@ async def hand_over(context: Context, resource: Resource, database: Database, na
                 continue
             theirs = await _active_mark(context, database, taker)
             if theirs is not None and theirs.belongs_to(context.installation, ref):
-                await database.move_alias(alias, theirs.collection)
+                await database.move_aliases([alias], theirs.collection)
                 break
 
 

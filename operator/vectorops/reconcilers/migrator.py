@@ -168,7 +168,7 @@ class Migrator:
         aliases = declared | {alias for alias, holder in (await database.aliases()).items() if holder == old}
         began = time.monotonic()
         await delete_collection(self.context, self.resource, self.access, old)
-        await database.move_aliases(dict.fromkeys(sorted(aliases), new))
+        await database.move_aliases(sorted(aliases), new)
         gap = time.monotonic() - began
         await self._announce(
             "Switched", f"collection {old!r} became an alias of {new!r}; readers found neither for {gap:.2f} s"
@@ -181,7 +181,7 @@ class Migrator:
         if holders.get(alias, old) != old:
             raise Transient(Reason.PROGRESSING, f"alias {alias!r} was moved meanwhile; looking again")
         moved = {alias, *(name for name, holder in holders.items() if holder == old)}
-        await self.access.database.move_aliases(dict.fromkeys(sorted(moved), new))
+        await self.access.database.move_aliases(sorted(moved), new)
 
     # ---- after the switch ----
 

@@ -282,6 +282,31 @@ class TestAliases:
         assert (await database.aliases())[name] == f"{name}-2"
         assert name not in await database.collection_names()
 
+    async def test_aliases_move_together_and_missing_ones_are_created(self, database, name):
+        await make(database, f"{name}-1")
+        await make(database, f"{name}-2")
+        moved, created, other = f"{name}-a", f"{name}-b", f"{name}-c"
+        await database.move_aliases([moved, other], f"{name}-1")
+
+        await database.move_aliases([moved, created], f"{name}-2")
+
+        found = {alias: holder for alias, holder in (await database.aliases()).items() if alias.startswith(name)}
+        assert found == {moved: f"{name}-2", created: f"{name}-2", other: f"{name}-1"}
+
+    async def test_an_alias_that_cannot_be_moved_stays_where_it_is(self, database, name):
+        await make(database, f"{name}-1")
+        await make(database, f"{name}-2")
+        await database.move_aliases([f"{name}-a", f"{name}-b"], f"{name}-1")
+
+        with pytest.raises(NotFound):
+            await database.move_aliases([f"{name}-a", f"{name}-b"], f"{name}-missing")
+        with pytest.raises(Rejected) as taken:
+            await database.move_aliases([f"{name}-1", f"{name}-a", f"{name}-b"], f"{name}-2")
+
+        assert taken.value.status == 409
+        found = {alias: holder for alias, holder in (await database.aliases()).items() if alias.startswith(name)}
+        assert found == {f"{name}-a": f"{name}-1", f"{name}-b": f"{name}-1"}
+
     async def test_an_alias_can_be_deleted_twice(self, database, name):
         await make(database, name)
         await database.create_alias(f"{name}-alias", name)

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +54,34 @@ async def open_database() -> AsyncIterator[Open]:
 @pytest.fixture
 def authority(tmp_path: Path) -> CertificateAuthority:
     return CertificateAuthority(tmp_path / "authority")
+
+
+async def test_readers_find_one_of_the_two_collections_while_aliases_move(qdrant, open_database):
+    database, reader = open_database(qdrant), open_database(qdrant)
+    colors = ("blue", "green")
+    collections = {color: f"moved-{color}-{uuid.uuid4().hex[:8]}" for color in colors}
+    aliases = [f"{collections['blue']}-{letter}" for letter in "abc"]
+    for color, name in collections.items():
+        await database.create_collection(name, COLLECTION | {"metadata": {"color": color}})
+    await database.move_aliases(aliases, collections["blue"])
+    seen: set[str] = set()
+    moving = True
+
+    async def read(alias: str) -> None:
+        while moving:
+            found = await reader.collection(alias)
+            assert found is not None
+            seen.add(found["config"]["metadata"]["color"])
+
+    readers = [asyncio.create_task(read(alias)) for alias in aliases]
+    for _ in range(20):
+        for color in ("green", "blue"):
+            await database.move_aliases(aliases, collections[color])
+            assert {(await database.aliases())[alias] for alias in aliases} == {collections[color]}
+    moving = False
+    await asyncio.gather(*readers)
+
+    assert seen == set(colors)
 
 
 def tls_of(**fields: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ answers. `tests/integration/collections` holds real servers to the same rules.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -87,11 +87,8 @@ class EchoingQdrant:
     async def create_alias(self, alias: str, collection: str) -> None:
         self._write(("create_alias", alias), lambda: self._alias(alias, collection))
 
-    async def move_alias(self, alias: str, collection: str) -> None:
-        self._write(("move_alias", alias), lambda: self._alias(alias, collection))
-
-    async def move_aliases(self, aliases: Mapping[str, str]) -> None:
-        for alias, collection in aliases.items():
+    async def move_aliases(self, aliases: Iterable[str], collection: str) -> None:
+        for alias in aliases:
             self._write(("move_alias", alias), partial(self._alias, alias, collection))
 
     async def delete_alias(self, alias: str) -> None:
