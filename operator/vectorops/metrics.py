@@ -183,6 +183,11 @@ SYNC_EXPECTED: Final = Gauge(
 TEXTS_EMBEDDED: Final = Counter(
     "vectorops_texts_embedded", "Texts that were sent to an embedder.", ("provider",), registry=REGISTRY
 )
+TEXTS_REUSED: Final = Counter(
+    "vectorops_texts_reused",
+    "Texts whose vector was stored in another collection, and was taken from there.",
+    registry=REGISTRY,
+)
 TEXTS_TRUNCATED: Final = Counter(
     "vectorops_texts_truncated",
     "Texts that were longer than the model reads, so that only their beginning was embedded.",

@@ -109,6 +109,7 @@ def test_changed_new_and_vanished_points_are_told_apart_by_their_ids(scene):
             "failed": 0,
             "unchanged": 1,
             "texts": 0,
+            "reused": 0,
         },
         "failures": [],
     }

@@ -37,7 +37,8 @@ class ResourcePlan:
     """Why it would not become ready."""
     points: JsonObject | None = None
     """Of a PointSet: the ids that are new, changed, deleted, adopted, conflicting and failed, and how many are
-    unchanged; `counts` of all of them, and of the texts to embed. Of a set with a source, the first few ids only.
+    unchanged; `counts` of all of them, and of the texts: to embed, and reused. Of a set with a source, the first few
+    ids only.
     """
 
 

@@ -58,7 +58,7 @@ async def preview_points(
     # All ids of a manifest, in which another set may have some of them; of a source as many as a manifest may have.
     most = None if isinstance(staged, Inline) else MAX_POINTS
     if prediction.is_new or shard_key in prediction.empty_shard_keys:
-        return PointsPreview(found, preview_new(staged, most=most))
+        return PointsPreview(found, await preview_new(found.target, staged, most=most))
     access = found.destination.access
     await require_ledger_collection(access.database, access.ledger_collection, change=False)
     store = found.store
@@ -160,6 +160,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
                 "failed": preview.failed,
                 "unchanged": preview.unchanged,
                 "texts": preview.texts,
+                "reused": preview.reused,
             },
             "failures": [{"id": failure.shown_id, "reason": failure.reason} for failure in preview.failures],
         },
@@ -174,6 +175,8 @@ def _remarks(preview: SyncPreview) -> list[str]:
         found.append("Qdrant hides points until it has optimized them: which of them are missing cannot be told yet")
     if preview.texts:
         found.append(f"{counted(preview.texts, 'text')} to embed")
+    if preview.reused:
+        found.append(f"{counted(preview.reused, 'text')} whose vector is stored already")
     if preview.unchanged:
         found.append(_counted([], "as declared", preview.unchanged))
     return found

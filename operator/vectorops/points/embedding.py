@@ -40,6 +40,14 @@ Embed = Callable[[str, Sequence[str]], Awaitable[EmbeddedTexts]]
 Write = Declared | Change
 """A point to insert, or what to change in one."""
 
+Fill = Callable[[Sequence[Write]], Awaitable[Sequence[Write]]]
+"""The same points, with the vectors of those of their texts that need no embedding. See `reuse.Reuse`."""
+
+
+async def fill_nothing(points: Sequence[Write]) -> Sequence[Write]:
+    """All texts are to be embedded."""
+    return points
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -50,12 +58,17 @@ class Window:
 
 
 async def embedded(
-    points: AsyncIterable[Write], embed: Embed, schema: PointSchema, pace: AtSafePoint = go_on
+    points: AsyncIterable[Write],
+    embed: Embed,
+    schema: PointSchema,
+    pace: AtSafePoint = go_on,
+    fill: Fill = fill_nothing,
 ) -> AsyncGenerator[Window, None]:
     """The same points in the same order, in windows, with vectors in the place of their pending texts.
 
     pace: asked before each window but the first, so that every pass writes one.
-    Raises what `embed` and `pace` raise, after the windows before have been taken; and Terminal EmbedderMismatch.
+    Raises what `embed`, `pace` and `fill` raise, after the windows before have been taken; and Terminal
+    EmbedderMismatch.
     Close it (`aclosing`): then nothing goes on being embedded.
     """
     gathered = _windows(points)
@@ -66,7 +79,7 @@ async def embedded(
             return None
         if not is_first:
             await pace()
-        return await _embedded(window, embed, schema)
+        return await _embedded(await fill(window), embed, schema)
 
     ahead = asyncio.create_task(following(is_first=True))
     try:

@@ -24,8 +24,9 @@ from vectorops.ledger.records import Ledger, Part
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration
 from vectorops.points.diff import Diff, Stored, adoptable, diff, expect_late, recover
-from vectorops.points.embedding import AtSafePoint, Embed, Write, embedded
+from vectorops.points.embedding import AtSafePoint, Embed, Fill, Write, embedded, fill_nothing
 from vectorops.points.replaced import Replaced, find_evidence
+from vectorops.points.reuse import Reuse, TextPoint, id_of, take_out
 from vectorops.points.schema import PointSchema
 from vectorops.points.stage import Staged
 from vectorops.points.target import GivenUp, Target
@@ -299,8 +300,31 @@ async def require_uncontested(store: LedgerStore, ours: Ledger, view: View) -> N
         raise Transient(Reason.PROGRESSING, "another set adopts the same points at the same time; looking again")
 
 
+async def write_known(
+    store: LedgerStore, schema: PointSchema, ledger: Ledger, found: Diff, reuse: Reuse
+) -> tuple[Written, Diff]:
+    """Inserts and changes whose texts all have a vector somewhere. Returns the others, too.
+
+    They come in larger windows than those whose texts are embedded: a kill wastes no work of an embedder.
+    """
+    written, seen, done = Written(ledger), dict[PointId, TextPoint](), set[PointId]()
+    for window in await reuse.windows(found):
+        filled = {id_of(point): point for point in await reuse.fill(window)}
+        ready = {id: point for id, point in filled.items() if not point.pending}
+        written = written.join(await write(store, schema, written.ledger, [*ready.values()], found.new))
+        seen |= {id: point for id, point in filled.items() if point.pending}
+        done |= ready.keys()
+    return written, take_out(found, done, seen)
+
+
 async def write_part(
-    store: LedgerStore, schema: PointSchema, ledger: Ledger, found: Diff, embed: Embed | None, pace: AtSafePoint
+    store: LedgerStore,
+    schema: PointSchema,
+    ledger: Ledger,
+    found: Diff,
+    embed: Embed | None,
+    pace: AtSafePoint,
+    fill: Fill = fill_nothing,
 ) -> Written:
     """Inserts and changes: what needs no embedding first, so that an embedder that is down holds up deletions only.
 
@@ -313,14 +337,10 @@ async def write_part(
     if not pending:
         return written
     assert embed is not None, "a text is declared only where there is an embedder"
-    async with aclosing(embedded(_each(pending), embed, schema, pace)) as windows:
+    async with aclosing(embedded(_each(pending), embed, schema, pace, fill)) as windows:
         async for window in windows:
             more = await write(store, schema, written.ledger, window.points, found.new)
-            written = Written(
-                more.ledger,
-                (*written.failures, *window.failures, *more.failures),
-                (*written.stolen, *more.stolen),
-            )
+            written = written.join(replace(more, failures=(*window.failures, *more.failures)))
     return written
 
 

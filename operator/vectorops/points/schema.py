@@ -39,6 +39,24 @@ class VectorSchema:
         """Can what is read back be compared with what was written at all? A few bits of each number cannot."""
         return not self.datatype.startswith("turbo")
 
+    def keeps_for(self, other: VectorSchema) -> bool:
+        """Does a vector that is read back here, and written there, become what the original would become there?
+
+        For Cosine, the last bit of a component may differ: from float16 to float16, and in a folder.
+        """
+        if (self.kind, self.size) != (other.kind, other.size):
+            return False
+        if self.kind == "sparse":
+            return True
+        if self.distance == "Cosine" and (other.distance, other.is_normalized) != ("Cosine", self.is_normalized):
+            # The length of the original is lost.
+            return False
+        if self.datatype == "float32":
+            return True
+        # Rounding twice gives what rounding once gives, but not if the length changes in between.
+        same = self.is_normalized == other.is_normalized and self.datatype == other.datatype
+        return same and self.datatype in {"float16", "uint8"}
+
 
 PointSchema = Mapping[str, VectorSchema]
 """Vectors by name, `UNNAMED` for the unnamed one."""

@@ -36,11 +36,13 @@ from vectorops.points.part import (
     record_found,
     require_replayed,
     require_uncontested,
+    write_known,
     write_part,
     written_meanwhile,
 )
 from vectorops.points.pass_progress import PassProgress
 from vectorops.points.replaced import Replaced, judge
+from vectorops.points.reuse import Reuse
 from vectorops.points.stage import SHOWN, Staged
 from vectorops.points.target import GivenUp, Target, nothing_given_up
 from vectorops.points.window import BAD_CONTENT
@@ -106,6 +108,8 @@ class Synced:
     """More points left the set than may be deleted without a person's approval: none was deleted."""
     deletions_approved: bool = False
     """A person approved of so many deletions, and they were carried out."""
+    reused: int = 0
+    """Texts whose vector was stored elsewhere, and was taken from there."""
 
     def synced_whole(self, staged: Staged) -> bool:
         """Is all as declared, but for what the source itself makes impossible?"""
@@ -503,7 +507,7 @@ async def sync(
         if this.first is not None and revision not in ("", this.first.revision.partition("/")[0]):
             await this.take_first()
         walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
-        synced = await walk.go(max_delete_percent)
+        synced = replace(await walk.go(max_delete_percent), reused=walk.reused)
         # What arrives late would make it untrue.
         whole = revision if synced.synced_whole(staged) and not walk.expects_late else ""
         await this.record_end(synced, whole, max_delete_percent)
@@ -519,6 +523,7 @@ class Walk:
         self._pass = this
         self._tally = tally
         self._embed = embed
+        self._reuse = Reuse(this.target.vectors_from, this.target.schema)
         self._pace = pace
         self._progress = progress
         self._leaving: list[Leaving] = []
@@ -532,6 +537,11 @@ class Walk:
     def expects_late(self) -> bool:
         """May a write arrive that an earlier pass, or another process, gave up?"""
         return self._tally.expects_late
+
+    @property
+    def reused(self) -> int:
+        """See `Synced`."""
+        return self._reuse.reused
 
     async def go(self, max_delete_percent: int) -> Synced:
         """Raises what `sync` raises."""
@@ -575,10 +585,13 @@ class Walk:
                 part, view = await this.make_ours(part, view)
             if view.held_back:
                 return view.replaced
-            async with self._embedding if view.diff.has_texts else nullcontext():
+            store, schema, reuse = this.at(part), this.target.schema, self._reuse
+            known, found = await write_known(store, schema, view.ours, view.diff, reuse)
+            async with self._embedding if found.has_texts else nullcontext():
                 self._require_going_on()
-                schema, found = this.target.schema, view.diff
-                done = await write_part(this.at(part), schema, view.ours, found, self._embed, self._safe_point)
+                done = known.join(
+                    await write_part(store, schema, known.ledger, found, self._embed, self._safe_point, reuse.fill)
+                )
         except OutOfSpace:
             self._stopped[number] = view
             raise

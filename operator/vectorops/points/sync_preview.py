@@ -10,6 +10,7 @@ from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declared, Failure
 from vectorops.points.part import View
 from vectorops.points.replaced import Replaced
+from vectorops.points.reuse import Reuse
 from vectorops.points.stage import Staged
 from vectorops.points.sync import HeldDeletions, SyncTally, preview_views
 from vectorops.points.target import GivenUp, Target
@@ -58,6 +59,8 @@ class SyncPreview:
     """Owned, no longer declared, and gone already."""
     texts: int = 0
     """Texts that would be embedded."""
+    reused: int = 0
+    """Texts that would not be embedded, because their vector is stored elsewhere. No vector was read to find it out."""
     touches_ledger: bool = False
     """Would something be written into a ledger that is there?"""
     rebuilt: bool = False
@@ -94,6 +97,11 @@ class SyncPreview:
         for point in points:
             self.new.add([(point.data.id, point.shown_id)])
             self.texts += len(point.pending)
+
+    def add_reused(self, known: int) -> None:
+        """So many of the texts have a vector elsewhere."""
+        self.texts -= known
+        self.reused += known
 
     def add(self, view: View) -> None:
         """What was found of one part."""
@@ -132,18 +140,26 @@ async def preview_sync(
     Raises Terminal InvalidSpec if the ledger is in another collection, LedgerDamaged, LedgerUnreadable.
     """
     found, tally = SyncPreview(most, staged.complete, staged.failed, staged.failures), SyncTally(staged)
+    reuse = Reuse(target.vectors_from, target.schema)
     async for view in preview_views(store, target, staged, given_up):
         await tally.add(store, view)
         found.add(view)
+        found.add_reused(len(await reuse.known([*view.diff.insert, *view.diff.change])))
     found.held_deletions = tally.too_many(max_delete_percent)
     if found.replaced is not None:
         found.steps = found.replaced.steps(staged.shown_ids(found.replaced.ids))
     return found
 
 
-def preview_new(staged: Staged, *, most: int | None = None) -> SyncPreview:
-    """What `sync` would do in a place that is made first. most: see `SyncPreview`."""
+async def preview_new(target: Target, staged: Staged, *, most: int | None = None) -> SyncPreview:
+    """What `sync` would do in a place that is made first: nothing is there, and nothing is read but `vectors_from`.
+
+    most: see `SyncPreview`.
+    """
     found = SyncPreview(most, staged.complete, staged.failed, staged.failures)
+    reuse = Reuse(target.vectors_from, target.schema)
     for part in Part(staged.bits).siblings:
-        found.add_new(staged.declaration(part).points.values())
+        points = list(staged.declaration(part).points.values())
+        found.add_new(points)
+        found.add_reused(len(await reuse.known(points)))
     return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Set
+from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 
 from vectorops.api.meta import JsonObject
 from vectorops.ledger.records import Ledger, LedgerKey
+from vectorops.points.reuse import VectorSource
 from vectorops.points.schema import PointSchema
 from vectorops.qdrant.database import PointId
 
@@ -60,6 +61,8 @@ class Target:
     """Vectors that points may have, and this collection has not: one beside it has them."""
     adopts: bool = False
     """Does the set take points that nobody holds and that equal the declared ones?"""
+    vectors_from: Sequence[VectorSource] = ()
+    """Where vectors of texts may be stored already, asked in this order before a text is embedded."""
 
     @property
     def names(self) -> tuple[str, ...]:

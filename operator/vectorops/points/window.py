@@ -36,6 +36,10 @@ class Written:
     failures: tuple[Failure, ...] = ()
     stolen: tuple[PointId, ...] = ()
 
+    def join(self, more: Written) -> Written:
+        """This, and what was written after it."""
+        return Written(more.ledger, (*self.failures, *more.failures), (*self.stolen, *more.stolen))
+
 
 async def write(
     store: LedgerStore, schema: PointSchema, ledger: Ledger, points: Sequence[Declared | Change], new: Set[PointId]

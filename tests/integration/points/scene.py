@@ -24,6 +24,7 @@ from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Declaration, declare
 from vectorops.points.fingerprints import canonical_json
 from vectorops.points.removal import remove_points
+from vectorops.points.reuse import VectorSource
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
 from vectorops.points.sync import Synced, sync
@@ -179,6 +180,7 @@ class Scene:
         self.incarnation = "first"
         self.bits = 0
         self.reader = Reader()
+        self.vectors_from: Sequence[VectorSource] = ()
         self._writers = itertools.count(1)
 
     async def make(self, vectors: JsonObject = VECTORS, **body: Any) -> None:
@@ -254,6 +256,7 @@ class Scene:
             registration={key: self.incarnation},
             replication_factor=observed.replication_factor,
             previous=(self.store(owner, previous).key,) if previous else (),
+            vectors_from=self.vectors_from,
         )
 
     def store(
