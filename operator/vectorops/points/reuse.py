@@ -86,15 +86,20 @@ class Reuse:
 
     async def windows(self, found: Diff) -> list[list[TextPoint]]:
         """The points with texts all of whose vectors some source seems to have, in windows of `WINDOW_BYTES`."""
+        if not self.sources:
+            return []
         both: list[TextPoint] = [*found.insert, *found.change]
-        points = [point for point in both if point.pending] if self.sources else []
-        known = await self.known(points)
-        whole = [point for point in points if known.issuperset(_wanted_texts([point]))]
+        wanted = [_wanted_texts([point]) for point in both]
+        known = await self._known([text for texts in wanted for text in texts])
+        whole = [point for point, texts in zip(both, wanted, strict=True) if texts and known.issuperset(texts)]
         return list(_cut_by_bytes(whole, self.schema))
 
     async def known(self, points: Sequence[TextPoint]) -> set[WantedText]:
         """The texts of the points whose vectors some source seems to have."""
-        missing, known = _wanted_texts(points) if self.sources else [], set[WantedText]()
+        return await self._known(_wanted_texts(points)) if self.sources else set()
+
+    async def _known(self, missing: list[WantedText]) -> set[WantedText]:
+        known = set[WantedText]()
         for source in self.sources:
             if not missing:
                 break

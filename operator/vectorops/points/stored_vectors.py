@@ -72,10 +72,11 @@ class StoredVectors:
         for ledger, some in await self._stated(wanted, schema):
             store = self.store.for_shard_key(ledger.shard_key)
             ids = list(dict.fromkeys(each.id for each in some))
+            names = sorted({each.vector for each in some})
             try:
-                stored = await store.database.points(store.key.collection, ids, vectors=True)
+                stored = await store.database.points(store.key.collection, ids, vectors=names)
             except Rejected:
-                # The collection, or the shard key, is gone.
+                # The collection, its shard key, or one of the vectors is gone.
                 return {}
             await require_replayed(store.database)
             if not await self._is_current(ledger):

@@ -177,9 +177,12 @@ class Database(Protocol):
     # than one part at a time, so an id should stand in a list once. Parts may fail differently: OutcomeUnknown is then
     # raised rather than Rejected.
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
     ) -> dict[PointId, StoredPoint]:
-        """Those of `ids` that exist."""
+        """Those of `ids` that exist.
+
+        vectors: all, none, or those of these names; Rejected with status 400 if the collection has none of such a name.
+        """
 
     async def upsert(
         self, name: str, points: Sequence[PointData], *, insert_only: bool = False, where: JsonObject | None = None

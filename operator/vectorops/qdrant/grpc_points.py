@@ -138,18 +138,28 @@ class GrpcPoints:
         return left
 
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool, shard_key: str | None = None
+        self,
+        name: str,
+        ids: Sequence[PointId],
+        *,
+        payload: bool,
+        vectors: bool | Sequence[str],
+        shard_key: str | None = None,
     ) -> tuple[list[StoredPoint], list[PointId]]:
-        """Those of `ids` that exist, with their vectors, and the ids of those that must be read over REST.
+        """Those of `ids` that exist, and the ids of those that must be read over REST.
 
         gRPC has no integers from 2^63 on: Qdrant sends them as floats. And it has no deep nesting: then all of the
         answer is unreadable. Raises Transient, RateLimited, Unauthorized.
         """
+        if isinstance(vectors, bool):
+            wanted = messages.WithVectorsSelector(enable=vectors)
+        else:
+            wanted = messages.WithVectorsSelector(include=messages.VectorsSelector(names=vectors))
         request = messages.GetPoints(
             collection_name=name,
             ids=[_id(id) for id in ids],
             with_payload=messages.WithPayloadSelector(enable=payload),
-            with_vectors=messages.WithVectorsSelector(enable=True),
+            with_vectors=wanted,
             shard_key_selector=_shards_of(shard_key),
         )
         try:

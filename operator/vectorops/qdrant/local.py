@@ -184,10 +184,11 @@ class LocalQdrant:
     # ---- points ----
 
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
     ) -> dict[PointId, StoredPoint]:
         with self._translated_errors(writes=False):
-            records = await self._client().retrieve(name, _ids(ids), with_payload=payload, with_vectors=vectors)
+            wanted = vectors if isinstance(vectors, bool) else list(vectors)
+            records = await self._client().retrieve(name, _ids(ids), with_payload=payload, with_vectors=wanted)
         points = map(_parse_record, records)
         return {point.id: point for point in points}
 

@@ -186,7 +186,7 @@ class Server:
     # ---- points ----
 
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool = False
+        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
     ) -> dict[PointId, StoredPoint]:
         if not ids:
             return {}
@@ -208,13 +208,13 @@ class Server:
         return {point.id: point for at in sorted(parts) for point in parts[at]}
 
     async def _read_points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool, vectors: bool
+        self, name: str, ids: Sequence[PointId], *, payload: bool, vectors: bool | Sequence[str]
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, by one request if gRPC carries all of them."""
         found: list[StoredPoint] = []
         if vectors and self._grpc is not None:
             shard_key = self._shard_keys.get(name)
-            found, left = await self._grpc.points(name, ids, payload=payload, shard_key=shard_key)
+            found, left = await self._grpc.points(name, ids, payload=payload, vectors=vectors, shard_key=shard_key)
             if not left:
                 return found
             ids = left

@@ -18,7 +18,7 @@ from vectorops.points.stage import Inline
 from vectorops.points.stored_vectors import StoredVectors
 from vectorops.points.sync_preview import preview_new, preview_sync
 from vectorops.points.target import nothing_given_up
-from vectorops.qdrant.database import PointId
+from vectorops.qdrant.database import PointData, PointId
 from vectorops.qdrant.observe import read_collection
 from vectorops.vectors import Sparse
 
@@ -136,6 +136,21 @@ async def test_what_others_deleted_in_the_old_collection_is_embedded(scene):
 
     assert (synced.reused, scene.reader.taken()) == (1, ["a lion", "a lioness"])
     assert await new.stored() == await new.expected(*LIONS)
+
+
+async def test_a_vector_that_somebody_altered_is_taken_as_it_is(scene):
+    """Nobody can tell without embedding the text: in the old collection it is not noticed either."""
+    await scene.sync(*LIONS)
+    scene.reader.taken()
+    altered = PointData(1, {"text": np.array([7, 7, 7], dtype=np.float32)})
+    await scene.database.update_vectors(scene.collection, [altered])
+    new = await beside(scene)
+
+    await new.sync(*LIONS)
+
+    assert (await scene.sync(*LIONS)).unchanged == 4
+    assert await new.stored() == await scene.stored()
+    assert scene.reader.taken() == []
 
 
 @pytest.mark.parametrize(

@@ -530,6 +530,24 @@ class TestPoints:
         assert (await vectors_of(database, name, 1)).keys() == {"s"}
         assert await payload_of(database, name, 1) == {"kept": True}
 
+    async def test_only_some_vectors_are_read_the_unnamed_one_too(self, database, name):
+        await make(database, name, sparse_vectors={"s": {}})
+        sparse = Sparse(np.array([1], dtype=np.uint32), numbers(1))
+        points = [PointData(1, {UNNAMED: numbers(1, 2), "s": sparse}, {"a": 1}), PointData(2, {"s": sparse})]
+        await database.upsert(name, points)
+
+        async def read(*names):
+            return {id: one.vectors for id, one in (await database.points(name, [1, 2], vectors=names)).items()}
+
+        assert {id: vectors.keys() for id, vectors in (await read("s")).items()} == {1: {"s"}, 2: {"s"}}
+        unnamed = await read(UNNAMED)
+        assert same(unnamed[1][UNNAMED], numbers(1, 2))
+        assert (unnamed[1].keys(), unnamed[2].keys()) == ({UNNAMED}, set())
+        assert {id: vectors.keys() for id, vectors in (await read(UNNAMED, "s")).items()} == {
+            1: {UNNAMED, "s"},
+            2: {"s"},
+        }
+
     async def test_payloads_change_key_by_key(self, database, name):
         await make(database, name)
         odd = 'a"b\\c.d[0]'
