@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal, Transient
 from vectorops.ledger.entries import part_numbers
-from vectorops.ledger.records import Ledger
+from vectorops.ledger.records import WHOLE, Ledger, Part
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import BadPoint, check_range
 from vectorops.points.part import require_replayed
@@ -25,7 +27,7 @@ from vectorops.vectors import Sparse, VectorData
 TRIES: Final = 2
 """How often vectors are read if the ledger was written meanwhile. Then the texts are embedded."""
 MOST_PARTS: Final = 16
-"""Parts of the ledger that stay in memory, beside the first: some 4 MB."""
+"""Parts of the ledger that stay in memory: some 4 MB."""
 
 
 @dataclass(slots=True)
@@ -93,33 +95,30 @@ class StoredVectors:
         """
         kept = {name for name, here in self.schema.items() if name in schema and here.keeps_for(schema[name])}
         usable = [each for each in wanted if each.vector in kept]
-        if not usable:
-            return []
+        found: list[tuple[Ledger, list[WantedText]]] = []
         try:
-            first = self._parts.get(0) or await self.store.read()
+            first = await self._ledger(WHOLE) if usable else None
             if first is None:
                 return []
-            self._parts[0] = first
-            found = []
-            for number, some in _by_part(usable, first.part.bits).items():
-                ledger = self._parts.get(number)
-                if ledger is None:
-                    ledger = await self.store.at(first.part._replace(number=number)).read()
-                if ledger is None:
-                    return []
-                self._keep(number, ledger)
-                if stated := [each for each in some if _states(ledger, each)]:
-                    found.append((ledger, stated))
+            numbers = np.array(part_numbers([each.id for each in usable], first.part.bits))
+            for number in np.unique(numbers).tolist():
+                ledger = await self._ledger(first.part._replace(number=number))
+                if ledger is not None:
+                    of_part = [usable[place] for place in np.flatnonzero(numbers == number)]
+                    found.append((ledger, [each for each in of_part if _states(ledger, each)]))
         except Terminal:
             # It is damaged, or of a newer version: the pass over that collection says so.
             return []
-        return found
+        return [(ledger, stated) for ledger, stated in found if stated]
 
-    def _keep(self, number: int, ledger: Ledger) -> None:
-        """Of the other parts, only the latest stay in memory."""
-        self._parts[number] = ledger
-        for old in [each for each in self._parts if each not in (0, number)][:-MOST_PARTS]:
-            del self._parts[old]
+    async def _ledger(self, part: Part) -> Ledger | None:
+        """One part of the ledger, `WHOLE` for the first; None if there is none. The latest stay in memory."""
+        ledger = self._parts.get(part.number) or await self.store.at(part).read()
+        if ledger is not None:
+            self._parts[part.number] = ledger
+            if len(self._parts) > MOST_PARTS:
+                del self._parts[next(number for number in self._parts if number not in (0, part.number))]
+        return ledger
 
     async def _is_current(self, ledger: Ledger) -> bool:
         """Was no window opened or settled in the part since it was read?"""
@@ -136,14 +135,6 @@ class StoredVectors:
             return False
         last = ledger.pending.sequence if ledger.pending is not None else ledger.through
         return bool(stated["sequence"] <= last)
-
-
-def _by_part(wanted: Iterable[WantedText], bits: int) -> dict[int, list[WantedText]]:
-    found: dict[int, list[WantedText]] = {}
-    texts = list(wanted)
-    for each, number in zip(texts, part_numbers([each.id for each in texts], bits), strict=True):
-        found.setdefault(number, []).append(each)
-    return found
 
 
 def _states(ledger: Ledger, wanted: WantedText) -> bool:

@@ -585,6 +585,7 @@ class Walk:
                 part, view = await this.make_ours(part, view)
             if view.held_back:
                 return view.replaced
+            self._require_going_on()
             store, schema, reuse = this.at(part), this.target.schema, self._reuse
             known, found = await write_known(store, schema, view.ours, view.diff, reuse)
             async with self._embedding if found.has_texts else nullcontext():

@@ -8,16 +8,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from integration.points.scene import VECTORS, Killed, Scene, Watched, killed_after, killed_before, point, text_point
+from integration.points.scene import (
+    VECTORS,
+    Killed,
+    Scene,
+    Watched,
+    frozen,
+    killed_after,
+    killed_before,
+    point,
+    text_point,
+)
 from integration.points.sourced import sync_rows
+from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.meta import JsonObject
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.points import reuse
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
 from vectorops.points.stored_vectors import StoredVectors
+from vectorops.points.sync import Synced, sync
 from vectorops.points.sync_preview import preview_new, preview_sync
 from vectorops.points.target import nothing_given_up
+from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import PointData, PointId
 from vectorops.qdrant.observe import read_collection
 from vectorops.vectors import Sparse
@@ -170,7 +183,7 @@ async def test_a_vector_that_somebody_altered_is_taken_as_it_is(scene):
         (UINT8, VECTORS, 0),
     ],
 )
-@pytest.mark.parametrize("database", ["rest", "grpc"], indirect=True)
+@REST
 async def test_a_vector_is_taken_where_it_is_stored_as_the_original_would_be(scene, was, becomes, reused):
     texts = [text_point(id, text) for id, text in enumerate(ALL)]
     old = Scene(scene.database)
@@ -258,6 +271,40 @@ async def test_few_vectors_are_in_memory_at_once(scene, monkeypatch):
 
     assert (synced.reused, largest) == (len(MANY), 10)
     assert await new.stored() == await scene.stored()
+
+
+async def test_the_vector_under_another_shard_key_is_of_another_point(cluster_qdrant):
+    database = connect(QdrantConnectionSpec(url=cluster_qdrant.url, prefer_grpc=False), Credentials())
+    await database.check()
+    old, texts = Scene(database), {"acme": "a lion", "globex": "a tiger"}
+
+    async def make(scene: Scene) -> None:
+        await scene.make(VECTORS, sharding_method="custom")
+        for key in texts:
+            await database.create_shard_key(scene.collection, key, {})
+
+    async def fill(scene: Scene, key: str) -> Synced:
+        staged = Inline(await scene.declared(text_point(1, texts[key])))
+        return await sync(scene.store(key).for_shard_key(key), await scene.target(key), staged, old.reader)
+
+    await make(old)
+    new = Scene(database)
+    new.ledgers, new.reader = old.ledgers, old.reader
+    await make(new)
+    for key in texts:
+        await fill(old, key)
+    old.reader.taken()
+
+    for key, text in texts.items():
+        new.vectors_from = [
+            StoredVectors(old.store(key), point_schema(await read_collection(database, old.collection)))
+        ]
+        assert (await fill(new, key)).reused == 1
+        shard = database.with_shard_key(new.collection, key)
+        found = await shard.points(new.collection, [1], vectors=True)
+        assert frozen(found[1]) == (await new.expected(text_point(1, text)))[1]
+    assert old.reader.taken() == []
+    await database.close()
 
 
 # ---- what the old ledger cannot be sure of ----
