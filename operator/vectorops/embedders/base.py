@@ -79,7 +79,7 @@ class Resolved:
 
     @property
     def query_extra_body(self) -> JsonObject:
-        """Further fields of a request for a query, as declared. The operator itself sends no such request."""
+        """Further fields of a request for a query, as declared."""
         found: JsonObject = self.declared.get(self.provider, {}).get("extraBody", {}).get("queries") or {}
         return found
 
@@ -156,6 +156,13 @@ class TextEmbedder(Protocol):
         texts: any number; none of them is empty.
         Raises Transient (EmbedderUnreachable, EmbedderUnauthorized, EmbedderFailed, RateLimited) or Terminal
         (EmbedderNotInstalled, EmbedderRejected, EmbedderMismatch, EmbedderFailed, ModelRefused, ModelNotFound).
+        """
+
+    async def embed_queries(self, texts: Sequence[str], resolved: Resolved) -> EmbeddedTexts:
+        """The vectors of queries, with the query prompt and the fields for queries of `resolved`.
+
+        resolved: of this model. What it says of queries is no part of its identity, so that users of one opened model
+        may differ in it. Texts and errors: as of `embed`; texts that are too long are not counted.
         """
 
     async def close(self) -> None: ...

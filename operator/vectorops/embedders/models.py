@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -100,16 +101,21 @@ class LoadedModel(Protocol):
     def embed(self, texts: Sequence[str]) -> Iterable[VectorData]:
         """Vectors of documents, in the same order. The model adds the document prompt."""
 
+    def embed_queries(self, texts: Sequence[str], prompt: str) -> Iterable[VectorData]:
+        """Vectors of queries, in the same order. prompt: to be put before each."""
+
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
         """For each text: is it longer than the model reads?"""
 
 
 Load = Callable[[Loading], LoadedModel]
+Embed = Callable[[Sequence[str]], Iterable[VectorData]]
+"""Vectors of texts, in the same order."""
 
 
 def serve(connection: Connection, load: Load, loading: Loading) -> None:
-    """Runs the child. Sends None once the model is loaded, or a ModelFailure. Then, for each list of texts, an
-    EmbeddedChunk or a ModelFailure.
+    """Runs the child. Sends None once the model is loaded, or a ModelFailure. Then, for each list of texts with its
+    query prompt (see `embed_chunk`), an EmbeddedChunk or a ModelFailure.
     """
     _isolate_process()
     try:
@@ -120,22 +126,29 @@ def serve(connection: Connection, load: Load, loading: Loading) -> None:
     connection.send(None)
     while True:
         try:
-            texts = connection.recv()
+            texts, query_prompt = connection.recv()
         except EOFError:
             return
-        connection.send(embed_chunk(model, texts, loading))
+        connection.send(embed_chunk(model, texts, loading, query_prompt))
 
 
-def embed_chunk(model: LoadedModel, texts: Sequence[str], loading: Loading) -> EmbeddedChunk | ModelFailure:
-    """Embeds texts. A text that the model cannot read does not fail the others."""
+def embed_chunk(
+    model: LoadedModel, texts: Sequence[str], loading: Loading, query_prompt: str | None = None
+) -> EmbeddedChunk | ModelFailure:
+    """Embeds texts. A text that the model cannot read does not fail the others. query_prompt: of queries; None: the
+    texts are documents.
+    """
+    embed: Embed = model.embed if query_prompt is None else partial(model.embed_queries, prompt=query_prompt)
     try:
-        return EmbeddedChunk(tuple(map(_check_finite, model.embed(texts))), tuple(model.is_cut(texts)))
+        vectors = tuple(map(_check_finite, embed(texts)))
+        cut = model.is_cut(texts) if query_prompt is None else (False,) * len(texts)
+        return EmbeddedChunk(vectors, tuple(cut))
     except Exception:  # noqa: BLE001  # As above; the probe tells whose fault it is.
         try:
             list(model.embed([PROBE]))
         except Exception as error:  # noqa: BLE001
             return describe_failure(error, loading)
-    return EmbeddedChunk(tuple(_embed_halves(model, texts)), (False,) * len(texts))
+    return EmbeddedChunk(tuple(_embed_halves(embed, texts)), (False,) * len(texts))
 
 
 def load(loading: Loading) -> LoadedModel:
@@ -206,18 +219,25 @@ class SentenceTransformersModel:
         self._tokenizer, self._limit = _find_tokenizer(self._model)
 
     def embed(self, texts: Sequence[str]) -> Iterable[VectorData]:
+        # A router takes the route for documents.
+        return self._encode(self._model.encode_document, texts, self._prompt)
+
+    def embed_queries(self, texts: Sequence[str], prompt: str) -> Iterable[VectorData]:
+        return self._encode(self._model.encode_query, texts, prompt)
+
+    def _encode(self, encode: Callable[..., Any], texts: Sequence[str], prompt: str) -> Iterable[VectorData]:
         size = batch_size(texts, self._kind, self._limit)
-        # "" instead of None keeps the library from adding its own prompts. A router takes the route for documents.
-        options = {"prompt": self._prompt, "batch_size": size, "show_progress_bar": False}
+        # "" instead of None keeps the library from adding its own prompts.
+        options = {"prompt": prompt, "batch_size": size, "show_progress_bar": False}
         if self._kind == "sparse":
-            rows = self._model.encode_document(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **options)
+            rows = encode(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **options)
             # A sparse tensor of shape (texts, vocabulary).
             rows = rows.coalesce()
             members, terms = rows.indices().numpy()
             values = rows.values().float().numpy()
             bounds = np.searchsorted(members, np.arange(rows.shape[0] + 1))
             return [_sorted_sparse(terms[start:end], values[start:end]) for start, end in pairwise(bounds)]
-        rows = self._model.encode_document(list(texts), convert_to_numpy=True, **options)
+        rows = encode(list(texts), convert_to_numpy=True, **options)
         return [np.asarray(row, np.float32) for row in rows]
 
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
@@ -251,8 +271,13 @@ class FastEmbedModel:
         self._limit: int | None = truncation["max_length"] if truncation else None
 
     def embed(self, texts: Sequence[str]) -> Iterable[VectorData]:
-        size = batch_size(texts, self._kind, self._limit)
-        for found in self._model.passage_embed([self._prompt + text for text in texts], batch_size=size):
+        return self._convert(self._model.passage_embed, [self._prompt + text for text in texts])
+
+    def embed_queries(self, texts: Sequence[str], prompt: str) -> Iterable[VectorData]:
+        return self._convert(self._model.query_embed, [prompt + text for text in texts])
+
+    def _convert(self, embed: Callable[..., Any], texts: list[str]) -> Iterable[VectorData]:
+        for found in embed(texts, batch_size=batch_size(texts, self._kind, self._limit)):
             if self._kind == "sparse":
                 yield _sorted_sparse(np.asarray(found.indices), np.asarray(found.values))
             else:
@@ -309,17 +334,17 @@ def _is_cut(
     return [counts.get(text, 0) > limit for text in whole]
 
 
-def _embed_halves(model: LoadedModel, texts: Sequence[str]) -> list[VectorData | Unusable]:
+def _embed_halves(embed: Embed, texts: Sequence[str]) -> list[VectorData | Unusable]:
     """Embeds texts of which at least one is bad, or which are too many for one batch."""
     if not texts:
         return []
     try:
-        return [_check_finite(vector) for vector in model.embed(texts)]
+        return [_check_finite(vector) for vector in embed(texts)]
     except Exception as error:  # noqa: BLE001  # As in `embed_chunk`.
         if len(texts) == 1:
             return [Unusable(f"the model cannot read it ({type(error).__name__})")]
     middle = len(texts) // 2
-    return _embed_halves(model, texts[:middle]) + _embed_halves(model, texts[middle:])
+    return _embed_halves(embed, texts[:middle]) + _embed_halves(embed, texts[middle:])
 
 
 def _check_finite(vector: VectorData) -> VectorData | Unusable:

@@ -329,6 +329,10 @@ class HostedModel:
         # No count of truncated texts: servers refuse texts that are too long, or cut them silently.
         return EmbeddedTexts(tuple(found[text] for text in sent))
 
+    async def embed_queries(self, texts: Sequence[str], resolved: Resolved) -> EmbeddedTexts:
+        asking = replace(resolved, document_prompt=resolved.query_prompt, document_extra_body=resolved.query_extra_body)
+        return await HostedModel(asking, self._client, self._dimensions_field, self._secrets).embed(texts)
+
     async def close(self) -> None:
         await self._client.http.aclose()
 

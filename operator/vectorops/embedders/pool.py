@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -113,6 +114,32 @@ class Embedders:
 
     async def embed(self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None) -> EmbeddedTexts:
         """The vectors of documents. See `base.TextEmbedder.embed`."""
+        async with self._opened(resolved, api_key) as embedder:
+            embedded = await embedder.embed(texts)
+        metrics.TEXTS_EMBEDDED.labels(resolved.provider).inc(len(texts))
+        metrics.TEXTS_TRUNCATED.labels(resolved.provider).inc(embedded.truncated)
+        failed = sum(isinstance(vector, Unusable) for vector in embedded.vectors)
+        metrics.TEXTS_FAILED.labels(resolved.provider).inc(failed)
+        return embedded
+
+    async def embed_queries(
+        self, resolved: Resolved, texts: Sequence[str], *, api_key: str | None = None
+    ) -> EmbeddedTexts:
+        """The vectors of queries. See `base.TextEmbedder.embed_queries`. The counts of texts are those of documents."""
+        async with self._opened(resolved, api_key) as embedder:
+            return await embedder.embed_queries(texts, resolved)
+
+    async def close(self) -> None:
+        """Closes all models, at the end of the process."""
+        for task in self._resolved.values():
+            task.cancel()
+        for key, opened in list(self._open.items()):
+            self._close_model(key, opened)
+        await asyncio.gather(*self._resolved.values(), *self._closing, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _opened(self, resolved: Resolved, api_key: str | None) -> AsyncIterator[TextEmbedder]:
+        """The model, which stays open inside the block."""
         key = (resolved.identity, digest_of(api_key))
         opened = self._open.get(key)
         if opened is None:
@@ -124,25 +151,12 @@ class Embedders:
             opened.closing = None
         opened.users += 1
         try:
-            embedded = await opened.embedder.embed(texts)
+            yield opened.embedder
         finally:
             opened.users -= 1
             if opened.users == 0:
                 later = asyncio.get_running_loop().call_later
                 opened.closing = later(self._settings.idle_seconds, self._close_model, key, opened)
-        metrics.TEXTS_EMBEDDED.labels(resolved.provider).inc(len(texts))
-        metrics.TEXTS_TRUNCATED.labels(resolved.provider).inc(embedded.truncated)
-        failed = sum(isinstance(vector, Unusable) for vector in embedded.vectors)
-        metrics.TEXTS_FAILED.labels(resolved.provider).inc(failed)
-        return embedded
-
-    async def close(self) -> None:
-        """Closes all models, at the end of the process."""
-        for task in self._resolved.values():
-            task.cancel()
-        for key, opened in list(self._open.items()):
-            self._close_model(key, opened)
-        await asyncio.gather(*self._resolved.values(), *self._closing, return_exceptions=True)
 
     async def _resolve_once(
         self, provider: str, spec: Member, stated: JsonObject, *, pinned: str | None, api_key: str | None

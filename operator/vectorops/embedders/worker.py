@@ -89,13 +89,19 @@ class LocalEmbedder:
         self._is_closed = False
 
     async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
+        return await self._embed(texts, None)
+
+    async def embed_queries(self, texts: Sequence[str], resolved: Resolved) -> EmbeddedTexts:
+        return await self._embed(texts, resolved.query_prompt)
+
+    async def _embed(self, texts: Sequence[str], query_prompt: str | None) -> EmbeddedTexts:
         # The longest first, as the library does within a batch: the peak of memory comes at the beginning.
         unique = sorted(dict.fromkeys(texts), key=len, reverse=True)
         vectors: dict[str, VectorData | Unusable] = {}
         cut: set[str] = set()
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            answer = await self._embed_chunk(chunk)
+            answer = await self._embed_chunk(chunk, query_prompt)
             vectors.update(zip(chunk, map(self._check_schema, answer.vectors), strict=True))
             cut.update(text for text, is_cut in zip(chunk, answer.cut, strict=True) if is_cut)
         self._deaths = 0
@@ -109,10 +115,10 @@ class LocalEmbedder:
             await self._run_in_thread(child.end)
         self._thread.shutdown(wait=False)
 
-    async def _embed_chunk(self, texts: list[str]) -> models.EmbeddedChunk:
+    async def _embed_chunk(self, texts: list[str], query_prompt: str | None) -> models.EmbeddedChunk:
         child = await self._get_child()
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._thread, child.ask, texts)
+            answer = await asyncio.get_running_loop().run_in_executor(self._thread, child.ask, texts, query_prompt)
         except ChildDied as died:
             raise self._handle_death(child, died, hash(tuple(texts))) from died
         self._deaths_over.pop(hash(tuple(texts)), None)
@@ -228,15 +234,18 @@ class Child:
         self._exit_code: int | None = None
         self._is_killed = False
 
-    def ask(self, texts: list[str]) -> models.EmbeddedChunk | models.ModelFailure:
-        """Embeds texts; starts the process if necessary. After a ModelFailure it is useless. Raises ChildDied."""
+    def ask(self, texts: list[str], query_prompt: str | None = None) -> models.EmbeddedChunk | models.ModelFailure:
+        """Embeds texts; starts the process if necessary. After a ModelFailure it is useless. Raises ChildDied.
+
+        query_prompt: of queries; None: the texts are documents.
+        """
         try:
             if self._connection is None:
                 self._connection = self._start()
                 self._failure = self._receive(self._connection)
             if self._failure is not None:
                 return self._failure
-            self._connection.send(texts)
+            self._connection.send((texts, query_prompt))
             answer: models.EmbeddedChunk | models.ModelFailure = self._receive(self._connection)
         except (EOFError, OSError) as error:
             self.end()

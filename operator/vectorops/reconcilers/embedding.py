@@ -6,7 +6,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,10 +65,19 @@ class Embedding:
 
     async def embed(self, vector: str, texts: Sequence[str]) -> EmbeddedTexts:
         """The vectors of texts. Raises what `embedders.base.Embedder.embed` raises; the message names the vector."""
+        return await self._embed_by(self.context.embedders.embed, vector, texts)
+
+    async def embed_queries(self, vector: str, texts: Sequence[str]) -> EmbeddedTexts:
+        """The vectors of texts that are searched for. Raises what `embed` raises."""
+        return await self._embed_by(self.context.embedders.embed_queries, vector, texts)
+
+    async def _embed_by(
+        self, embed: Callable[..., Awaitable[EmbeddedTexts]], vector: str, texts: Sequence[str]
+    ) -> EmbeddedTexts:
         locked = self.locked[vector]
         try:
             key = await self._api_key(vector, locked)
-            return await self.context.embedders.embed(locked, texts, api_key=key)
+            return await embed(locked, texts, api_key=key)
         except VectorOpsError as error:
             raise error.at(spec_place(vector)) from error
 

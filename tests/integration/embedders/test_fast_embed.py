@@ -11,7 +11,7 @@ import pytest
 from servers import models
 from vectorops.api.embedder import FastEmbedEmbedder
 from vectorops.api.reasons import Reason
-from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, TextEmbedder
+from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved, TextEmbedder
 from vectorops.embedders.fast_embed import FastEmbed
 from vectorops.embedders.files import ModelFiles
 from vectorops.errors import Terminal
@@ -53,6 +53,17 @@ async def test_a_declared_prompt_is_put_before_each_text(fast_models):
     async with opened(fast_models, models.MINILM, prompts={"document": "passage: "}) as embedder:
         found = rows(await embedder.embed(["cat"]))
     assert np.allclose(found, expected, atol=1e-5)
+
+
+async def test_queries_of_bm25_weigh_each_word_alike(fast_models):
+    direct = fastembed.SparseTextEmbedding(models.BM25, specific_model_path=str(fast_models / models.BM25))
+    (expected,) = direct.query_embed("kings and cabbages and kings")
+    async with opened(fast_models, models.BM25) as embedder:
+        resolved = Resolved({}, "fastEmbed", models.BM25, "sparse", None)
+        (vector,) = (await embedder.embed_queries(["kings and cabbages and kings"], resolved)).vectors
+    assert isinstance(vector, Sparse)
+    assert vector.indices.tolist() == sorted(expected.indices.tolist())
+    assert set(vector.values.tolist()) == {1.0}
 
 
 async def test_what_is_longer_than_the_model_reads_is_counted(fast_models):

@@ -99,6 +99,27 @@ async def test_the_document_prompt_is_what_was_locked(prompts, prompt, sentence_
     assert cosine(vectors[0], direct.encode("q some text")) < 0.9999
 
 
+@pytest.mark.parametrize(
+    ("prompts", "prompt"),
+    [(None, "q "), ({"query": "x "}, "x "), ({"query": ""}, "")],
+)
+async def test_queries_get_the_query_prompt(prompts, prompt, sentence_models):
+    of = await resolved(sentence_models, "tiny/dense", **({"prompts": prompts} if prompts else {}))
+    direct = library.SentenceTransformer(str(sentence_models / "tiny/dense"), device="cpu")
+    async with opened(sentence_models, of) as embedder:
+        (vector,) = dense(await embedder.embed_queries(["some text"], of))
+    assert cosine(vector, direct.encode(f"{prompt}some text")) > 0.9999
+
+
+async def test_queries_of_a_multi_vector_model_are_what_the_library_makes(sentence_models):
+    of = await resolved(sentence_models, "tiny/multivector")
+    direct = library.MultiVectorEncoder(str(sentence_models / "tiny/multivector"), device="cpu")
+    expected = direct.encode_query(["a cat"], convert_to_numpy=True)[0]
+    async with opened(sentence_models, of) as embedder:
+        (vector,) = dense(await embedder.embed_queries(["a cat"], of))
+    assert np.allclose(vector, expected, atol=1e-5)
+
+
 async def test_a_sparse_model_gives_indices_in_order(sentence_models):
     direct = library.SparseEncoder(str(sentence_models / "tiny/sparse"), device="cpu")
     expected = direct.encode_document(TEXTS, convert_to_sparse_tensor=False).cpu().numpy()

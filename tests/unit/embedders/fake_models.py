@@ -41,6 +41,9 @@ class Obedient:
             file.writelines(f"{text}\n" for text in texts)
         return [self._vector(text) for text in texts]
 
+    def embed_queries(self, texts: Sequence[str], prompt: str) -> Iterable[VectorData]:
+        return self.embed([prompt + text for text in texts])
+
     def is_cut(self, texts: Sequence[str]) -> Iterable[bool]:
         return [len(text) > 100 for text in texts]
 

@@ -197,6 +197,22 @@ async def test_further_fields_go_with_every_request_for_documents(site):
         assert request.body["model"] == "unknown-model"
 
 
+async def test_queries_go_with_their_own_prompt_and_fields(site):
+    resolved = await site.resolve(extraBody=EXTRA, prompts={"document": "d: ", "query": "q: "})
+    resolved = replace(resolved, declared={"openAI": {"extraBody": EXTRA}})
+    model = site.provider.open(resolved, api_key=KEY)
+    site.server.requests.clear()
+
+    found = await model.embed_queries(["one", "two"], resolved)
+    await model.embed(["one"])
+    await model.close()
+
+    assert same(found, ["q: one", "q: two"])
+    assert [request.texts for request in site.server.requests] == [["q: one", "q: two"], ["d: one"]]
+    assert [request.body.get("input_type") for request in site.server.requests] == ["query", "passage"]
+    assert "truncate" not in site.server.requests[0].body
+
+
 async def test_a_server_that_knows_no_such_field_is_told_in_its_words(site):
     def picky(request):
         error = {"message": "input_type must be one of query, document", "type": "invalid_request_error"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unit.virtual_time import in_virtual_time
+from vectorops import metrics
 from vectorops.api.embedder import Embedder
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbeddedTexts, EmbedderSettings, Resolved
@@ -36,6 +37,9 @@ class Model:
         return EmbeddedTexts(
             tuple(np.zeros(2, np.float32) for _ in texts), truncated=len([t for t in texts if len(t) > 9])
         )
+
+    async def embed_queries(self, texts: Sequence[str], resolved: Resolved) -> EmbeddedTexts:
+        return await self.embed([resolved.query_prompt + text for text in texts])
 
     async def close(self) -> None:
         self.closed = True
@@ -283,6 +287,19 @@ async def test_another_prompt_is_another_model_and_another_query_prompt_is_not(h
 
     await embedders.embed(replace(locked(), document_prompt="passage: "), ["one"])
     assert len(hub.opened) == 2
+    await embedders.close()
+
+
+@in_virtual_time
+async def test_queries_are_embedded_by_the_opened_model_and_are_not_counted_as_texts(hub, embedders):
+    counted = metrics.TEXTS_EMBEDDED.labels("sentenceTransformers")
+    before = counted._value.get()
+
+    await embedders.embed(locked(), ["one"])
+    await embedders.embed_queries(replace(locked(), query_prompt="q: "), ["one", "two"])
+
+    assert [model.asked for model in hub.opened] == [[("one",), ("q: one", "q: two")]]
+    assert counted._value.get() - before == 1
     await embedders.close()
 
 

@@ -74,6 +74,27 @@ async def test_equal_texts_are_embedded_once_and_the_longest_first(tmp_path):
     assert asked(tmp_path) == ["x" * n for n in range(300, 0, -1)]
 
 
+async def test_queries_are_embedded_by_the_same_process_with_the_prompt_of_whoever_asks(tmp_path):
+    async with opened(tmp_path) as embedder:
+        documents = await embedder.embed(["one"])
+        queries = await embedder.embed_queries(
+            ["one", f"{BAD} text"], Resolved({}, "", "m", "dense", 2, query_prompt="q: ")
+        )
+        others = await embedder.embed_queries(["one"], Resolved({}, "", "m", "dense", 2))
+
+    assert (lengths(documents), lengths(queries), lengths(others)) == ([3], [6, 11], [3])
+    assert process_of(documents) == process_of(queries)
+    assert asked(tmp_path) == ["one", f"q: {BAD} text", "q: one", "one"]
+
+
+async def test_a_query_that_the_model_cannot_read_fails_alone(tmp_path):
+    async with opened(tmp_path) as embedder:
+        queries = await embedder.embed_queries(["one", f"{BAD} text"], Resolved({}, "", "m", "dense", 2))
+
+    assert lengths(queries) == [3]
+    assert isinstance(queries.vectors[1], Unusable)
+
+
 async def test_every_text_that_is_cut_is_counted(tmp_path):
     async with opened(tmp_path) as embedder:
         embedded = await embedder.embed(["x" * 101, "x" * 100, "x" * 101, "y" * 400])
