@@ -47,6 +47,7 @@ READS: Final = frozenset(
         "id_pages",
         "points",
         "scroll",
+        "search",
         "seconds_up",
         "shard_keys",
         "with_shard_key",

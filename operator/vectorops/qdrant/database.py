@@ -224,6 +224,14 @@ class Database(Protocol):
         payload: all of it, none, or these top-level keys.
         """
 
+    async def search(
+        self, name: str, query: VectorData, *, using: str = UNNAMED, where: JsonObject | None = None, limit: int
+    ) -> list[PointId]:
+        """The ids of the points that are nearest to a vector, the nearest first, found as readers find them.
+
+        using: name of the searched vector. where: a Qdrant filter. Raises Rejected if Qdrant refuses the query.
+        """
+
     def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
         """The ids of all points, so many at a time, in ascending order: integers before UUIDs."""
 

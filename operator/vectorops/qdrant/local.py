@@ -22,6 +22,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import NotFound, Rejected
 from vectorops.qdrant import echo, errors, wire
 from vectorops.qdrant.database import (
+    UNNAMED,
     PayloadChange,
     PointData,
     PointId,
@@ -259,6 +260,20 @@ class LocalQdrant:
             found += map(_parse_record, records)
             if offset is None or (limit is not None and len(found) >= limit):
                 return found[:limit]
+
+    async def search(
+        self, name: str, query: VectorData, *, using: str = UNNAMED, where: JsonObject | None = None, limit: int
+    ) -> list[PointId]:
+        with self._translated_errors(writes=False):
+            found = await self._client().query_points(
+                name,
+                _client_vector(query),
+                using=using or None,
+                query_filter=_filter(where),
+                limit=limit,
+                with_payload=False,
+            )
+        return [wire.parse_id(point.id if isinstance(point.id, int) else str(point.id)) for point in found.points]
 
     async def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
         ids = [point.id for point in await self.scroll(name)]

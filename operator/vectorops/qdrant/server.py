@@ -18,6 +18,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import NotFound, RateLimited, TooManyAtOnce, Transient
 from vectorops.qdrant import batches, errors, visibility, wire
 from vectorops.qdrant.database import (
+    UNNAMED,
     PayloadChange,
     PointData,
     PointId,
@@ -284,6 +285,14 @@ class Server:
             if len(found) == limit:
                 break
         return found
+
+    async def search(
+        self, name: str, query: VectorData, *, using: str = UNNAMED, where: JsonObject | None = None, limit: int
+    ) -> list[PointId]:
+        body = wire.dumps(wire.search_json(query, using, where, limit) | self._shards(name))
+        found = await self._rest.read("search", "POST", f"{_path(name)}/points/query", body)
+        # Under two shard keys there may be two points of one id.
+        return list(dict.fromkeys(wire.parse_id(point["id"]) for point in found["points"]))
 
     async def id_pages(self, name: str, size: int) -> AsyncIterator[list[PointId]]:
         page: list[PointId] = []

@@ -44,6 +44,12 @@ def parse_id(raw: int | str) -> PointId:
     return raw if isinstance(raw, int) else UUID(raw)
 
 
+def search_json(query: VectorData, using: str, where: JsonObject | None, limit: int) -> JsonObject:
+    """The body of a search for ids."""
+    body = {"query": _vector_json(query), "limit": limit, "with_payload": False, "with_vector": False}
+    return body | ({"using": using} if using != UNNAMED else {}) | ({"filter": where} if where is not None else {})
+
+
 def vectors_json(vectors: Mapping[str, VectorData]) -> JsonObject:
     """All vectors by name, the unnamed one too: Qdrant takes it either way."""
     return {name: _vector_json(vector) for name, vector in vectors.items()}

@@ -668,3 +668,57 @@ class TestPoints:
             await database.upsert(name, [PointData(1, {UNNAMED: numbers(1, 2)}, payload)])
 
         assert await database.scroll(name) == []
+
+
+class TestSearches:
+    async def test_the_nearest_points_are_found_the_nearest_first(self, database, name):
+        await make(database, name)
+        other = uuid.uuid4()
+        points = [(7, numbers(1, 0)), (other, numbers(3, 0)), (9, numbers(2, 0)), (11, numbers(-1, 0))]
+        await database.upsert(name, [PointData(id, {UNNAMED: vector}) for id, vector in points])
+
+        assert await database.search(name, numbers(1, 0), limit=3) == [other, 9, 7]
+
+    async def test_only_points_that_match_the_filter_are_found(self, database, name):
+        await make(database, name)
+        points = [PointData(id, {UNNAMED: numbers(id, 0)}, {"even": id % 2 == 0}) for id in range(1, 7)]
+        await database.upsert(name, points)
+        even = {"must": [{"key": "even", "match": {"value": True}}]}
+
+        assert await database.search(name, numbers(1, 0), where=even, limit=2) == [6, 4]
+
+    async def test_multi_vectors_and_sparse_vectors_are_searched_by_name(self, database, name):
+        rows = {"size": 2, "distance": "Dot", "multivector_config": MULTI}
+        await database.create_collection(name, {"vectors": {"rows": rows}, "sparse_vectors": {"terms": {}}})
+        terms = [Sparse(np.array([one], dtype=np.uint32), numbers(1)) for one in (1, 2)]
+        await database.upsert(
+            name,
+            [
+                PointData(1, {"rows": numbers(1, 0).reshape(1, 2), "terms": terms[0]}),
+                PointData(2, {"rows": np.stack([numbers(0, 1), numbers(1, 0)]), "terms": terms[1]}),
+            ],
+        )
+
+        assert await database.search(name, np.stack([numbers(0, 1), numbers(1, 0)]), using="rows", limit=2) == [2, 1]
+        assert await database.search(name, terms[0], using="terms", limit=2) == [1]
+        nothing = Sparse(np.array([], dtype=np.uint32), numbers())
+        assert await database.search(name, nothing, using="terms", limit=2) == []
+
+    @pytest.mark.parametrize(
+        ("vector", "options", "words"),
+        [
+            (numbers(1, 2, 3), {}, "expected dim: 2, got 3|not aligned"),
+            (numbers(1, 2), {"using": "zz"}, "zz"),
+            (numbers(1, 2), {"where": {"must": [{"key": "a", "match": {"valu": 1}}]}}, "[Ee]xpected|match"),
+        ],
+    )
+    async def test_a_wrong_query_is_refused(self, database, name, vector, options, words):
+        await make(database, name)
+        await database.upsert(name, [PointData(1, {UNNAMED: numbers(1, 2)})])
+
+        with pytest.raises(Rejected, match=words):
+            await database.search(name, vector, limit=1, **options)
+
+    async def test_a_search_of_a_collection_that_is_not_there_finds_none(self, database, name):
+        with pytest.raises(NotFound):
+            await database.search(name, numbers(1, 2), limit=1)
