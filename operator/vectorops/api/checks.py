@@ -37,8 +37,8 @@ class CheckQuery(Model):
         | None
     ) = Field(
         default=None,
-        description="Ids of the points that should be found, as PointSets declare them. Default: what the old "
-        "collection finds.",
+        description="Ids of the points that should be found, as PointSets declare them; integers as strings. Default: "
+        "what the old collection finds.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -107,8 +107,8 @@ class Measured(Model):
     """How one collection answered the queries."""
 
     collection: str = Field(description="Name in Qdrant.")
-    recall: float | None = Field(default=None, description="Absent if no query says what it expects.")
-    mrr: float | None = Field(default=None, description="Absent if no query says what it expects.")
+    recall: float | None = Field(default=None, description="Absent if no query has anything to compare with.")
+    mrr: float | None = Field(default=None, description="Absent likewise.")
     overlap: float | None = Field(default=None, description="With the old collection; absent for that one.")
     latency_ms: float | None = Field(default=None, description="Median, in milliseconds.")
 

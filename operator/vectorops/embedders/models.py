@@ -109,7 +109,7 @@ class LoadedModel(Protocol):
 
 
 Load = Callable[[Loading], LoadedModel]
-Embed = Callable[[Sequence[str]], Iterable[VectorData]]
+EmbedTexts = Callable[[Sequence[str]], Iterable[VectorData]]
 """Vectors of texts, in the same order."""
 
 
@@ -138,7 +138,7 @@ def embed_chunk(
     """Embeds texts. A text that the model cannot read does not fail the others. query_prompt: of queries; None: the
     texts are documents.
     """
-    embed: Embed = model.embed if query_prompt is None else partial(model.embed_queries, prompt=query_prompt)
+    embed: EmbedTexts = model.embed if query_prompt is None else partial(model.embed_queries, prompt=query_prompt)
     try:
         vectors = tuple(map(_check_finite, embed(texts)))
         cut = model.is_cut(texts) if query_prompt is None else (False,) * len(texts)
@@ -334,7 +334,7 @@ def _is_cut(
     return [counts.get(text, 0) > limit for text in whole]
 
 
-def _embed_halves(embed: Embed, texts: Sequence[str]) -> list[VectorData | Unusable]:
+def _embed_halves(embed: EmbedTexts, texts: Sequence[str]) -> list[VectorData | Unusable]:
     """Embeds texts of which at least one is bad, or which are too many for one batch."""
     if not texts:
         return []

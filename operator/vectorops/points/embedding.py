@@ -116,7 +116,7 @@ async def _embedded(window: Sequence[Write], embed: Embed, schema: PointSchema) 
         made = await embed(name, [pending[index][name] for index in having])
         for index, vector in zip(having, made.vectors, strict=True):
             try:
-                vectors[index][name] = _checked_chunk(place(name), vector, schema[name])
+                vectors[index][name] = fitting_vector(place(name), vector, schema[name])
             except BadPoint as error:
                 failed.setdefault(index, str(error))
     return Window(
@@ -125,7 +125,7 @@ async def _embedded(window: Sequence[Write], embed: Embed, schema: PointSchema) 
     )
 
 
-def _checked_chunk(where: str, vector: VectorData | Unusable, expected: VectorSchema) -> VectorData:
+def fitting_vector(where: str, vector: VectorData | Unusable, expected: VectorSchema) -> VectorData:
     """The vector if the collection takes it. Raises BadPoint for what is wrong with this one, Terminal for what would
     be wrong with all.
     """
