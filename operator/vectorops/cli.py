@@ -202,6 +202,36 @@ class PlanFlags(ApplyFlags):
     ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckFlags(EmbedderFlags, SourceFlags, ManifestFlags):
+    """Of `check`."""
+
+    qdrant: QdrantTarget = None
+    old: Annotated[
+        str | None,
+        typer.Option(
+            "--old",
+            metavar="COLLECTION",
+            help="Another collection in the same Qdrant, or an alias, to compare with: for overlap and latencyRatio, "
+            "and for queries without expect.",
+            show_default=False,
+        ),
+    ] = None
+    timeout: Timeout = 60
+
+    @property
+    def options(self) -> "Options":
+        """What the command line asks for. Raises typer.BadParameter."""
+        from vectorops.local.session import Options
+
+        return Options(
+            override=_target_to_read(self.qdrant) if self.qdrant is not None else None,
+            timeout_seconds=self.timeout,
+            embedders=self.embedders,
+            sources=self.sources,
+        )
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"vectorops {__version__}")
@@ -284,8 +314,36 @@ def _schema(flags: SchemaFlags) -> None:
     raise typer.Exit(NOT_READY if any(schema.problems for schema in found) else READY)
 
 
+def _check(flags: CheckFlags) -> None:
+    """Ask Qdrant the queries of the `checks` that QdrantCollections declare, and compare the answers with the
+    thresholds. Only reads.
+
+    A collection is asked by its name, so that an alias leads to the one that serves readers.
+
+    Key of hosted embedders whose Secret is not in the files: VECTOROPS_EMBEDDER_API_KEY.
+
+    Exit code: 0 all checks passed, 1 some failed or could not be run, 2 wrong usage or invalid manifests.
+    """
+    from vectorops.local import check, show
+    from vectorops.local.command_progress import show_progress
+
+    options = flags.options
+    manifests = _read(flags.filename, flags.namespace, WRONG_USAGE)
+    checked = check.checked_collections(manifests)
+    if not checked:
+        _fail("no QdrantCollection in the files declares spec.checks", WRONG_USAGE)
+    if flags.old is not None and len(checked) > 1:
+        names = ", ".join(one.meta.name for one in checked)
+        raise typer.BadParameter(f"--old is for one collection, and several declare checks: {names}")
+    with show_progress():
+        reports = _run(check.run_declared_checks(manifests, options, old=flags.old))
+    show.print_checks(reports, as_json=flags.as_json)
+    raise typer.Exit(READY if all(report.passed for report in reports) else NOT_READY)
+
+
 app.command(name="apply")(command_of(ApplyFlags, _apply))
 app.command(name="plan")(command_of(PlanFlags, _plan))
+app.command(name="check")(command_of(CheckFlags, _check))
 app.command(name="schema")(command_of(SchemaFlags, _schema))
 
 

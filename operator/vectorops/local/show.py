@@ -1,4 +1,4 @@
-"""What `apply`, `plan`, `schema` and `ledger` print: the result on standard output, notes on standard error."""
+"""What the commands about resources print: the result on standard output, notes on standard error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from vectorops.api.checks import Measured
 from vectorops.api.collection import VectorStatus
 from vectorops.api.meta import JsonObject, Ref
 from vectorops.ledger.inspection import Finding, InspectedLedger, Severity
 from vectorops.local.apply import Report
+from vectorops.local.check import CheckReport
 from vectorops.local.ledgers import InspectedLedgers
 from vectorops.local.plans import ResourcePlan
 from vectorops.local.schemas import CollectionSchema, UnresolvedVector
@@ -107,6 +109,41 @@ def print_schemas(schemas: Sequence[CollectionSchema], *, as_json: bool) -> None
                 rows.append(Row([where, *_vector_cells(one)]))
     titles = ["COLLECTION", "NAME", "KIND", "SIZE", "DISTANCE", "DATATYPE", "MODEL", "REVISION", "FROM"]
     _print_rows(titles, rows)
+
+
+def print_checks(reports: Sequence[CheckReport], *, as_json: bool) -> None:
+    """What `check` found out."""
+    if as_json:
+        _print_json(
+            [
+                {
+                    "namespace": report.namespace,
+                    "name": report.name,
+                    "checks": report.checks.dump() if report.checks is not None else None,
+                    "problem": report.problem,
+                }
+                for report in reports
+            ]
+        )
+        return
+    several = len({report.namespace for report in reports}) > 1
+    rows = []
+    for report in reports:
+        where = f"{report.namespace}/{report.name}" if several else report.name
+        style = "" if report.passed else "red"
+        if report.checks is None:
+            rows.append(Row([where, *[""] * 5, report.problem or ""], style))
+            continue
+        *before, new = report.checks.measured
+        rows += [Row([where, *_measured_cells(measured), "to compare with"]) for measured in before]
+        result = "; ".join([report.checks.result, *report.checks.failures])
+        rows.append(Row([where, *_measured_cells(new), result], style))
+    _print_rows(["NAME", "COLLECTION", "RECALL", "MRR", "OVERLAP", "MEDIAN MS", "RESULT"], rows)
+
+
+def _measured_cells(measured: Measured) -> list[str]:
+    values = (measured.recall, measured.mrr, measured.overlap, measured.latency_ms)
+    return [measured.collection, *("" if value is None else f"{value:g}" for value in values)]
 
 
 def _vector_cells(vector: VectorStatus) -> list[str]:

@@ -112,7 +112,10 @@ def test_what_is_missed_is_told_with_the_queries_that_were_worst():
             "mrr is 0.5, and at least 0.9 is required (the old collection's is 1); worst: queries[1] (0.00), "
             "queries[2] (0.50), queries[0] (1.00)"
         ),
-        "overlap is 0.6667, and at least 0.9 is required; worst: queries[1] (0.00), queries[0] (1.00), queries[2] (1.00)",
+        (
+            "overlap is 0.6667, and at least 0.9 is required; worst: queries[1] (0.00), queries[0] (1.00), "
+            "queries[2] (1.00)"
+        ),
     ]
 
 
