@@ -249,3 +249,36 @@ async def test_points_bring_each_collection_the_vectors_that_it_has(
     assert (await stored.points(new))[1].vector == {"words": [1.0, 0.0, 0.0]}
     assert (await stored.points(old))[1].vector == {"text": [1.0, 0.0]}
     assert {copy["points"]["failed"] for copy in (await team.get("PointSet", sets))["status"]["copies"]} == {0}
+
+
+@pytest.mark.parametrize("expected", [1, 2])
+async def test_readers_are_moved_only_if_the_checks_pass_or_a_person_agrees(
+    team: Team, stored: Stored, qdrant: QdrantServer, expected: int
+) -> None:
+    name, sets = unique("checked"), unique("points")
+    query: Object = {"vector": [1.0, 0.1, 0.0], "expect": [str(expected)]}
+    checks: Object = {"queries": [query], "k": 1, "thresholds": {"recall": 0.9}}
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}, "checks": checks}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+
+    answer = await team.collection(name, params={"shard_number": 2}, **auto)
+
+    found = answer["status"]["migration"]["checks"]
+    assert [one["collection"] for one in found["measured"]] == [old, answer["status"]["migration"]["to"]["name"]]
+    if expected == 1:
+        assert is_ready(answer)
+        assert (found["result"], phase(answer)) == ("Passed", "GracePeriod")
+        assert leads_to(qdrant, name) != old
+        return
+    assert reason(answer) == "ChecksFailed"
+    assert (found["result"], phase(answer)) == ("Failed", "Checking")
+    assert leads_to(qdrant, name) == old
+    # Looking once more writes nothing.
+    still = await team.look_again("QdrantCollection", name)
+    assert still["status"]["migration"] == answer["status"]["migration"]
+
+    await team.approve(name, plan_hash(answer))
+    await team.wait("QdrantCollection", name, is_ready)
+    assert leads_to(qdrant, name) != old

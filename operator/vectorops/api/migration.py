@@ -8,9 +8,15 @@ from pydantic import Field
 
 from vectorops.api.checks import ChecksStatus
 from vectorops.api.meta import Model
-from vectorops.api.source import Duration
+from vectorops.api.rules import Matches
 
 FieldPath = Annotated[str, Field(min_length=1, max_length=512, description="Path of a payload field.")]
+
+GracePeriod = Annotated[
+    str,
+    Field(max_length=20),
+    Matches(r"^([0-9]+(h|m|s))+$", "must be a duration such as 0s, 90s, 10m or 24h"),
+]
 
 MigrationPhase = Literal["Held", "Filling", "Checking", "GracePeriod", "RolledBack"]
 
@@ -22,7 +28,7 @@ class Migration(Model):
         default=None,
         description="Manual: a migration starts when its plan is approved. Auto: it starts by itself. Default: Manual.",
     )
-    grace_period: Duration | None = Field(
+    grace_period: GracePeriod | None = Field(
         default=None,
         description="How long the old collection is kept, and kept current, after readers were moved. 0s: it is "
         "deleted at once. Default: 24h.",
@@ -56,7 +62,7 @@ class Migration(Model):
         return self.others_points or "Block"
 
     @property
-    def effective_grace_period(self) -> Duration:
+    def effective_grace_period(self) -> GracePeriod:
         return self.grace_period or "24h"
 
 

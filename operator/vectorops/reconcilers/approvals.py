@@ -16,6 +16,7 @@ To take a collection over from another owner is allowed in the same two ways.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -102,6 +103,11 @@ def how_to_take_over(context: Context, resource: Resource, installation: str) ->
     if resource.meta.annotations.get(TAKE_OVER_FROM) == installation and not take_over(context, resource):
         return f"{words}; the one that is there came with the resource, or was used before: remove it first"
     return words
+
+
+def digest_of(*content: str) -> str:
+    """Identifies what a person is to agree to: 12 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
 def plan_hash(plan: str, bound_to: str) -> str:

@@ -7,8 +7,6 @@ of the collection, `ownership` about whose it is, `approvals` about what a perso
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -244,8 +242,7 @@ async def _decide_behind_alias(
         candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
     approval = None
     if asks := _approval_of(spec, standing, move):
-        content = [*asks, mark.incarnation, mark.switched_at]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+        digest = approvals.digest_of(*asks, mark.incarnation, mark.switched_at)
         approval = await approvals.approval(context, resource, digest, access.database, name)
     return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate, approval))
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
+from vectorops.api.checks import Checks, ChecksStatus
 from vectorops.api.collection import PlanStatus, QdrantCollectionSpec, QdrantCollectionStatus
 from vectorops.api.meta import APPROVE_PLAN, ROLL_BACK, Condition, JsonObject, Resource
 from vectorops.api.migration import Filled, MigrationEnd, MigrationPhase, MigrationStatus
@@ -36,10 +38,12 @@ from vectorops.ledger.collection import delete_ledgers_of
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
+from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
+from vectorops.reconcilers.checking import run_checks
 from vectorops.reconcilers.decide import Decision, Migrating
 from vectorops.reconcilers.dependencies import Access
-from vectorops.reconcilers.filling import find_filling
+from vectorops.reconcilers.filling import Filling, find_filling
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.status import conditions
 
@@ -134,17 +138,26 @@ class Migrator:
         leaves = self.spec.migration_settings.effective_others_points == "Leave"
         filling = await find_filling(self.context, self.resource, self.active, candidate.found, leaves=leaves)
         if not filling.is_whole:
-            message = f"collection {candidate.found.name!r} is being filled; not yet by: {filling.describe()}"
-            filled = Filled(point_sets=filling.done, of=filling.point_sets)
-            new = _physical_of(candidate)
-            status = self._status("Filling", standing.active, new, filled=filled, message=message)
-            is_blocked = bool(filling.blocked)
-            reason = Reason.MIGRATION_BLOCKED if is_blocked else Reason.MIGRATING
-            found = conditions(False, reason, message, stalled=is_blocked, reconciling=not is_blocked)
-            outcome = self._outcome(found, {"migration": status}, requeue_after=FILLING_SECONDS)
-            return replace(outcome, rests_on=outcome.rests_on | filling.rests_on)
+            return self._unfilled(filling)
+        if self.spec.checks is not None:
+            return await self._check(self.spec.checks)
         await self._switch(candidate)
         return self._again("readers were moved")
+
+    async def _check(self, declared: Checks) -> Outcome:
+        """Moves readers if the candidate answers well enough, or if a person has agreed to move them all the same."""
+        candidate, database = self._candidate, self.access.database
+        checks = await run_checks(self.context, self.resource, declared, database, new=candidate.found, old=self.active)
+        new = _physical_of(candidate)
+        words = f"collection {new.name!r} answers its checks as it should"
+        status = self._status("Checking", self.migrating.standing.active, new, message=words, checks=checks)
+        if checks.result == "Failed":
+            digest = approvals.digest_of("switch", new.incarnation)
+            approval = await approvals.approval(self.context, self.resource, digest, database, self.active.name)
+            if not approval.given:
+                return self._failed_checks(status, checks, approval)
+        await self._switch(candidate)
+        return self._again("readers were moved", {"migration": status})
 
     async def _switch(self, candidate: Decision) -> None:
         """Moves readers. The mark first, so that what served last is known whatever happens in between."""
@@ -230,12 +243,33 @@ class Migrator:
         assert self.migrating.candidate is not None, "the move is about one"
         return self.migrating.candidate
 
-    def _again(self, message: str) -> Outcome:
+    def _again(self, message: str, update: Mapping[str, Any] = MappingProxyType({})) -> Outcome:
         """The status after a step, and the next one at once."""
         found = conditions(False, Reason.MIGRATING, message, reconciling=True)
         is_approved = self.migrating.approval is not None and self.migrating.approval.given
         handled = {"last_handled_approve_plan": self.resource.meta.annotations.get(APPROVE_PLAN)}
-        return self._outcome(found, handled if is_approved else {}, requeue_after=0.0)
+        return self._outcome(found, {**update, **(handled if is_approved else {})}, requeue_after=0.0)
+
+    def _unfilled(self, filling: Filling) -> Outcome:
+        """Some sets have not brought all their points yet."""
+        new = _physical_of(self._candidate)
+        message = f"collection {new.name!r} is being filled; not yet by: {filling.describe()}"
+        filled = Filled(point_sets=filling.done, of=filling.point_sets)
+        status = self._status("Filling", self.migrating.standing.active, new, filled=filled, message=message)
+        is_blocked = bool(filling.blocked)
+        reason = Reason.MIGRATION_BLOCKED if is_blocked else Reason.MIGRATING
+        found = conditions(False, reason, message, stalled=is_blocked, reconciling=not is_blocked)
+        outcome = self._outcome(found, {"migration": status}, requeue_after=FILLING_SECONDS)
+        return replace(outcome, rests_on=outcome.rests_on | filling.rests_on)
+
+    def _failed_checks(self, status: MigrationStatus, checks: ChecksStatus, approval: Approval) -> Outcome:
+        """Readers stay until somebody mends what is wrong, or agrees."""
+        message = f"{'; '.join(checks.failures)}; readers stay. {approval.how} to move them all the same"
+        steps = ["move all aliases to the new collection, although it missed thresholds of its checks"]
+        plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=False)
+        found = conditions(False, Reason.CHECKS_FAILED, message, stalled=True)
+        status = status.model_copy(update={"message": message})
+        return self._outcome(found, {"migration": status, "plan": plan})
 
     def _settled(self, until: datetime | None) -> Outcome:
         """until: the end of the grace period; None: there is no old collection."""
@@ -288,11 +322,15 @@ class Migrator:
         *,
         message: str,
         filled: Filled | None = None,
+        checks: ChecksStatus | None = None,
         since: str = "",
     ) -> MigrationStatus:
         before: JsonObject = self.resource.status.get("migration") or {}
-        same = before.get("phase") == phase and (before.get("to") or {}).get("incarnation") == new.incarnation
-        began = since or (before.get("since") if same else None) or print_time(self.context.now())
+        is_same = (before.get("to") or {}).get("incarnation") == new.incarnation
+        known = before.get("since") if is_same and before.get("phase") == phase else None
+        began = since or known or print_time(self.context.now())
+        if is_same and before.get("checks"):
+            checks = _unless_as_before(checks, ChecksStatus.model_validate(before["checks"]))
         is_known = phase != "Held" or new.switched_at
         return MigrationStatus(
             phase=phase,
@@ -300,6 +338,7 @@ class Migrator:
             # Of one that is not made yet, each look would draw another name.
             to=MigrationEnd(name=new.name, incarnation=new.incarnation) if is_known else None,
             filled=filled,
+            checks=checks,
             since=began,
             message=message,
         )
@@ -347,6 +386,18 @@ def describe_migration(spec: QdrantCollectionSpec, migrating: Migrating) -> list
         "move all aliases to it in one request",
         f"keep {old} current for {settings.effective_grace_period}, then {then}",
     ]
+
+
+def _unless_as_before(checks: ChecksStatus | None, before: ChecksStatus) -> ChecksStatus:
+    """The older of two results that say the same: times differ each time, and no status is written for them."""
+    if checks is None:
+        return before
+
+    def said(status: ChecksStatus) -> list[Any]:
+        measured = [(one.collection, one.recall, one.mrr, one.overlap) for one in status.measured]
+        return [status.result, status.queries, len(status.failures), measured]
+
+    return before if said(checks) == said(before) else checks
 
 
 def _physical_of(decision: Decision) -> Physical:

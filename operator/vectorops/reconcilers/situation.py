@@ -22,6 +22,7 @@ from vectorops.ledger.records import LedgerKey
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.identity import UnusableId, point_id
 from vectorops.points.schema import point_schema
+from vectorops.points.stored_vectors import StoredVectors
 from vectorops.points.target import GivenUp, Target
 from vectorops.qdrant.database import PointId
 from vectorops.qdrant.marks import LEDGER_KEY, Mark, registration_key
@@ -56,13 +57,28 @@ class Destination:
     access: Access
     observed: Observed
     """As it is in Qdrant, or, for `vectorops plan`, as it will be."""
-    left_out: frozenset[str] = frozenset()
-    """Vectors that it has not, and that another destination of the same points has."""
+    beside: tuple[Observed, ...] = ()
+    """The other collections that the same points go to, the one that serves readers first."""
 
     @property
     def incarnation(self) -> str:
         """Of a collection that its user manages: that of the time when it was ours, if it ever was."""
         return self.observed.mark.incarnation if self.observed.mark else UNMANAGED
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Vectors that it has not, and that another destination of the same points has."""
+        return frozenset[str]().union(*map(_vectors_of, self.beside)) - _vectors_of(self.observed)
+
+    @property
+    def others(self) -> list[tuple[Observed, PointSetTarget]]:
+        """The other collections that the same points go to, and how the status of the set would keep them."""
+        through = self.access.connection
+        return [
+            (other, PointSetTarget.through(through, other.name, other.mark.incarnation))
+            for other in self.beside
+            if other.mark is not None
+        ]
 
     @property
     def remembered(self) -> PointSetTarget:
@@ -102,10 +118,8 @@ async def find_destinations(
     elif mark is None or not mark.belongs_to(context.installation, collection.ref):
         raise _not_ready(collection, "it does not own the collection in Qdrant")
     _check_shard_key(spec, collection, observed)
-    all_vectors = frozenset[str]().union(*(_vectors_of(one) for one in (observed, *placement.others)))
-    return [
-        Destination(collection, access, one, all_vectors - _vectors_of(one)) for one in (observed, *placement.others)
-    ]
+    every = (observed, *placement.others)
+    return [Destination(collection, access, one, tuple(other for other in every if other is not one)) for one in every]
 
 
 def _vectors_of(observed: Observed) -> frozenset[str]:
@@ -166,6 +180,10 @@ async def find_situation(
         hides=observed.hides_points,
         checks_presence=context.verification is None,
         left_out=destination.left_out,
+        vectors_from=tuple(
+            StoredVectors(ledger_store(context, access, resource, where, other), point_schema(other))
+            for other, where in destination.others
+        ),
         adopts=spec.effective_adoption_policy == "IfMatching",
     )
     given_up = _given_up_by(context, resource)

@@ -674,7 +674,12 @@ class TestSearches:
     async def test_the_nearest_points_are_found_the_nearest_first(self, database, name):
         await make(database, name)
         other = uuid.uuid4()
-        points = [(7, numbers(1, 0)), (other, numbers(3, 0)), (9, numbers(2, 0)), (11, numbers(-1, 0))]
+        points: list[tuple[int | uuid.UUID, Any]] = [
+            (7, numbers(1, 0)),
+            (other, numbers(3, 0)),
+            (9, numbers(2, 0)),
+            (11, numbers(-1, 0)),
+        ]
         await database.upsert(name, [PointData(id, {UNNAMED: vector}) for id, vector in points])
 
         assert await database.search(name, numbers(1, 0), limit=3) == [other, 9, 7]
