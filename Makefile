@@ -91,6 +91,10 @@ e2e: $(if $(KUBECONFIG),e2e-given,e2e-kind) ## Install and use the operator on t
 e2e-given: $(DEV)/.installed
 	$(DEV)/bin/pytest tests/e2e --timeout 600
 
+.PHONY: e2e-failed
+e2e-failed: $(DEV)/.installed ## Run the end-to-end tests that failed last time once more, on the cluster of KUBECONFIG
+	$(DEV)/bin/pytest tests/e2e --timeout 600 --last-failed --last-failed-no-failures none
+
 KIND := vectorops-e2e
 e2e-kind: $(DEV)/.installed build/previous
 	@for tool in docker kind kubectl helm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; test -z "$$missing" || \

@@ -19,8 +19,9 @@ def deployment() -> cluster.Object:
 
 
 def test_both_are_ready_and_one_leads() -> None:
-    assert deployment()["status"]["readyReplicas"] == 2
-    assert cluster.leader() in cluster.pods()
+    # Helm waits until as many are ready as the Deployment's strategy demands: one may be unavailable.
+    until(lambda: deployment()["status"].get("readyReplicas") == 2, what="both to be ready")
+    until(lambda: cluster.leader() in cluster.pods(), what="one of them to lead")
 
 
 @pytest.mark.parametrize("how", [[], ["--grace-period=0", "--force"]], ids=["asked to end", "by force"])
@@ -45,6 +46,6 @@ def test_an_upgrade_exchanges_one_after_the_other(qdrant: Qdrant, team: str) -> 
 
     cluster.install("--set", "replicaCount=2", "--set", "log.level=debug")
 
-    assert not before & set(cluster.pods())
+    until(lambda: not before & set(cluster.pods()), what="the old ones to go")
     until(lambda: cluster.leader() in cluster.pods(), what="one of the new ones to lead")
     wait_ready(team, "qdrantconnection/main")
