@@ -46,6 +46,8 @@ def read_csv(path: Path, name: str, columns: ColumnChoice, max_unpacked_bytes: i
         numbers: list[int] = []
         rows: list[list[str]] = []
         held, number = 0, 1
+        # Without a row, too, the header is judged: the page of an error is no empty file.
+        yield ArrowRows([], pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in chosen], chosen))
         while True:
             number += 1
             try:

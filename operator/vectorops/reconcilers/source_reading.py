@@ -14,7 +14,7 @@ from functools import partial
 from threading import Event
 
 from vectorops import metrics
-from vectorops.api.meta import RECONCILE, VERIFY, Resource
+from vectorops.api.meta import RECONCILE, SOURCE_LABEL, VERIFY, Resource
 from vectorops.api.pointset import PointSetSpec, SourceStatus
 from vectorops.api.reasons import Reason
 from vectorops.api.source import Mapping, Source
@@ -206,12 +206,21 @@ class SourceReading:
                 Reason.SOURCE_CHANGED, "the files of the source changed while they were read; reading them again"
             )
         if not staged.total and not self.spec.effective_allow_empty_source:
+            found = f"the source has {counted(len(self.files), 'file')} and no rows" if self.files else self._no_file()
             raise Terminal(
                 Reason.SOURCE_EMPTY,
-                f"the source has {counted(len(self.files), 'file')} and no rows: nothing is deleted. If all points are "
-                "to go, set spec.allowEmptySource: true",
+                f"{found}: nothing is deleted. If all points are to go, set spec.allowEmptySource: true",
             )
         return staged
+
+    def _no_file(self) -> str:
+        """What matches nothing."""
+        source = self.spec.source
+        if source is not None and source.s3 is not None:
+            return f"no object matches source.s3.url, {source.s3.url}"
+        if source is not None and source.files is not None:
+            return f"no file matches source.files.path, {source.files.path}"
+        return f'no ConfigMap with the label {SOURCE_LABEL}: "true" has keys that source.configMaps matches'
 
     async def _same_bytes(self) -> bool:
         """The files have other versions and the same bytes: writes that down, if what is stored agrees."""

@@ -38,6 +38,7 @@ def test_a_source_without_rows_deletes_only_if_that_is_allowed(rows: SourcedSet)
         look = rows.apply()
         assert (look.reason, rows.ids()) == ("SourceEmpty", [1, 2])
         assert "allowEmptySource: true" in look.message
+    assert "no file matches source.files.path, *.jsonl" in look.message
 
     rows.spec["allowEmptySource"] = True
     look = rows.apply()

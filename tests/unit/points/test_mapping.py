@@ -506,6 +506,17 @@ def test_the_error_names_the_file():
         Mapper(None, UNNAMED).map(arrow({"x": [1]}), file="data/a.parquet")
 
 
+def test_a_header_of_csv_is_judged_without_a_row_too(tmp_path):
+    """Where an empty source is allowed, the page of an error must not pass for one."""
+    (tmp_path / "a.csv").write_text("<html>Please log in</html>")
+    with pytest.raises(Terminal, match="there is no column id for the id"):
+        [Mapper(None, UNNAMED).map(rows) for rows in read_rows(tmp_path / "a.csv", "CSV")]
+
+    (tmp_path / "a.csv").write_text("id,title\n")
+    (block,) = [Mapper(None, UNNAMED).map(rows) for rows in read_rows(tmp_path / "a.csv", "CSV")]
+    assert not block.ids
+
+
 def test_a_float_may_be_an_id_if_the_mapping_says_that_it_is_an_integer():
     block = mapped(arrow({"id": [1.0, 2.0**53, 1.5]}), mapping={"types": {"id": "Integer"}})
 
