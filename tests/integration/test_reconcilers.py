@@ -98,6 +98,20 @@ async def park(tmp_path: Path) -> AsyncIterator[Park]:
     await folder.close()
 
 
+async def test_a_folder_has_no_snapshots_so_a_plan_that_needs_one_is_refused(park: Park) -> None:
+    both: JsonObject = {"vectors": [TEXT, IMAGE], "snapshotBefore": True}
+    await park.declare(both, LION_SEEN)
+    held_back = (await park.declare(both | {"vectors": [TEXT]}, LION_SEEN))["zoo"]
+    grants = Grants(frozenset({held_back.status["plan"]["hash"]}))
+
+    found = await park.declare(both | {"vectors": [TEXT]}, LION_SEEN, grants=grants)
+
+    ready = found["zoo"].condition("Ready")
+    assert ready is not None
+    assert "it has no snapshots" in ready["message"]
+    assert await park.lion() == {"text": [1.0, 2.0], "image": [3.0, 4.0]}
+
+
 async def test_a_vector_that_comes_again_is_filled_by_the_sets_whose_points_miss_it(park: Park) -> None:
     both = {"vectors": [TEXT, IMAGE]}
     await park.declare(both, LION_SEEN)

@@ -168,6 +168,20 @@ class LocalQdrant:
     async def delete_alias(self, alias: str) -> None:
         await self._change_aliases(_delete_alias_action(alias))
 
+    # ---- snapshots: a folder has none ----
+
+    async def create_snapshot(self, name: str) -> str:
+        message = (
+            f"collection {name!r} is in a folder: it has no snapshots; copy the folder, or leave snapshotBefore out"
+        )
+        raise Rejected(Reason.REQUEST_REJECTED, message, status=400)
+
+    async def snapshots(self, name: str) -> dict[str, str]:  # noqa: ARG002 -- see `Database`
+        return {}
+
+    async def snapshots_under_way(self, name: str) -> int:  # noqa: ARG002 -- see `Database`
+        return 0
+
     # ---- replicas: a folder has none ----
 
     async def cluster(self) -> JsonObject:

@@ -33,6 +33,8 @@ MARK_KEY: Final = f"{GROUP}/mark"
 REGISTRATION_PREFIX: Final = f"{GROUP}/ledger/"
 LEDGER_KEY: Final = f"{GROUP}/ledger-collection"
 """Key in the metadata of a managed collection: where the ledgers of its sets are, if not in the default collection."""
+SNAPSHOT_KEY: Final = f"{GROUP}/snapshot"
+"""Key in the metadata of a managed collection: the last snapshot that it was to have (`reconcilers.snapshots`)."""
 LEDGER_KIND: Final = "Ledger"
 LEDGER_METADATA: Final[JsonObject] = {MARK_KEY: {"format": FORMAT, "kind": LEDGER_KIND}}
 """The mark of a collection of ledgers, as it goes into the body of a create or PATCH."""

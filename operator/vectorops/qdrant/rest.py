@@ -64,9 +64,10 @@ class Rest:
         answer = await self._send("greeting", "GET", "/", None, writes=False)
         return _json(answer, self._endpoint)
 
-    async def telemetry(self) -> tuple[Any, str | None]:
+    async def telemetry(self, details_level: int = 0) -> tuple[Any, str | None]:
         """What the server tells of itself and its requests, and its date."""
-        answer = await self._send("telemetry", "GET", "/telemetry?details_level=0", None, writes=False)
+        path = f"/telemetry?details_level={details_level}"
+        answer = await self._send("telemetry", "GET", path, None, writes=False)
         return _result(answer, self._endpoint), answer.headers.get("date")
 
     async def close(self) -> None:

@@ -44,6 +44,8 @@ COMPONENT_BYTES: Final = 10
 """Of a component of a vector, in JSON."""
 READ_PATIENCE_SECONDS: Final = 120.0
 """For so long in all, a list of points waits for a rate limit once some are read: the next try reads all of it."""
+SNAPSHOT_DETAILS: Final = 2
+"""The lowest level of telemetry that tells of snapshots under way (1.16.3)."""
 SCROLL_PAGE: Final = 100
 """Small, because a collection's strict mode may limit it."""
 
@@ -160,6 +162,21 @@ class Server:
 
     async def delete_alias(self, alias: str) -> None:
         await self._change_aliases(_deleted(alias))
+
+    # ---- snapshots ----
+
+    async def create_snapshot(self, name: str) -> str:
+        made = await self._rest.write("create_snapshot", "POST", f"{_path(name)}/snapshots?wait=true")
+        return str(made["name"])
+
+    async def snapshots(self, name: str) -> dict[str, str]:
+        found = await self._rest.read("list_snapshots", "GET", f"{_path(name)}/snapshots")
+        return {snapshot["name"]: snapshot.get("creation_time") or "" for snapshot in found}
+
+    async def snapshots_under_way(self, name: str) -> int:
+        told, _ = await self._rest.telemetry(SNAPSHOT_DETAILS)
+        counts = (told.get("collections") or {}).get("snapshots") or ()
+        return sum(count["running_snapshots"] for count in counts if count["id"] == name)
 
     # ---- replicas ----
 

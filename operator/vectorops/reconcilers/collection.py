@@ -31,6 +31,7 @@ from vectorops.reconcilers.migrator import Migrator, delete_collection
 from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
+from vectorops.reconcilers.snapshots import keep_snapshot
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.status import conditions, suspended
 
@@ -75,6 +76,8 @@ class CollectionReconciler:
         if decision.granted and (sets := await _ready_sets(context, resource)):
             return _announce_plan(resource, decision, sets)
         approved = decision.approval.given
+        if decision.granted and decision.plan.is_destructive and spec.effective_snapshot_before:
+            await keep_snapshot(context, resource, database, decision.found.name, decision.approval.hash)
         applied = await apply_plan(database, decision.plan, decision.mark, approved=approved)
         if decision.plan.is_drift:
             await _announce_correction(context, resource, decision.plan)

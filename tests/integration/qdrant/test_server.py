@@ -23,7 +23,7 @@ from servers.proxy import Call
 from servers.qdrant import QdrantServer, QdrantTls
 from vectorops.api.connection import QdrantConnectionSpec
 from vectorops.api.reasons import Reason
-from vectorops.errors import OutcomeUnknown, RateLimited, Rejected, Transient, Unauthorized
+from vectorops.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Transient, Unauthorized
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PointData
 from vectorops.reconciliation import reconciling
@@ -82,6 +82,25 @@ async def test_readers_find_one_of_the_two_collections_while_aliases_move(qdrant
     await asyncio.gather(*readers)
 
     assert seen == set(colors)
+
+
+async def test_a_snapshot_stays_when_its_collection_is_deleted(qdrant, open_database):
+    database, name = open_database(qdrant), f"snapped-{uuid.uuid4().hex[:8]}"
+    await database.create_collection(name, COLLECTION)
+    assert (await database.snapshots(name), await database.snapshots_under_way(name)) == ({}, 0)
+
+    snapshot = await database.create_snapshot(name)
+    listed = await database.snapshots(name)
+    await database.delete_collection(name)
+
+    assert listed.keys() == {snapshot}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", listed[snapshot])
+    assert (qdrant.folder / "snapshots" / name / snapshot).exists()
+    with pytest.raises(NotFound):
+        await database.snapshots(name)
+    # A new collection of that name has them.
+    await database.create_collection(name, COLLECTION)
+    assert (await database.snapshots(name)).keys() == {snapshot}
 
 
 def tls_of(**fields: Any) -> dict[str, Any]:
