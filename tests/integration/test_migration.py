@@ -200,7 +200,7 @@ async def test_a_collection_behind_an_alias_of_somebody_else_is_adopted_and_move
     assert names_behind(qdrant, name) == [leads_to(qdrant, name)]
 
 
-@pytest.mark.parametrize("policy", ["Delete"])
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
 async def test_a_resource_that_is_deleted_in_the_middle_leaves_one_collection_or_none(
     team: Team, stored: Stored, qdrant: QdrantServer, policy: str
 ) -> None:
@@ -282,3 +282,51 @@ async def test_readers_are_moved_only_if_the_checks_pass_or_a_person_agrees(
     await team.approve(name, plan_hash(answer))
     await team.wait("QdrantCollection", name, is_ready)
     assert leads_to(qdrant, name) != old
+
+
+async def others(stored: Stored, name: str, *ids: int) -> None:
+    """Another writer brings points, by the alias."""
+    points = [models.PointStruct(id=id, vector=[0.6, 0.8, 0.0], payload={"by": "others", "id": id}) for id in ids]
+    await stored.client.upsert(name, points)
+
+
+async def test_points_that_no_set_declares_hold_the_migration_up(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("block"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    await others(stored, name, 77, 78)
+    old = leads_to(qdrant, name)
+
+    blocked = await team.collection(name, params={"shard_number": 2}, **auto)
+    assert reason(blocked) == "MigrationBlocked"
+    assert "2 points that no PointSet declares" in message(blocked)
+    assert names_behind(qdrant, name) == [old]
+
+    auto["migration"] = {"approval": "Auto", "othersPoints": "Leave"}
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    assert len(await stored.points(name)) == 3
+    assert len(await stored.points(old)) == 5
+
+
+async def test_points_of_others_are_copied(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    name, sets = unique("copied"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto", "othersPoints": "Copy"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    await others(stored, name, 77, 78)
+    old = leads_to(qdrant, name)
+
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+
+    new = leads_to(qdrant, name)
+    assert new != old
+    assert await stored.points(new) == await stored.points(old)
+    # A writer that kept the old name is late, and not lost.
+    await others(stored, old, 79)
+    auto["migration"] |= {"gracePeriod": "0s"}
+    await team.collection(name, params={"shard_number": 2}, until=lambda obj: is_ready(obj) and not phase(obj), **auto)
+    assert {77, 78, 79} <= set(await stored.points(name))
+    assert names_behind(qdrant, name) == [new]

@@ -168,6 +168,11 @@ class Entries(Mapping[PointId, Entry]):
         numbers, uuids = self._among(ids)
         return self.chosen(~numbers, ~uuids)
 
+    def without_ids_of(self, other: Entries) -> Entries:
+        """Those whose id the other has not."""
+        numbers = _is_among(_keys(self.numbers, 1), _keys(other.numbers, 1))
+        return self.chosen(~numbers, ~_is_among(_keys(self.uuids, 2), _keys(other.uuids, 2)))
+
     def updated(self, newer: Entries) -> Entries:
         """All entries of both; where both have an id, that of the newer ones."""
         if not newer:

@@ -35,6 +35,7 @@ from vectorops.collections.next_move import (
 from vectorops.collections.steps import lines_of
 from vectorops.errors import Transient
 from vectorops.ledger.collection import delete_ledgers_of
+from vectorops.points.others import OthersCopy, count_about, count_others
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
@@ -43,12 +44,19 @@ from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.checking import run_checks
 from vectorops.reconcilers.decide import Decision, Migrating
 from vectorops.reconcilers.dependencies import Access
-from vectorops.reconcilers.filling import Filling, find_filling
+from vectorops.reconcilers.filling import find_filling
+from vectorops.reconcilers.foreign_points import copy_between, describe_copied, ledgered, log_copied
+from vectorops.reconcilers.pace import Pace
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.status import conditions
+from vectorops.words import counted
 
 logger = logging.getLogger(__name__)
 
+MOST_PASSES: Final = 3
+"""Passes over others' points before readers are moved."""
+FEW_POINTS: Final = 1000
+"""So many that a last pass wrote are no reason for another one."""
 FILLING_SECONDS: Final = 10.0
 """When a collection that is being filled is looked at, should no set wake it."""
 
@@ -91,6 +99,20 @@ class Migrator:
     def active(self) -> Observed:
         return self.decision.found
 
+    @property
+    def blocks_others(self) -> bool:
+        """Must there be no points that no PointSet declares?"""
+        return self.spec.migration_settings.effective_others_points == "Block"
+
+    @property
+    def copies_others(self) -> bool:
+        """Are points that no PointSet declares copied?"""
+        return self.spec.migration_settings.effective_others_points == "Copy"
+
+    @property
+    def _pace(self) -> Pace:
+        return Pace(self.context.cluster, self.resource, self.context.turn)
+
     async def carry_on(self) -> Outcome:
         """Does the next step, and returns the answer with what there is to tell of it."""
         match self.migrating.move:
@@ -113,6 +135,8 @@ class Migrator:
 
     async def _start(self) -> Outcome:
         candidate, standing = self._candidate, self.migrating.standing
+        if self.blocks_others and (count := await count_about(ledgered(self.access, self.active))):
+            return self._blocked(self._others_words(count))
         if self.migrating.is_held:
             return self._held()
         await apply_plan(self.access.database, candidate.plan, candidate.mark)
@@ -135,14 +159,54 @@ class Migrator:
             applied = await apply_plan(self.access.database, candidate.plan, candidate.mark)
             left = "; ".join(lines_of(applied.plan.doable))
             return self._again(f"collection {candidate.found.name!r} is made as declared{f': {left}' if left else ''}")
-        leaves = self.spec.migration_settings.effective_others_points == "Leave"
-        filling = await find_filling(self.context, self.resource, self.active, candidate.found, leaves=leaves)
-        if not filling.is_whole:
-            return self._unfilled(filling)
+        if (waiting := await self._fill()) is not None:
+            return waiting
         if self.spec.checks is not None:
             return await self._check(self.spec.checks)
         await self._switch(candidate)
         return self._again("readers were moved")
+
+    async def _fill(self) -> Outcome | None:
+        """None if the candidate has all points that it is to have."""
+        leaves = self.spec.migration_settings.effective_others_points == "Leave"
+        candidate = self._candidate.found
+        filling = await find_filling(self.context, self.resource, self.active, candidate, leaves=leaves)
+        if not filling.is_whole:
+            new = _physical_of(self._candidate)
+            message = f"collection {new.name!r} is being filled; not yet by: {filling.describe()}"
+            filled = Filled(point_sets=filling.done, of=filling.point_sets)
+            status = self._status("Filling", self.migrating.standing.active, new, filled=filled, message=message)
+            is_blocked = bool(filling.blocked)
+            reason = Reason.MIGRATION_BLOCKED if is_blocked else Reason.MIGRATING
+            found = conditions(False, reason, message, stalled=is_blocked, reconciling=not is_blocked)
+            outcome = self._outcome(found, {"migration": status}, requeue_after=FILLING_SECONDS)
+            return replace(outcome, rests_on=outcome.rests_on | filling.rests_on)
+        if self.blocks_others and (count := await count_others(ledgered(self.access, self.active), self._pace.point)):
+            return self._blocked(self._others_words(count))
+        if self.copies_others:
+            await self._copy_others()
+        return None
+
+    def _copy_between(self, old: Observed, new: Observed) -> OthersCopy:
+        return copy_between(self.context, self.resource, self.spec, self.access, old, new)
+
+    async def _copy_others(self) -> None:
+        """Until a pass finds little to do: others may write all the while."""
+        copy = self._copy_between(self.active, self._candidate.found)
+        for _ in range(MOST_PASSES):
+            copied = await copy.copy()
+            log_copied(self.resource, copied)
+            if copied.written + copied.removed <= FEW_POINTS:
+                break
+        if words := describe_copied(copied):
+            await self.context.cluster.event(self.resource, "OthersPoints", words, warning=True)
+
+    async def _copy_late(self, old: Observed, new: Observed) -> None:
+        """What others brought into the old collection since the last pass."""
+        copied = await self._copy_between(old, new).copy_late()
+        log_copied(self.resource, copied)
+        if words := describe_copied(copied):
+            await self.context.cluster.event(self.resource, "OthersPoints", words, warning=True)
 
     async def _check(self, declared: Checks) -> Outcome:
         """Moves readers if the candidate answers well enough, or if a person has agreed to move them all the same."""
@@ -175,6 +239,8 @@ class Migrator:
         await self._write_mark(mark)
         if not self.migrating.standing.is_direct:
             await self._move_aliases(old, new)
+            if self.copies_others:
+                await self._copy_late(self.active, candidate.found)
             await self._announce("Switched", f"readers were moved from collection {old!r} to {new!r}")
             return
         declared = {self.migrating.placement.name, *(self.spec.aliases or ())}
@@ -219,6 +285,15 @@ class Migrator:
             plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
             words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
             return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
+        old = next(one for one in self.migrating.placement.others if one.name == name)
+        if self.copies_others:
+            await self._copy_late(old, self.active)
+        elif self.blocks_others and (count := await self._copy_between(old, self.active).count_missing()):
+            words = (
+                f"{counted(count, 'point')} of others came into the old collection {name!r} after readers were moved, "
+                "so it is kept: declare or delete them, or set migration.othersPoints to Copy or Leave"
+            )
+            return self._outcome(None, {"migration": self._grace_period(words)})
         await self._delete_unused(name)
         await self._announce("Retired", f"the old collection {name!r} was deleted")
         return self._again(f"the old collection {name!r} was deleted")
@@ -250,17 +325,19 @@ class Migrator:
         handled = {"last_handled_approve_plan": self.resource.meta.annotations.get(APPROVE_PLAN)}
         return self._outcome(found, {**update, **(handled if is_approved else {})}, requeue_after=0.0)
 
-    def _unfilled(self, filling: Filling) -> Outcome:
-        """Some sets have not brought all their points yet."""
-        new = _physical_of(self._candidate)
-        message = f"collection {new.name!r} is being filled; not yet by: {filling.describe()}"
-        filled = Filled(point_sets=filling.done, of=filling.point_sets)
-        status = self._status("Filling", self.migrating.standing.active, new, filled=filled, message=message)
-        is_blocked = bool(filling.blocked)
-        reason = Reason.MIGRATION_BLOCKED if is_blocked else Reason.MIGRATING
-        found = conditions(False, reason, message, stalled=is_blocked, reconciling=not is_blocked)
-        outcome = self._outcome(found, {"migration": status}, requeue_after=FILLING_SECONDS)
-        return replace(outcome, rests_on=outcome.rests_on | filling.rests_on)
+    def _others_words(self, count: int) -> str:
+        return (
+            f"collection {self.active.name!r} has {counted(count, 'point')} that no PointSet declares: declare or "
+            "delete them, or say with migration.othersPoints whether they are copied (Copy) or left behind (Leave)"
+        )
+
+    def _blocked(self, message: str) -> Outcome:
+        """The migration cannot go on."""
+        standing, new = self.migrating.standing, _physical_of(self._candidate)
+        phase: MigrationPhase = "Filling" if self._candidate.found.exists else "Held"
+        status = self._status(phase, standing.active, new, message=message)
+        found = conditions(False, Reason.MIGRATION_BLOCKED, message, stalled=True)
+        return self._outcome(found, {"migration": status})
 
     def _failed_checks(self, status: MigrationStatus, checks: ChecksStatus, approval: Approval) -> Outcome:
         """Readers stay until somebody mends what is wrong, or agrees."""
