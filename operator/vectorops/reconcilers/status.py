@@ -35,8 +35,12 @@ def conditions(
 
 
 def updated(resource: Resource, new: Status) -> JsonObject:
-    """What `merge` takes: the fields that were set, and of the old status all others."""
-    return {**without_conditions(resource.status), **new.dump_set()}
+    """What `merge` takes: the fields that were set, and of the old status all others.
+
+    Without the progress of a pass: a run that ends has ended it.
+    """
+    old = {name: value for name, value in without_conditions(resource.status).items() if name != "progress"}
+    return {**old, **new.dump_set()}
 
 
 def merge(old: JsonObject, new: JsonObject, *, now: datetime, generation: int) -> JsonObject:
@@ -72,15 +76,12 @@ def failed(resource: Resource, error: VectorOpsError) -> JsonObject:
     )
     failure = Status(conditions=conditions(False, reason, error.message, reconciling=not terminal, stalled=terminal))
     known = updated(resource, failure)
-    if not isinstance(error, GaveWay):
-        # The pass that it told of has ended.
-        known.pop("progress", None)
+    if isinstance(error, GaveWay) and "progress" in resource.status:
+        # The pass that it tells of goes on.
+        known["progress"] = resource.status["progress"]
     if TAKE_OVER_FROM not in resource.meta.annotations:
         # The annotation was removed. Setting the same value again is a new request.
         known.pop("lastHandledTakeOverFrom", None)
-    if not isinstance(error, GaveWay):
-        # The pass that it speaks of has ended.
-        known.pop("progress", None)
     return known
 
 
@@ -88,6 +89,9 @@ def suspended(resource: Resource) -> Status:
     """The status while `spec.suspend` is true: what was known stays, and Ready says why it no longer moves."""
     before = resource.condition("Ready")
     known = {"True": True, "False": False}.get(before["status"]) if before else None
+    if "progress" in resource.status:
+        # A pass over its points was ended on the way.
+        known = False
     message = "spec.suspend is true: nothing is compared and nothing is changed"
     return Status(conditions=conditions(known, Reason.SUSPENDED, message))
 

@@ -1,6 +1,8 @@
 """How far a long pass is shown to be."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from vectorops.local.cluster import LocalCluster
 from vectorops.points.pass_progress import PassProgress
 from vectorops.points.sync import Synced
 from vectorops.reconcilers.shown_progress import ShownProgress
-from vectorops.reconcilers.status import failed
+from vectorops.reconcilers.status import conditions, failed, merge, suspended, updated
 
 SYNCED = Synced(total=12, written=9, deleted=1, unchanged=1, failed=2)
 
@@ -91,3 +93,15 @@ def test_only_a_pass_that_goes_on_keeps_its_progress(error: VectorOpsError, stay
     cats = Passing(progress={"phase": "Writing", "done": 3, "total": 10})
 
     assert ("progress" in failed(cats.resource, error)) == stays
+
+
+def test_a_set_that_is_suspended_in_a_pass_is_not_ready_and_shows_no_progress():
+    cats = Passing(progress={"phase": "Writing", "done": 3, "total": 10})
+    was_ready = {"conditions": [one.dump() for one in conditions(True, Reason.SUCCEEDED, "12 points as declared")]}
+    resource = replace(cats.resource, status={**cats.status, **was_ready})
+
+    status = merge(resource.status, updated(resource, suspended(resource)), now=datetime.now(UTC), generation=2)
+
+    assert "progress" not in status
+    (ready,) = status["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "Suspended")
