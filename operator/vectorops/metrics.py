@@ -1,9 +1,10 @@
 """The metrics for Prometheus; docs/metrics.md says which question each of them answers.
 
 The number of series is bounded, whatever tenants declare: only `vectorops_not_ready_since_timestamp_seconds`,
-`vectorops_source_unread_since_timestamp_seconds`, `vectorops_sync_done` and `vectorops_sync_expected` are labeled by
-resource, and they have limits, as has the number of Qdrant servers. No label has a name that Prometheus gives to
-targets in Kubernetes (namespace, pod, endpoint, ...): Prometheus would rename ours.
+`vectorops_source_unread_since_timestamp_seconds`, `vectorops_collection_check`, `vectorops_quality_degraded`,
+`vectorops_sync_done` and `vectorops_sync_expected` are labeled by resource, and they have limits, as has the number of
+Qdrant servers. No label has a name that Prometheus gives to targets in Kubernetes (namespace, pod, endpoint, ...):
+Prometheus would rename ours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
+from vectorops.api.checks import ChecksStatus
 from vectorops.api.kinds import BY_NAME
 from vectorops.api.meta import Ref
 from vectorops.api.reasons import Reason
@@ -35,6 +37,9 @@ UNREAD_INTERVALS: Final = 3
 """A source that was not read for so many of its refresh intervals counts as unread."""
 UNREAD_SHOWN: Final = 500
 """Unread sources that have a series of their own: the ones that were read longest ago."""
+
+CHECKS_SHOWN: Final = 200
+"""Collections whose checks have series of their own."""
 
 LONG_SYNC_SECONDS: Final = 10.0
 """A sync that takes longer has series of its own."""
@@ -164,6 +169,20 @@ SOURCE_UNREAD_SINCE: Final = Gauge(
     "vectorops_source_unread_since_timestamp_seconds",
     f"When the source of a PointSet was last read (Unix time), if that is {UNREAD_INTERVALS} of its refresh intervals "
     f"ago. At most {UNREAD_SHOWN}, the oldest; sources that are read in time have no series.",
+    ("resource_namespace", "name"),
+    registry=REGISTRY,
+)
+COLLECTION_CHECK: Final = Gauge(
+    "vectorops_collection_check",
+    "How a collection answered its checks the last time. measure: recall, mrr, overlap, or latency_ratio (the median "
+    f"answer in multiples of the old collection's). At most {CHECKS_SHOWN} collections.",
+    ("resource_namespace", "name", "measure"),
+    registry=REGISTRY,
+)
+QUALITY_DEGRADED: Final = Gauge(
+    "vectorops_quality_degraded",
+    "1 for a collection that answers its checks worse than their thresholds allow; other collections have no series. "
+    f"At most {CHECKS_SHOWN} collections.",
     ("resource_namespace", "name"),
     registry=REGISTRY,
 )
@@ -304,6 +323,35 @@ class SourceReads:
 
 
 SOURCE_READS: Final = SourceReads()
+
+
+class CheckResults:
+    """How each collection answered its checks the last time that they ran."""
+
+    def __init__(self) -> None:
+        self._measures: dict[Ref, dict[str, float]] = {}
+
+    def record(self, collection: Ref, status: ChecksStatus) -> None:
+        """status: of the checks of the collection."""
+        *before, new = status.measured
+        ratio = [new.latency_ms / old.latency_ms for old in before if new.latency_ms and old.latency_ms]
+        found = {"recall": new.recall, "mrr": new.mrr, "overlap": new.overlap}
+        measures = {name: value for name, value in found.items() if value is not None}
+        self._measures[collection] = measures | ({"latency_ratio": ratio[0]} if ratio else {})
+
+    def forget(self, collection: Ref) -> None:
+        """It is gone, or has no checks any more."""
+        self._measures.pop(collection, None)
+
+    def measure(self) -> None:
+        """Sets the gauge."""
+        COLLECTION_CHECK.clear()
+        for ref in sorted(self._measures, key=str)[:CHECKS_SHOWN]:
+            for name, value in self._measures[ref].items():
+                COLLECTION_CHECK.labels(ref.namespace, ref.name, name).set(value)
+
+
+CHECKS: Final = CheckResults()
 
 
 class SyncCounts(Protocol):

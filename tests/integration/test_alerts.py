@@ -16,6 +16,7 @@ from integration.situations import passing
 from integration.team import Team, unique
 from integration.world import collection, connection, point, point_set, put_by_hand
 from servers.embeddings import EmbeddingServer
+from servers.kubeapi import condition
 from servers.process import free_port
 from servers.programs import promtool_program
 
@@ -105,6 +106,30 @@ async def test_a_source_that_is_not_read_is_told_after_three_intervals_and_a_qua
     labels = {"resource_namespace": team.namespace, "name": "rows"}
     unread.fires("VectorOpsSourceUnread", within="27m", not_within="14m", severity="warning", **labels)
     unread.verify()
+
+
+async def test_a_collection_that_answers_its_checks_too_badly_is_told(team, qdrant, start_operator):
+    operator = start_operator(flags=OFTEN)
+    name = unique("worse")
+    await team.connection(qdrant)
+    checks = {"queries": [{"vector": [1.0, 0.0, 0.0], "expect": ["1"]}], "thresholds": {"recall": 1}}
+    await team.collection(name, checks=checks)
+    await team.points(name, name, [point(2, 1, 0, 0)])
+    told = await team.wait("QdrantCollection", name, lambda obj: condition(obj, "QualityDegraded"))
+    assert condition(told, "Ready")["status"] == "True"
+    assert 'expects "1", which is the id of no point' in condition(told, "QualityDegraded")["message"]
+    assert len(await team.events(name, "QualityDegraded")) == 1
+
+    worse = course(
+        operator,
+        begun=lambda seen: seen.value("vectorops_quality_degraded", resource_namespace=team.namespace),
+        what="it to be counted",
+    )
+
+    labels = {"resource_namespace": team.namespace, "name": name}
+    worse.fires("VectorOpsQualityDegraded", within="17m", not_within="7m", severity="warning", **labels)
+    worse.silent('alertname=~"VectorOpsStalled|VectorOpsNotReady"')
+    worse.verify()
 
 
 async def test_points_that_are_not_written_are_told(team, qdrant, stored, start_operator):

@@ -14,9 +14,11 @@ import pytest
 
 from servers.embeddings import Answer, EmbeddingServer
 from servers.qdrant import QdrantServer
+from vectorops import metrics
 from vectorops.api.checks import Checks, ChecksStatus
+from vectorops.api.collection import QdrantCollectionStatus
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.api.meta import JsonObject, ObjectMeta, Resource
+from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbedderSettings, Resolved
 from vectorops.embedders.pool import Embedders
@@ -27,12 +29,15 @@ from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import UNNAMED, Database, PointData, PointId
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_collection
-from vectorops.reconcilers.base import Context, Turn
+from vectorops.reconcilers.base import Context, Outcome, Turn
 from vectorops.reconcilers.checking import run_checks
 from vectorops.reconcilers.databases import Databases
+from vectorops.reconcilers.quality_watch import WATCH_SECONDS, QualityWatch
+from vectorops.reconcilers.status import conditions
 from vectorops.sources.source_settings import SourceSettings
 from vectorops.vectors import Sparse, VectorData
 
+META = ObjectMeta(name="zoo", namespace="team")
 RIGHT, UP, LEFT = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 DENSE = {"size": 2, "distance": "Cosine"}
 
@@ -87,7 +92,7 @@ class Scene:
 
     async def run(self, checks: JsonObject, *, old: Observed | None = None, alone: bool = False) -> ChecksStatus:
         """old: as it was read before."""
-        resource = Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="team"), self.spec, {})
+        resource = Resource("QdrantCollection", META, self.spec, {})
         if old is None and not alone:
             old = await read_collection(self.database, self.old)
         new = await read_collection(self.database, self.new)
@@ -326,7 +331,7 @@ def sourced(path: Path, **thresholds: float) -> JsonObject:
 
 @pytest.fixture
 def folder(scene: Scene, tmp_path: Path) -> Path:
-    resource = Resource("QdrantCollection", ObjectMeta(name="zoo", namespace="team"), {}, {})
+    resource = Resource("QdrantCollection", META, {}, {})
     settings = replace(scene.context.sources, manifest_folders={resource.ref: tmp_path})
     scene.context = replace(scene.context, sources=settings)
     return tmp_path
@@ -402,3 +407,109 @@ async def test_a_process_that_ends_decides_nothing(scene):
     scene.context = replace(scene.context, turn=Turn(is_stopping=lambda: True))
 
     assert (await scene.refusal(asking({"vector": RIGHT}), Transient)).reason is Reason.PROGRESSING
+
+
+# ---- while it serves readers ----
+
+
+class Watched:
+    """A collection that is watched, over time."""
+
+    def __init__(self, scene: Scene, checks: JsonObject) -> None:
+        self.scene = scene
+        self.checks = checks
+        self.now = 0.0
+        self.watch = QualityWatch(lambda: self.now)
+        self.events: list[tuple[str, str]] = []
+        self.status: JsonObject = {}
+        cluster = LocalCluster([], {}, lambda _, reason, message: self.events.append((reason, message)))
+        self.context = replace(scene.context, cluster=cluster)
+
+    async def look(self, *, alone: bool = False) -> str:
+        """One reconciliation of a collection that is as declared. Returns the message of the condition, "" for none."""
+        database = self.scene.database
+        resource = Resource("QdrantCollection", META, self.scene.spec, self.status)
+        ready = Outcome(QdrantCollectionStatus(conditions=conditions(True, Reason.SUCCEEDED, "as declared")))
+        answer = await self.watch.judge(
+            self.context,
+            resource,
+            Checks.model_validate(self.checks),
+            database,
+            ready,
+            served=await read_collection(database, self.scene.new),
+            old=None if alone else await read_collection(database, self.scene.old),
+        )
+        assert answer.status is not None
+        self.status = answer.status.dump()
+        assert [one["status"] for one in self.status["conditions"] if one["type"] == "Ready"] == ["True"]
+        found = [one for one in self.status["conditions"] if one["type"] == "QualityDegraded"]
+        assert all((one["status"], one["reason"]) == ("True", "QualityDegraded") for one in found)
+        return found[0]["message"] if found else ""
+
+
+ANSWERED = {"vector": RIGHT, "expect": ["1"]}
+
+
+def measures() -> dict[str, float]:
+    """Of the collection of these tests, as they are exported."""
+    metrics.CHECKS.measure()
+    [family] = metrics.COLLECTION_CHECK.collect()
+    return {sample.labels["measure"]: sample.value for sample in family.samples if sample.labels["name"] == "zoo"}
+
+
+async def test_a_served_collection_that_gets_worse_says_so_once_and_until_it_is_better(scene):
+    watched = Watched(scene, asking(ANSWERED, k=1, recall=1, overlap=1))
+    assert await watched.look() == ""
+
+    await scene.database.delete_points(scene.new, [1])
+    assert await watched.look() == "", "it is not asked at each reconciliation"
+    watched.now += WATCH_SECONDS
+    told = await watched.look()
+    watched.now += WATCH_SECONDS
+    assert await watched.look() == told
+    assert told.startswith("recall is 0, and at least 1 is required")
+    assert watched.events == [("QualityDegraded", told)]
+    assert measures().items() >= {("recall", 0), ("overlap", 0)}
+
+    await scene.database.upsert(scene.new, [PointData(1, _by_name(RIGHT))])
+    watched.now += WATCH_SECONDS
+    assert await watched.look() == ""
+
+
+async def test_a_collection_that_is_watched_alone_is_asked_again_when_its_configuration_changes(scene):
+    watched = Watched(scene, asking(ANSWERED, k=1, recall=1))
+    assert await watched.look(alone=True) == ""
+    await scene.database.delete_points(scene.new, [1])
+    watched.now += WATCH_SECONDS
+    assert await watched.look(alone=True) == ""
+
+    await scene.database.update_collection(scene.new, {"hnsw_config": {"m": 4}})
+
+    assert await watched.look(alone=True) != ""
+
+
+async def test_checks_that_only_compare_ask_a_collection_nothing_when_it_is_alone(scene):
+    watched = Watched(scene, asking({"vector": [1.0, 2.0, 3.0]}, recall=1, overlap=1))
+
+    assert await watched.look(alone=True) == ""
+
+
+async def test_checks_that_cannot_be_run_change_nothing_about_what_is_known(scene):
+    watched = Watched(scene, asking(ANSWERED, k=1, recall=1))
+    await scene.database.delete_points(scene.new, [1])
+    told = await watched.look()
+
+    watched.checks = asking({"vector": [1.0, 2.0, 3.0], "expect": ["1"]}, recall=1)
+    assert await watched.look() == told != ""
+    watched.watch = QualityWatch(lambda: watched.now)
+    assert await watched.look() == told, "a restarted process keeps what status says"
+
+
+async def test_what_is_exported_goes_with_the_collection(scene):
+    watched = Watched(scene, asking(ANSWERED, k=1, recall=1))
+    await watched.look()
+    assert measures()["recall"] == 1
+
+    watched.watch.forget(Ref("QdrantCollection", "team", "zoo"))
+
+    assert measures() == {}

@@ -17,6 +17,7 @@ from integration.world import point, point_set
 from servers.embeddings import EmbeddingServer
 from servers.files import FileServer, Served
 from servers.kube import KubeServer
+from servers.kubeapi import condition
 from servers.operator import ForkedOperator
 from servers.process import free_port
 from servers.qdrant import QdrantServer
@@ -67,6 +68,10 @@ def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPa
             slow["spec"]["source"] = {"http": {"urls": [f"{files.url}/rows.jsonl"]}}
             await api.apply(slow)
             await team.wait("PointSet", "unread", "SourceUnavailable")
+            checks = {"queries": [{"vector": [1.0, 0.0, 0.0], "expect": ["1"]}], "thresholds": {"recall": 1}}
+            await team.collection("worse", checks=checks)
+            await team.points("worse", "worse", [point(2, 1, 0, 0)])
+            await team.wait("QdrantCollection", "worse", lambda obj: condition(obj, "QualityDegraded"))
             await team.collection("wrong", hnswConfig={"m": -1}, until="RequestRejected")
 
     try:

@@ -401,7 +401,8 @@ class QdrantCollectionStatus(Status):
     """What was found at the last look."""
 
     conditions: Conditions = Field(
-        default_factory=list, description="Ready; Reconciling, Stalled, Drifted and Unhealthy only while true."
+        default_factory=list,
+        description="Ready; Reconciling, Stalled, Drifted, Unhealthy and QualityDegraded only while true.",
     )
     collection: PhysicalCollection | None = Field(default=None, description="The collection in Qdrant.")
     schema_: SchemaStatus | None = Field(default=None, alias="schema", description="The vectors as resolved.")

@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Reasons of the conditions Ready, Reconciling, Stalled, Drifted and Unhealthy."""
+    """Reasons of the conditions Ready, Reconciling, Stalled, Drifted, Unhealthy and QualityDegraded."""
 
     meaning: str
 

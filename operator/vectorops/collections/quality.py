@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from statistics import fmean, median
 from typing import Final
 
-from vectorops.api.checks import ChecksStatus, CheckThresholds, Measured
+from vectorops.api.checks import Checks, ChecksStatus, CheckThresholds, Measured
 from vectorops.qdrant.database import PointId
 from vectorops.words import counted
 
@@ -120,6 +120,12 @@ def judge_answers(
         measured=[*([before] if before is not None else []), after],
         failures=failures,
     )
+
+
+def can_be_judged_alone(checks: Checks) -> bool:
+    """Can anything be measured without another collection to compare with? Of queries in a source it is not known."""
+    is_share = checks.thresholds.recall is not None or checks.thresholds.mrr is not None
+    return is_share and (checks.source is not None or any(query.expect for query in checks.queries or ()))
 
 
 def latency_ratio(queries: Sequence[CheckedQuery]) -> float | None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from vectorops import metrics
 from vectorops.api.meta import JsonObject, Ref
+from vectorops.api.reasons import Reason
 from vectorops.reconcilers.status import ready_reason
 
 POINT_STATES: Final = {"synced": "synced", "failed": "failed", "conflicts": "conflicting"}
@@ -36,6 +37,8 @@ class ResourceState:
     points: tuple[tuple[str, int], ...]
     problems: tuple[str, ...]
     """Labels of `UNHEALTHY_COLLECTIONS`."""
+    degraded: bool
+    """Does it answer its checks too badly?"""
     reconciled: float
     """The end of the last reconciliation."""
     succeeded: float
@@ -69,6 +72,7 @@ class Tally:
             since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
             points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
             problems=tuple(problem for problem in PROBLEMS if problems[problem]),
+            degraded=Reason.QUALITY_DEGRADED.value in conditions,
             reconciled=now,
             succeeded=now if success else before.succeeded if before else self._started,
         )
@@ -76,11 +80,13 @@ class Tally:
     def remove(self, ref: Ref) -> bool:
         """Forgets a deleted resource. Was it known?"""
         metrics.SOURCE_READS.forget(ref)
+        metrics.CHECKS.forget(ref)
         return self._states.pop(ref, None) is not None
 
     def measure(self) -> None:
         """Sets all gauges. Deleted resources get no series."""
         metrics.SOURCE_READS.measure()
+        metrics.CHECKS.measure()
         metrics.SYNCS.measure()
         for gauge in (metrics.RESOURCES, metrics.NOT_READY_SINCE, metrics.LAST_SUCCESS, metrics.OLDEST_RECONCILE):
             gauge.clear()
@@ -97,6 +103,10 @@ class Tally:
         for ref, state in oldest:
             stalled = "true" if state.stalled else "false"
             metrics.NOT_READY_SINCE.labels(ref.kind, ref.namespace, ref.name, state.reason, stalled).set(state.since)
+        metrics.QUALITY_DEGRADED.clear()
+        degraded = sorted((ref for ref, state in self._states.items() if state.degraded), key=str)
+        for ref in degraded[: metrics.CHECKS_SHOWN]:
+            metrics.QUALITY_DEGRADED.labels(ref.namespace, ref.name).set(1)
         problems = Counter(dict.fromkeys(PROBLEMS, 0))
         for state in self._states.values():
             problems.update(state.problems)

@@ -57,7 +57,7 @@ async def run_declared_checks(manifests: Manifests, options: Options, *, old: st
             meta = collection.meta
             try:
                 with reconciling(str(collection.ref)):
-                    status = await _check(opened.context, collection, old)
+                    status = await check_collection(opened.context, collection, old)
                 reports.append(CheckReport(meta.namespace, meta.name, status))
             except VectorOpsError as error:
                 words = f"{error.reason.value}: {error.message}"
@@ -65,7 +65,10 @@ async def run_declared_checks(manifests: Manifests, options: Options, *, old: st
         return reports
 
 
-async def _check(context: Context, collection: Resource, old: str | None) -> ChecksStatus:
+async def check_collection(context: Context, collection: Resource, old: str | None) -> ChecksStatus:
+    """The checks of one collection. old: see `run_declared_checks`. Raises what `run_checks` raises, and
+    `require_access`.
+    """
     spec = parse(QdrantCollectionSpec, collection)
     assert spec.checks is not None, "only those that declare some"
     database = (await require_access(context, collection)).database

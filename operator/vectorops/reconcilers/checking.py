@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any, Final
 
+from vectorops import metrics
 from vectorops.api.checks import Checks, ChecksStatus
 from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.meta import Resource
@@ -85,7 +86,8 @@ async def run_checks(
     model that the mark of each collection names. old: None leaves out the thresholds that compare. A query for which
     `old` has no vector, or no model that can be used, is asked of `new` alone if it says what it expects.
 
-    It takes as long as one round over all queries, and up to about a minute longer.
+    It takes as long as one round over all queries, and up to about a minute longer. The measures of `new` become those
+    of the metrics.
     The result is Failed, with words, if a threshold is missed, or if an expected id is that of no point. Whatever makes
     it impossible to decide raises: Terminal InvalidSpec for a query that does not fit `new`, and for a `vector` whose
     schema or model differs between the two; Rejected if Qdrant refuses a query; Waiting, Transient and Terminal as the
@@ -100,7 +102,7 @@ async def run_checks(
     expected = await find_expected(database, names, queries)
     targets = [(asked, found) for asked, found in ((asked_old, old_searches), (asked_new, searches)) if asked]
     answers = await _ask_all(context, database, checks, queries, targets)
-    return judge_answers(
+    status = judge_answers(
         checks.thresholds,
         [
             CheckedQuery(
@@ -116,6 +118,8 @@ async def run_checks(
         old=old.name if old is not None else None,
         at=datetime.now(UTC),
     )
+    metrics.CHECKS.record(collection.ref, status)
+    return status
 
 
 def invalid_check(place: str, reason: str) -> Terminal:

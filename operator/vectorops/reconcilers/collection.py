@@ -29,6 +29,7 @@ from vectorops.reconcilers.dependencies import cleanup_access, connection_ref
 from vectorops.reconcilers.health import with_health
 from vectorops.reconcilers.migrator import Migrator, delete_collection
 from vectorops.reconcilers.placement import find_placement
+from vectorops.reconcilers.quality_watch import QualityWatch
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.snapshots import keep_snapshot
@@ -47,10 +48,11 @@ SETS_SECONDS: Final = 1.0
 
 
 class CollectionReconciler:
-    """See `driver.Reconciler`. replicas: of all collections, over time."""
+    """See `driver.Reconciler`. replicas, quality: of all collections, over time."""
 
-    def __init__(self, replicas: Replicas | None = None) -> None:
+    def __init__(self, replicas: Replicas | None = None, quality: QualityWatch | None = None) -> None:
         self._replicas = replicas or Replicas()
+        self._quality = quality or QualityWatch()
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         spec = parse(QdrantCollectionSpec, resource)
@@ -97,11 +99,23 @@ class CollectionReconciler:
         may_pass = not decision.steps
         answer = await self._replicas.judge(database, resource, spec, applied.observed, answer, may_pass=may_pass)
         answer = with_health(answer, resource, applied.observed.health)
-        if decision.migration is None:
+        migration = decision.migration
+        answer = await self._quality.judge(
+            context,
+            resource,
+            spec.checks,
+            database,
+            answer,
+            served=applied.observed,
+            old=migration.served_before if migration is not None else None,
+        )
+        if migration is None:
             return answer
-        return await Migrator(context, resource, spec, decision, decision.migration, applied.mark, answer).carry_on()
+        return await Migrator(context, resource, spec, decision, migration, applied.mark, answer).carry_on()
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
+        self._quality.forget(resource.ref)
+
         async def clean_up() -> Outcome | None:
             if RawSpec(resource).deletes:
                 return await _delete(context, resource)

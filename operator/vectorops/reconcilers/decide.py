@@ -119,6 +119,12 @@ class Migrating:
     """Of the move; None if it needs none."""
 
     @property
+    def served_before(self) -> Observed | None:
+        """The collection that readers asked before this one, while it is kept."""
+        names = [one.name for one in self.standing.retired]
+        return next((one for one in self.placement.others if names and one.name == names[0]), None)
+
+    @property
     def is_held(self) -> bool:
         """Does the move wait for a person?"""
         return self.approval is not None and not self.approval.given

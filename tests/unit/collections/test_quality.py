@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorops.api.checks import ChecksStatus, CheckThresholds
+from vectorops.api.checks import Checks, ChecksStatus, CheckThresholds
 from vectorops.collections.quality import (
     CheckedQuery,
     TimedAnswer,
+    can_be_judged_alone,
     judge_answers,
     latency_ratio,
     recall_at_k,
@@ -170,6 +171,21 @@ def test_without_another_collection_what_compares_is_left_out():
     assert status.result == "Passed"
     assert [measured.collection for measured in status.measured] == ["zoo-2"]
     assert status.measured[0].overlap is None
+
+
+@pytest.mark.parametrize(
+    ("queries", "thresholds", "alone"),
+    [
+        ({"queries": [{"text": "a", "expect": ["1"]}]}, {"recall": 1}, True),
+        ({"queries": [{"text": "a"}, {"text": "b", "expect": ["1"]}]}, {"mrr": 1, "overlap": 1}, True),
+        ({"queries": [{"text": "a", "expect": ["1"]}]}, {"overlap": 1, "latencyRatio": 2}, False),
+        ({"queries": [{"text": "a"}]}, {"recall": 1}, False),
+        ({"source": {"files": {"path": "checks.jsonl"}}}, {"recall": 1}, True),
+        ({"source": {"files": {"path": "checks.jsonl"}}}, {"overlap": 1}, False),
+    ],
+)
+def test_what_can_be_judged_without_another_collection(queries, thresholds, alone):
+    assert can_be_judged_alone(Checks.model_validate({**queries, "thresholds": thresholds})) is alone
 
 
 def test_checks_of_which_nothing_can_be_measured_do_not_pass():

@@ -102,6 +102,15 @@ def test_the_points_of_all_sets_are_summed_up(tally):
     assert measured(tally, "vectorops_points") == {("synced",): 3, ("failed",): 0, ("conflicting",): 0}
 
 
+def test_collections_that_answer_their_checks_too_badly_are_named(tally):
+    told = ready()
+    tally.put(ZOO, {**told, "conditions": [*told["conditions"], {"type": "QualityDegraded"}]}, success=True)
+    assert measured(tally, "vectorops_quality_degraded") == {(ZOO.namespace, ZOO.name): 1}
+
+    tally.put(ZOO, ready(), success=True)
+    assert measured(tally, "vectorops_quality_degraded") == {}
+
+
 def test_collections_that_are_not_well_are_counted_by_what_is_wrong(tally):
     park = Ref("QdrantCollection", "team", "park")
     tally.put(ZOO, {**ready(), "health": {"color": "red", "optimizer": "no space"}}, success=True)
