@@ -239,6 +239,14 @@ class Settings(EmbedderFlags, SourceFlags):
     per_endpoint: Annotated[
         int, Option(envvar="VECTOROPS_PER_ENDPOINT", min=1, help="How many of them on one Qdrant.")
     ] = 4
+    max_migrations: Annotated[
+        int,
+        Option(
+            envvar="VECTOROPS_MAX_MIGRATIONS",
+            min=1,
+            help="How many collections are replaced at a time on one Qdrant; each takes room for a second copy.",
+        ),
+    ] = 1
     resync_seconds: Annotated[
         float,
         Option(envvar="VECTOROPS_RESYNC_SECONDS", min=1, help="How often all resources are listed and compared again."),

@@ -89,6 +89,7 @@ CASES: Final = (
     Case("podDisruptionBudget.minAvailable", "50%", given={"replicaCount": 3}),
     Case("workers", 2),
     Case("perEndpoint", 1),
+    Case("maxMigrations", 2),
     # Where Helm, which reads numbers as floats, would write 1e+06.
     Case("resyncSeconds", 1_000_000),
     Case("drainSeconds", 0),

@@ -16,6 +16,7 @@
 - {{ printf "--lease-seconds=%v" .Values.leaderElection.leaseSeconds }}
 - {{ printf "--workers=%v" .Values.workers }}
 - {{ printf "--per-endpoint=%v" .Values.perEndpoint }}
+- {{ printf "--max-migrations=%v" .Values.maxMigrations }}
 - {{ printf "--resync-seconds=%v" .Values.resyncSeconds }}
 - {{ printf "--drain-seconds=%v" .Values.drainSeconds }}
 {{- with .Values.embedding.modelFolder }}

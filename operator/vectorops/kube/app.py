@@ -116,6 +116,7 @@ class Operator:
             installation,
             writer=secrets.token_hex(8),
             alias_patience_seconds=PATIENCE_SECONDS,
+            max_migrations=settings.max_migrations,
             sees_cluster=not settings.namespaces,
             verification=Verification(),
             sources=settings.sources,

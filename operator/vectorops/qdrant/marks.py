@@ -35,6 +35,12 @@ LEDGER_KEY: Final = f"{GROUP}/ledger-collection"
 """Key in the metadata of a managed collection: where the ledgers of its sets are, if not in the default collection."""
 SNAPSHOT_KEY: Final = f"{GROUP}/snapshot"
 """Key in the metadata of a managed collection: the last snapshot that it was to have (`reconcilers.snapshots`)."""
+NAME_BYTES: Final = 255
+"""Longest name of a collection, in UTF-8: Qdrant 1.16.3 refuses 256 characters (422), and its folder has the same name,
+which file systems limit to 255 bytes (128 characters of two bytes: 500 "File name too long"). An alias may be longer.
+"""
+SUFFIX_DIGITS: Final = 8
+"""Digits of its incarnation that end the name of a collection behind an alias: `NAME-1a2b3c4d`."""
 LEDGER_KIND: Final = "Ledger"
 LEDGER_METADATA: Final[JsonObject] = {MARK_KEY: {"format": FORMAT, "kind": LEDGER_KIND}}
 """The mark of a collection of ledgers, as it goes into the body of a create or PATCH."""
@@ -115,6 +121,22 @@ class Mark:
 def new_incarnation() -> str:
     """A random id for a physical collection: 16 hexadecimal digits."""
     return secrets.token_hex(8)
+
+
+def name_behind(alias: str, incarnation: str) -> str:
+    """The name of the physical collection behind an alias: `NAME-1a2b3c4d`.
+
+    Raises Terminal InvalidSpec if Qdrant takes no name so long.
+    """
+    name = f"{alias}-{incarnation[:SUFFIX_DIGITS]}"
+    if (size := len(name.encode())) > NAME_BYTES:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"with layout: Aliased, the collection behind the alias {alias!r} would be called {name!r}: these are "
+            f"{size} bytes, and Qdrant takes {NAME_BYTES}; choose a collectionName of at most "
+            f"{NAME_BYTES - SUFFIX_DIGITS - 1} bytes",
+        )
+    return name
 
 
 def mark_of(collection: Mapping[str, object], name: str) -> Mark | None:

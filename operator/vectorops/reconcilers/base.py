@@ -89,6 +89,8 @@ class Context:
     """How long an alias that is no longer declared stays, should another collection be declared with it a moment later;
     0 where all that is declared is known from the start.
     """
+    max_migrations: int = 1
+    """How many migrations may be under way on one Qdrant at a time."""
     sees_cluster: bool = True
     """Are there cluster-scoped resources? Not for an operator that watches some namespaces only."""
     verification: Verification | None = None

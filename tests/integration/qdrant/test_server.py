@@ -26,6 +26,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Transient, Unauthorized
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import Database, PointData
+from vectorops.qdrant.marks import NAME_BYTES
 from vectorops.reconciliation import reconciling
 
 POINT = PointData(1, {"": np.array([1, 2], dtype=np.float32)})
@@ -101,6 +102,20 @@ async def test_a_snapshot_stays_when_its_collection_is_deleted(qdrant, open_data
     # A new collection of that name has them.
     await database.create_collection(name, COLLECTION)
     assert (await database.snapshots(name)).keys() == {snapshot}
+
+
+async def test_a_collection_has_a_name_of_at_most_255_bytes(qdrant, open_database):
+    """And of 255 characters, but a file name ends before."""
+    database, mine = open_database(qdrant, prefer_grpc=False), uuid.uuid4().hex
+    longest = [mine + "n" * (NAME_BYTES - len(mine)), mine + "ä" * ((NAME_BYTES - len(mine)) // 2)]
+    for name in longest:
+        await database.create_collection(name, COLLECTION)
+
+    for name in longest:
+        assert name in await database.collection_names()
+        with pytest.raises((Rejected, Transient)):
+            await database.create_collection(name + name[-1], COLLECTION)
+        await database.delete_collection(name)
 
 
 def tls_of(**fields: Any) -> dict[str, Any]:

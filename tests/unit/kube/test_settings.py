@@ -141,7 +141,14 @@ def test_a_size_has_a_unit_of_kubernetes_or_none(text, count):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["--workers=0", "--per-endpoint=0", "--health-port=70000", "--log-format=xml", "--embedding-threads=0"]
+    [
+        "--workers=0",
+        "--per-endpoint=0",
+        "--max-migrations=0",
+        "--health-port=70000",
+        "--log-format=xml",
+        "--embedding-threads=0",
+    ]
     + [f"--staging-bytes={size}" for size in ("much", "-1", "1.5Gi", "10GiB", "10 Gi", "")],
 )
 def test_nonsense_is_refused_by_name(parse, wrong):

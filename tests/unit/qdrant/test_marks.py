@@ -13,6 +13,7 @@ from vectorops.qdrant.marks import (
     Mark,
     is_ledger,
     mark_of,
+    name_behind,
     new_incarnation,
 )
 
@@ -113,3 +114,14 @@ def test_a_field_of_a_later_release_is_passed_over():
 
 def test_incarnations_differ():
     assert len({new_incarnation() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("name", ["n" * 246, "ä" * 123])
+def test_the_name_behind_an_alias_may_be_as_long_as_a_file_name(name: str) -> None:
+    behind = name_behind(name, "1a2b3c4d5e6f7a8b")
+
+    assert behind == f"{name}-1a2b3c4d"
+    assert len(behind.encode()) == 255
+    with pytest.raises(Terminal, match="choose a collectionName of at most 246 bytes") as refused:
+        name_behind(name + "n", "1a2b3c4d5e6f7a8b")
+    assert refused.value.reason is Reason.INVALID_SPEC
