@@ -50,6 +50,9 @@ READS: Final = frozenset(
         "search",
         "seconds_up",
         "shard_keys",
+        "snapshots",
+        "snapshots_under_way",
+        "stored_sizes",
         "with_shard_key",
     }
 )

@@ -70,6 +70,19 @@ class ShardsOfKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSizes:
+    """What the replicas of one collection on the answering node hold."""
+
+    points: int
+    vectors: Mapping[str, int]
+    """How many there are, by name."""
+    vector_bytes: int
+    """Of all vectors, without indexes and quantized copies."""
+    payload_bytes: int
+    """Of all payloads, as they are stored: packed, in blocks of 128 bytes (1.16.3)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """What a server says about itself."""
 
@@ -97,6 +110,9 @@ class Database(Protocol):
 
     async def seconds_up(self) -> float | None:
         """How long the server has been up; None if it does not say, and for a folder."""
+
+    async def stored_sizes(self, name: str) -> StoredSizes | None:
+        """How much a collection takes on the answering node; None if the server does not say, and for a folder."""
 
     # Collections, verbatim JSON. A missing collection is `Rejected` with status 404, except where None is the answer.
     async def collection(self, name: str) -> JsonObject | None:

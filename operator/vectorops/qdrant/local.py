@@ -30,6 +30,7 @@ from vectorops.qdrant.database import (
     ShardKeyName,
     ShardsOfKey,
     StoredPoint,
+    StoredSizes,
 )
 from vectorops.qdrant.observe import is_flat
 from vectorops.vectors import Sparse, VectorData
@@ -61,6 +62,9 @@ class LocalQdrant:
     # ---- collections ----
 
     async def seconds_up(self) -> float | None:
+        return None
+
+    async def stored_sizes(self, name: str) -> StoredSizes | None:  # noqa: ARG002 -- see `Database`
         return None
 
     async def collection(self, name: str) -> JsonObject | None:

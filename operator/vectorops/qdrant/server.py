@@ -26,6 +26,7 @@ from vectorops.qdrant.database import (
     ShardKeyName,
     ShardsOfKey,
     StoredPoint,
+    StoredSizes,
 )
 from vectorops.qdrant.rest import Rest, segment
 from vectorops.qdrant.traffic import Traffic
@@ -46,6 +47,8 @@ READ_PATIENCE_SECONDS: Final = 120.0
 """For so long in all, a list of points waits for a rate limit once some are read: the next try reads all of it."""
 SNAPSHOT_DETAILS: Final = 2
 """The lowest level of telemetry that tells of snapshots under way (1.16.3)."""
+SIZES_DETAILS: Final = 3
+"""The lowest level of telemetry that tells how large shards are (1.16.3)."""
 SCROLL_PAGE: Final = 100
 """Small, because a collection's strict mode may limit it."""
 
@@ -94,6 +97,10 @@ class Server:
 
     async def seconds_up(self) -> float | None:
         return visibility.seconds_up(*await self._rest.telemetry())
+
+    async def stored_sizes(self, name: str) -> StoredSizes | None:
+        told, _ = await self._rest.telemetry(SIZES_DETAILS)
+        return sizes_of(told, name)
 
     # ---- collections ----
 
@@ -417,6 +424,26 @@ def shards_by_key(cluster: Mapping[str, Any]) -> dict[ShardKeyName, ShardsOfKey]
         )
         for key, shards in replicas.items()
     }
+
+
+def sizes_of(telemetry: Any, name: str) -> StoredSizes | None:
+    """How much the replicas of a collection on this node take; None if there are none, or if it is not told.
+
+    telemetry: `result` of GET /telemetry with `SIZES_DETAILS`.
+    """
+    try:
+        collections = telemetry["collections"]["collections"]
+        shards = [shard["local"] for one in collections if one["id"] == name for shard in one["shards"]]
+        shards = [shard for shard in shards if shard is not None]
+        vectors = Counter[str]()
+        for shard in shards:
+            vectors.update(shard["num_vectors_by_name"])
+        points, vector_bytes, payload_bytes = (
+            sum(shard[key] for shard in shards) for key in ("num_points", "vectors_size_bytes", "payloads_size_bytes")
+        )
+    except (KeyError, TypeError):
+        return None
+    return StoredSizes(points, vectors, vector_bytes, payload_bytes) if points else None
 
 
 class _Patience:
