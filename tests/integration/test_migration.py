@@ -6,7 +6,7 @@ import pytest
 from qdrant_client import models
 
 from integration.team import Team, message, plan_hash, reason, unique
-from integration.world import Stored, aliases_of, config_of, has_reason, mark_of, point
+from integration.world import Stored, aliases_of, change_by_hand, config_of, has_reason, indexes_of, mark_of, point
 from servers.kubeapi import Object, is_ready
 from servers.qdrant import QdrantServer
 
@@ -330,3 +330,29 @@ async def test_points_of_others_are_copied(team: Team, stored: Stored, qdrant: Q
     await team.collection(name, params={"shard_number": 2}, until=lambda obj: is_ready(obj) and not phase(obj), **auto)
     assert {77, 78, 79} <= set(await stored.points(name))
     assert names_behind(qdrant, name) == [new]
+
+
+async def test_the_new_collection_has_what_others_have_set_on_the_old_one(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("settings"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}, "hnswConfig": {"m": 20}}
+    await team.collection(name, until=is_ready, metadata={"team": "search"}, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    change_by_hand(qdrant, old, {"optimizers_config": {"indexing_threshold": 4321}, "metadata": {"by": "others"}})
+    await stored.client.create_payload_index(old, "genus", models.PayloadSchemaType.KEYWORD)
+
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, metadata={"team": "search"}, **auto)
+
+    new = leads_to(qdrant, name)
+    assert new != old
+    config = config_of(qdrant, new)
+    assert config["hnsw_config"]["m"] == 20
+    assert config["optimizer_config"]["indexing_threshold"] == 4321
+    assert {key: value for key, value in config["metadata"].items() if "/" not in key} == {
+        "team": "search",
+        "by": "others",
+    }
+    assert indexes_of(qdrant, new).keys() == {"genus"}
+    assert mark_of(qdrant, new)["predecessor"] == old

@@ -14,7 +14,7 @@ from vectorops.collections.resolve import Desired
 from vectorops.collections.rules import How, rule_for
 from vectorops.collections.words import describe_params, name_vector, shorten_value
 from vectorops.qdrant.database import UNNAMED, ShardKeyName
-from vectorops.qdrant.marks import MARK_KEY, REGISTRATION_PREFIX, SNAPSHOT_KEY
+from vectorops.qdrant.marks import LEDGER_KEY, OUR_METADATA
 from vectorops.qdrant.observe import DATATYPE, Observed, Path, is_sharded_by_key, same
 from vectorops.words import counted
 
@@ -163,7 +163,7 @@ def recreate_collection(
     metadata = {
         key: value
         for key, value in observed.metadata.items()
-        if key not in {MARK_KEY, SNAPSHOT_KEY, *last.metadata} and not key.startswith(REGISTRATION_PREFIX)
+        if key not in last.metadata and (key == LEDGER_KEY or not key.startswith(OUR_METADATA))
     } | desired.metadata
     # In a create, a null is a value.
     metadata = {key: value for key, value in metadata.items() if value is not None}

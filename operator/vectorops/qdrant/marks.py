@@ -29,6 +29,8 @@ CLUSTER_FORMAT: Final = 2
 look for a QdrantConnection of that name.
 """
 FORMATS: Final = frozenset({FORMAT, CLUSTER_FORMAT})
+OUR_METADATA: Final = f"{GROUP}/"
+"""What each key begins with that we put into the metadata of a collection."""
 MARK_KEY: Final = f"{GROUP}/mark"
 REGISTRATION_PREFIX: Final = f"{GROUP}/ledger/"
 LEDGER_KEY: Final = f"{GROUP}/ledger-collection"

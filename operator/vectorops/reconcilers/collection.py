@@ -27,6 +27,7 @@ from vectorops.reconcilers.cleanup import finalize, has_left
 from vectorops.reconcilers.decide import Decision, Inspection, decide
 from vectorops.reconcilers.dependencies import cleanup_access, connection_ref
 from vectorops.reconcilers.health import with_health
+from vectorops.reconcilers.migration_limit import MigrationLimit
 from vectorops.reconcilers.migrator import Migrator, delete_collection
 from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.quality_watch import QualityWatch
@@ -53,6 +54,7 @@ class CollectionReconciler:
     def __init__(self, replicas: Replicas | None = None, quality: QualityWatch | None = None) -> None:
         self._replicas = replicas or Replicas()
         self._quality = quality or QualityWatch()
+        self._limit = MigrationLimit()
 
     async def reconcile(self, context: Context, resource: Resource) -> Outcome:
         spec = parse(QdrantCollectionSpec, resource)
@@ -111,7 +113,9 @@ class CollectionReconciler:
         )
         if migration is None:
             return answer
-        return await Migrator(context, resource, spec, decision, migration, applied.mark, answer).carry_on()
+        return await Migrator(
+            context, resource, spec, decision, migration, applied.mark, self._limit, answer
+        ).carry_on()
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         self._quality.forget(resource.ref)

@@ -29,7 +29,7 @@ from vectorops.collections.next_move import (
 from vectorops.collections.plan import Plan, differences, make_plan, mismatches, require_known
 from vectorops.collections.predict import Prediction, predict
 from vectorops.collections.resolve import Desired, resolve_collection
-from vectorops.collections.steps import Step
+from vectorops.collections.steps import Step, recreate_collection
 from vectorops.errors import Terminal, Waiting
 from vectorops.ledger.collection import ledgers_of
 from vectorops.ledger.store import LedgerStore
@@ -242,9 +242,12 @@ async def _decide_behind_alias(
     elif isinstance(move, Start):
         made = replace(new_mark, collection=new_name, predecessor=name)
         empty = Observed(new_name, exists=False, holders=found.holders, distributed=found.distributed)
-        plan = make_plan(
-            replace(wanted, name=new_name, aliases=frozenset()), empty, version=todo.version, last_applied={}
-        )
+        like_it = replace(wanted, name=new_name, aliases=frozenset())
+        plan = make_plan(like_it, empty, version=todo.version, last_applied={})
+        # With what others have set on the old one.
+        body = recreate_collection(like_it, found, todo.last, (), "").body["collection"]
+        first, *rest = plan.doable
+        plan = replace(plan, doable=(replace(first, body=body), *rest))
         candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
     approval = None
     if asks := _approval_of(spec, standing, move):

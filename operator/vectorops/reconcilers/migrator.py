@@ -20,6 +20,7 @@ from vectorops.api.meta import APPROVE_PLAN, ROLL_BACK, Condition, JsonObject, R
 from vectorops.api.migration import Filled, MigrationEnd, MigrationPhase, MigrationStatus
 from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
+from vectorops.collections.last_applied import LastApplied
 from vectorops.collections.next_move import (
     Abandon,
     Physical,
@@ -32,6 +33,7 @@ from vectorops.collections.next_move import (
     print_time,
     rolled_back_from,
 )
+from vectorops.collections.room import find_room
 from vectorops.collections.steps import lines_of
 from vectorops.errors import Transient
 from vectorops.ledger.collection import delete_ledgers_of
@@ -46,7 +48,9 @@ from vectorops.reconcilers.decide import Decision, Migrating
 from vectorops.reconcilers.dependencies import Access
 from vectorops.reconcilers.filling import find_filling
 from vectorops.reconcilers.foreign_points import copy_between, describe_copied, ledgered, log_copied
+from vectorops.reconcilers.migration_limit import MigrationLimit
 from vectorops.reconcilers.pace import Pace
+from vectorops.reconcilers.snapshots import keep_snapshot
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.status import conditions
 from vectorops.words import counted
@@ -88,6 +92,7 @@ class Migrator:
     migrating: Migrating
     mark: Mark
     """Of the active collection, as stored."""
+    limit: MigrationLimit
     answer: Outcome
     """About the active collection."""
 
@@ -139,7 +144,11 @@ class Migrator:
             return self._blocked(self._others_words(count))
         if self.migrating.is_held:
             return self._held()
-        await apply_plan(self.access.database, candidate.plan, candidate.mark)
+        room = await find_room(self.access.database, candidate.wanted, self.active)
+        if room.refusal:
+            return self._blocked(room.refusal)
+        async with self.limit.start(self.context, self.resource, self.access.database):
+            await apply_plan(self.access.database, candidate.plan, candidate.mark)
         logger.info(
             "migration started",
             extra={"resource": str(self.resource.ref), "from": self.active.name, "to": candidate.wanted.name},
@@ -159,12 +168,24 @@ class Migrator:
             applied = await apply_plan(self.access.database, candidate.plan, candidate.mark)
             left = "; ".join(lines_of(applied.plan.doable))
             return self._again(f"collection {candidate.found.name!r} is made as declared{f': {left}' if left else ''}")
+        await self._carry_over()
         if (waiting := await self._fill()) is not None:
             return waiting
         if self.spec.checks is not None:
             return await self._check(self.spec.checks)
         await self._switch(candidate)
         return self._again("readers were moved")
+
+    async def _carry_over(self) -> None:
+        """Payload indexes and shard keys that others made are made in the candidate, too."""
+        database, candidate, last = self.access.database, self._candidate, LastApplied.from_json(self.mark.last_applied)
+        for path in sorted(self.active.indexes.keys() - candidate.found.indexes.keys() - last.indexes):
+            await database.create_index(candidate.found.name, path, self.active.indexes[path])
+        if candidate.found.is_sharded_by_key:
+            for key in self.active.shard_keys.keys() - candidate.found.shard_keys.keys() - last.shard_keys:
+                shards = self.active.shard_keys[key]
+                options = {"shards_number": shards.shards, "replication_factor": shards.replicas}
+                await database.create_shard_key(candidate.found.name, key, options)
 
     async def _fill(self) -> Outcome | None:
         """None if the candidate has all points that it is to have."""
@@ -245,6 +266,9 @@ class Migrator:
             return
         declared = {self.migrating.placement.name, *(self.spec.aliases or ())}
         aliases = declared | {alias for alias, holder in (await database.aliases()).items() if holder == old}
+        if self.spec.effective_snapshot_before:
+            occasion = f"retire {self.mark.incarnation}"
+            await keep_snapshot(self.context, self.resource, database, old, occasion)
         began = time.monotonic()
         await delete_collection(self.context, self.resource, self.access, old)
         await database.move_aliases(sorted(aliases), new)
@@ -294,6 +318,9 @@ class Migrator:
                 "so it is kept: declare or delete them, or set migration.othersPoints to Copy or Leave"
             )
             return self._outcome(None, {"migration": self._grace_period(words)})
+        if self.spec.effective_snapshot_before and old.mark is not None:
+            occasion = f"retire {old.mark.incarnation}"
+            await keep_snapshot(self.context, self.resource, self.access.database, name, occasion)
         await self._delete_unused(name)
         await self._announce("Retired", f"the old collection {name!r} was deleted")
         return self._again(f"the old collection {name!r} was deleted")
