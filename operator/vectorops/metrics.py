@@ -38,6 +38,8 @@ UNREAD_INTERVALS: Final = 3
 UNREAD_SHOWN: Final = 500
 """Unread sources that have a series of their own: the ones that were read longest ago."""
 
+MIGRATIONS_SHOWN: Final = 200
+"""Migrations that have series of their own."""
 CHECKS_SHOWN: Final = 200
 """Collections whose checks have series of their own."""
 
@@ -177,6 +179,13 @@ COLLECTION_CHECK: Final = Gauge(
     "How a collection answered its checks the last time. measure: recall, mrr, overlap, or latency_ratio (the median "
     f"answer in multiples of the old collection's). At most {CHECKS_SHOWN} collections.",
     ("resource_namespace", "name", "measure"),
+    registry=REGISTRY,
+)
+MIGRATION_SINCE: Final = Gauge(
+    "vectorops_migration_since_timestamp_seconds",
+    "Since when a collection is in this phase of a migration. phase: Held, Filling, Checking, GracePeriod, or "
+    f"RolledBack. A collection without a migration has no series. At most {MIGRATIONS_SHOWN}, the oldest.",
+    ("resource_namespace", "name", "phase"),
     registry=REGISTRY,
 )
 QUALITY_DEGRADED: Final = Gauge(

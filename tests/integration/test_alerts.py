@@ -132,6 +132,27 @@ async def test_a_collection_that_answers_its_checks_too_badly_is_told(team, qdra
     worse.verify()
 
 
+async def test_a_migration_that_stands_still_is_told(team, qdrant, start_operator):
+    operator = start_operator(flags=OFTEN)
+    name = unique("slow")
+    await team.connection(qdrant)
+    auto = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, **auto)
+    await team.points(name, name, [point(1, 1, 0, 0)])
+    await team.points(name, name, [point(1, 1, 0, 0)], suspend=True)
+    await team.collection(name, params={"shard_number": 2}, until="MigrationBlocked", **auto)
+
+    slow = course(
+        operator,
+        begun=lambda seen: seen.value("vectorops_migration_since_timestamp_seconds", phase="Filling"),
+        what="it to be counted",
+    )
+
+    labels = {"resource_namespace": team.namespace, "name": name, "phase": "Filling"}
+    slow.fires("VectorOpsMigrationSlow", within="380m", not_within="300m", severity="warning", **labels)
+    slow.verify()
+
+
 async def test_points_that_are_not_written_are_told(team, qdrant, stored, start_operator):
     operator = start_operator(flags=OFTEN)
     name = unique("points")

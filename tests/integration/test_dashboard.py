@@ -72,6 +72,8 @@ def busy(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pytest.TempPa
             await team.collection("worse", checks=checks)
             await team.points("worse", "worse", [point(2, 1, 0, 0)])
             await team.wait("QdrantCollection", "worse", lambda obj: condition(obj, "QualityDegraded"))
+            await team.collection("moving", layout="Aliased")
+            await team.collection("moving", layout="Aliased", params={"shard_number": 2}, until="PlanHeldBack")
             await team.collection("wrong", hnswConfig={"m": -1}, until="RequestRejected")
 
     try:

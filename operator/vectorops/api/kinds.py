@@ -146,6 +146,7 @@ KINDS: Final = (
             Column("Connection", ".spec.connectionRef.name"),
             Column("Collection", ".status.collection.name"),
             Column("Schema", ".status.schema.summary"),
+            Column("Migration", ".status.migration.phase"),
             Column("ConnectionKind", ".spec.connectionRef.kind", wide=True),
             *_LAST,
         ),

@@ -39,6 +39,8 @@ class ResourceState:
     """Labels of `UNHEALTHY_COLLECTIONS`."""
     degraded: bool
     """Does it answer its checks too badly?"""
+    migration: tuple[float, str] | None
+    """Since when it is in which phase of a migration; None: it is in none."""
     reconciled: float
     """The end of the last reconciliation."""
     succeeded: float
@@ -72,6 +74,7 @@ class Tally:
             since=datetime.fromisoformat(conditions["Ready"]["lastTransitionTime"]).timestamp(),
             points=tuple((label, counts.get(field, 0)) for field, label in POINT_STATES.items() if field in counts),
             problems=tuple(problem for problem in PROBLEMS if problems[problem]),
+            migration=_migration_of(status),
             degraded=Reason.QUALITY_DEGRADED.value in conditions,
             reconciled=now,
             succeeded=now if success else before.succeeded if before else self._started,
@@ -103,6 +106,12 @@ class Tally:
         for ref, state in oldest:
             stalled = "true" if state.stalled else "false"
             metrics.NOT_READY_SINCE.labels(ref.kind, ref.namespace, ref.name, state.reason, stalled).set(state.since)
+        metrics.MIGRATION_SINCE.clear()
+        migrations = ((state.migration, ref) for ref, state in self._states.items() if state.migration is not None)
+        for (since, phase), ref in heapq.nsmallest(
+            metrics.MIGRATIONS_SHOWN, migrations, key=lambda one: (one[0][0], str(one[1]))
+        ):
+            metrics.MIGRATION_SINCE.labels(ref.namespace, ref.name, phase).set(since)
         metrics.QUALITY_DEGRADED.clear()
         degraded = sorted((ref for ref, state in self._states.items() if state.degraded), key=str)
         for ref in degraded[: metrics.CHECKS_SHOWN]:
@@ -117,3 +126,10 @@ class Tally:
             points.update(dict(state.points))
         for label, number in points.items():
             metrics.POINTS.labels(label).set(number)
+
+
+def _migration_of(status: JsonObject) -> tuple[float, str] | None:
+    migration = status.get("migration")
+    if migration is None:
+        return None
+    return datetime.fromisoformat(migration["since"]).timestamp(), str(migration["phase"])
