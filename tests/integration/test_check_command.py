@@ -1,12 +1,16 @@
 """`vectorops check`: the checks of collections against what is in Qdrant, with an exit code for CI."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from documented import documented, manifest, replaced, run
 from integration.command_line import CONNECTION, Answer, Shell, collection, point_set
 from integration.team import unique
+from servers.models import minilm
 from servers.qdrant import QdrantServer
 
 PASSED, FAILED, WRONG_USAGE = 0, 1, 2
@@ -133,3 +137,38 @@ def test_queries_come_from_a_file_beside_the_manifest(scene):
     checks = {"source": {"files": {"path": "checks.jsonl"}}, "thresholds": {"mrr": 1}}
 
     assert scene.run(manifest=collection(scene.name, checks=checks)).code == PASSED
+
+
+@pytest.mark.timeout(600)
+def test_the_texts_of_the_page_are_asked_as_it_says(tmp_path, qdrant):
+    folder = tmp_path / "models"
+    minilm(folder)
+    declared = manifest("docs/checks.md", "Checks")
+    before = declared.replace("name: help}", "name: help-before}")
+    texts = {
+        "reset-password": "How to reset a forgotten password, and get into your account again",
+        "invoices": "All invoices and receipts of your payments are in the billing section",
+        "opening-hours": "We are there from Monday to Friday, from nine to five",
+    }
+    points = [{"id": id, "vector": {"text": text}} for id, text in texts.items()]
+    sets = [
+        {
+            "apiVersion": "vectorops.dev/v1alpha1",
+            "kind": "PointSet",
+            "metadata": {"name": name},
+            "spec": {"collectionRef": {"name": name}, "points": points},
+        }
+        for name in ("help", "help-before")
+    ]
+    shell = Shell(tmp_path)
+    shell.write("help.yaml", CONNECTION, f"\n{declared}")
+    shell.write("all.yaml", CONNECTION, f"\n{declared}", f"\n{before}", *(f"\n{yaml.safe_dump(one)}" for one in sets))
+    variables = {"VECTOROPS_MODEL_FOLDER": str(folder), "VECTOROPS_OFFLINE": "true"}
+    run(f"vectorops apply -f all.yaml --owner page --qdrant {qdrant.url}", tmp_path, environment=variables)
+
+    commands = replaced(documented("docs/checks.md", "In CI"), {"http://qdrant:6333": qdrant.url})
+    told = run(commands, tmp_path, environment=variables)
+
+    assert "Passed" in told
+    (report,) = json.loads(told[told.index("[") :])
+    assert [one["recall"] for one in report["checks"]["measured"]] == [1, 1]

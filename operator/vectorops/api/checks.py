@@ -61,10 +61,16 @@ class CheckThresholds(Model):
     overlap: Share | None = Field(
         default=None, description="Least share of the old collection's first k points that the new one finds too."
     )
-    latency_ratio: Annotated[float, Field(ge=0.01, le=1000)] | None = Field(
+    latency_ratio: Annotated[float, Field(ge=0, le=1000)] | None = Field(
         default=None, description="Most that the median answer may take, in multiples of the old collection's."
     )
     rules: ClassVar[tuple[Rule, ...]] = (
+        # No `minimum`: of that the API server takes the whole part only where an integer is given.
+        Rule(
+            "!has(self.latencyRatio) || self.latencyRatio >= 0.01",
+            "latencyRatio must be at least 0.01",
+            lambda limits: limits.latency_ratio is None or limits.latency_ratio >= 0.01,
+        ),
         Rule(
             "has(self.recall) || has(self.mrr) || has(self.overlap) || has(self.latencyRatio)",
             "at least one of recall, mrr, overlap, latencyRatio is required",
