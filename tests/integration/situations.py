@@ -175,7 +175,7 @@ class Recorder:
 
 
 def _says(obj: Object, reason: Reason) -> bool:
-    kind = reason.value if reason in {Reason.DRIFTED, Reason.UNHEALTHY} else "Ready"
+    kind = reason.value if reason in {Reason.DRIFTED, Reason.UNHEALTHY, Reason.QUALITY_DEGRADED} else "Ready"
     is_current = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
     return is_current and condition(obj, kind).get("reason") == reason
 
@@ -381,6 +381,14 @@ class World:
             declared(self.collection("second", collectionName="documents"), Reason.OWNED_BY_ANOTHER),
             declared(self.collection("warned", hnswConfig={"inline_storage": True}), Reason.UNHEALTHY),
         )
+
+        # It is asked when it has points, and nobody writes any.
+        checks = {"queries": [{"vector": [1.0, 0.0, 0.0], "expect": ["1"]}], "thresholds": {"recall": 1}}
+        await team.collection("worse", checks=checks)
+        await team.points("worse", "worse", [point(2, 1, 0, 0)])
+        await team.annotate(COLLECTION, "worse", {RECONCILE: "now"})
+        await team.wait(COLLECTION, "worse", lambda obj: obj["status"].get("lastHandledReconcileAt") == "now")
+        await self.recorder.told(COLLECTION, "worse", Reason.QUALITY_DEGRADED)
 
         await team.collection("larger")
         await declared(self.collection("larger", vector={"size": 4}), Reason.PLAN_HELD_BACK)
