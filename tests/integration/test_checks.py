@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from servers.embeddings import Answer, EmbeddingServer
+from servers.models import BM25, bm25
 from servers.qdrant import QdrantServer
 from vectorops import metrics
 from vectorops.api.checks import Checks, ChecksStatus
 from vectorops.api.collection import QdrantCollectionStatus
 from vectorops.api.connection import QdrantConnectionSpec
+from vectorops.api.embedder import Embedder
 from vectorops.api.meta import JsonObject, ObjectMeta, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbedderSettings, Resolved
@@ -320,6 +322,37 @@ async def test_a_text_that_is_blank_is_refused(context, database):
             await scene.make(name, {1: RIGHT}, locks={UNNAMED: hosted(server)})
 
         assert (await scene.refusal(asking({"text": " "}))).message == "spec.checks: queries[0]: text: it is empty"
+
+
+async def test_numbers_are_one_row_for_a_multi_vector(context, database):
+    scene = Scene(context, database)
+    rows = {"rows": {**DENSE, "multivector_config": {"comparator": "max_sim"}}}
+    for name in (scene.old, scene.new):
+        await scene.make(name, {1: {"rows": [RIGHT, UP]}, 2: {"rows": [LEFT, LEFT]}}, rows)
+
+    assert (await scene.run(asking({"vector": UP, "expect": ["1"]}, k=1, recall=1, overlap=1))).result == "Passed"
+
+
+@pytest.mark.timeout(300)
+async def test_texts_are_searched_in_sparse_vectors(context, database, tmp_path):
+    pytest.importorskip("fastembed", reason="needs the extra fastembed")
+    bm25(tmp_path)
+    embedders = Embedders(EmbedderSettings(model_folder=tmp_path, offline=True, threads=1))
+    locked = await embedders.resolve(Embedder.model_validate({"fastEmbed": {"model": BM25}}))
+    documents = (
+        await embedders.embed(locked, ["The lion sleeps in the shade", "Bees dance for their sisters"])
+    ).vectors
+    terms = {"vectors": {}, "sparse_vectors": {"terms": {"modifier": "idf"}}}
+    scene = Scene(replace(context, embedders=embedders), database)
+    for name in (scene.old, scene.new):
+        points: dict[PointId, Any] = {id: {"terms": vector} for id, vector in enumerate(documents, 1)}
+        await scene.make(name, points, locks={"terms": locked}, **terms)
+
+    query = {"text": "dancing bees", "expect": ["2"]}
+    status = await scene.run(asking(query, {"text": "zzz"}, k=1, recall=1, overlap=1))
+    await embedders.close()
+
+    assert (status.result, status.failures) == ("Passed", [])
 
 
 # ---- queries of a source ----
