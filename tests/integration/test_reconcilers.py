@@ -98,6 +98,42 @@ async def park(tmp_path: Path) -> AsyncIterator[Park]:
     await folder.close()
 
 
+async def test_a_set_is_not_ready_before_the_vectors_that_it_declares_are_there_and_filled(park: Park) -> None:
+    both = {"vectors": [TEXT, IMAGE]}
+    early = await park.declare({"vectors": [TEXT]}, LION_SEEN)
+    assert not early["animals"].ready
+
+    found = await park.declare(both, LION_SEEN)
+    assert found["animals"].ready
+    assert await park.lion() == {"text": [1.0, 2.0], "image": [3.0, 4.0]}
+
+    # An operator that goes on, and finds that somebody deleted the vector.
+    await park.folder.delete_vector_name("zoo", "image")
+    cluster = LocalCluster(found.values(), {})
+    context = Context(
+        cluster, Databases(lambda _, __: park.folder), Embedders(EmbedderSettings()), "test", writer="another"
+    )
+    driver, animals = Driver(context, RECONCILERS), found["animals"].ref
+
+    def ready(ref: Ref) -> bool:
+        now = cluster.now(ref)
+        assert now is not None
+        return now.ready
+
+    seen = []
+    for ref in (ZOO, animals, ZOO, animals):
+        await driver.run(ref)
+        vectors = set((await park.folder.collection("zoo") or {})["config"]["params"]["vectors"])
+        seen.append((ready(animals), vectors, await park.lion()))
+
+    alone = {"text": [1.0, 2.0]}
+    assert seen[0] == (True, {"text"}, alone), "it waits for the set"
+    assert seen[1] == (False, {"text"}, alone)
+    assert seen[2] == (False, {"text", "image"}, alone)
+    assert seen[3] == (True, {"text", "image"}, alone | {"image": [3.0, 4.0]})
+    assert ready(ZOO)
+
+
 async def test_a_folder_has_no_snapshots_so_a_plan_that_needs_one_is_refused(park: Park) -> None:
     both: JsonObject = {"vectors": [TEXT, IMAGE], "snapshotBefore": True}
     await park.declare(both, LION_SEEN)

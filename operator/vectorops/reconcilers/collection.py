@@ -15,7 +15,7 @@ from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
 from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import schema_status
-from vectorops.collections.steps import Step
+from vectorops.collections.steps import Action, Step
 from vectorops.errors import Transient, VectorOpsError
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import read_mark
@@ -77,8 +77,8 @@ class CollectionReconciler:
             answer = _decision_outcome(resource, decision, decision.plan, decision.reported_mark, decision.approval)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             return with_health(answer, resource, decision.found.health)
-        if decision.granted and (sets := await _ready_sets(context, resource)):
-            return _announce_plan(resource, decision, sets)
+        if (leaving := _steps_that_points_miss(decision)) and (sets := await _ready_sets(context, resource)):
+            return _announce_plan(resource, decision, leaving, sets)
         approved = decision.approval.given
         if decision.granted and decision.plan.is_destructive and spec.effective_snapshot_before:
             await keep_snapshot(context, resource, database, decision.found.name, decision.approval.hash)
@@ -144,6 +144,16 @@ def _inspection_outcome(decision: Inspection) -> Outcome:
     )
 
 
+def _steps_that_points_miss(decision: Decision) -> Sequence[Step]:
+    """The steps after which declared points lack something, until their sets were reconciled.
+
+    Those that were approved; and where somebody deleted a vector, those that bring it back empty. (No set that is Ready
+    declares a vector that is added for the first time.)
+    """
+    added = [step for step in decision.plan.doable if step.action is Action.CREATE_VECTOR]
+    return decision.granted or (added if decision.plan.is_drift else ())
+
+
 async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
     """The sets that still say that their points are as declared."""
     listed = await context.cluster.list(POINT_SET, refers_to=resource.ref)
@@ -152,11 +162,12 @@ async def _ready_sets(context: Context, resource: Resource) -> frozenset[Ref]:
     return frozenset(one.ref for one in sets if one.ready and not one.deleting and not RawSpec(one).is_suspended)
 
 
-def _announce_plan(resource: Resource, decision: Decision, sets: frozenset[Ref]) -> Outcome:
-    """An approved plan takes something from the points: their sets say so first, and wake us."""
+def _announce_plan(resource: Resource, decision: Decision, steps: Sequence[Step], sets: frozenset[Ref]) -> Outcome:
+    """Something will be missing from the points: their sets say so first, and wake us."""
     waiting = ", ".join(sorted(ref.name for ref in sets))
-    message = f"the approved plan is carried out as soon as its PointSets say that they are not ready: {waiting}"
-    shown = resource.status.get("plan") or _plan_status(decision.granted, decision.plan, decision.approval).dump()
+    what = "the approved plan is carried out" if decision.granted else "a vector that somebody deleted is added"
+    message = f"{what} as soon as its PointSets say that they are not ready: {waiting}"
+    shown = resource.status.get("plan") or _plan_status(steps, decision.plan, decision.approval).dump()
     status = QdrantCollectionStatus(
         plan=PlanStatus.model_validate({**shown, "approved": True}),
         conditions=conditions(False, Reason.PROGRESSING, message, reconciling=True),
