@@ -82,12 +82,16 @@ class FolderFiles:
                 if error.errno == errno.ELOOP:
                     continue
                 raise _unreadable(name, error) from error
+            leads_nowhere = not is_folder and not is_file and entry.is_symlink()
             # As in shells, ** follows no links, so that a link to a folder above it ends.
-            states_below = self._wildcards.step(states, entry.name, deep=not (is_folder and entry.is_symlink()))
+            states_below = self._wildcards.step(states, entry.name, deep=not entry.is_symlink())
             if is_folder and states_below:
                 yield from self._find(f"{name}/", states_below)
-            elif is_file and self._wildcards.is_match(states_below):
+            elif (is_file or leads_nowhere) and self._wildcards.is_match(states_below):
                 yield name
+            elif leads_nowhere and states_below:
+                # To a folder whose files are missed, for all that can be told.
+                raise Terminal(Reason.SOURCE_MISSING, f"{name}: the link leads nowhere")
 
     def _look(self, name: str) -> SourceFile:
         try:
@@ -97,7 +101,8 @@ class FolderFiles:
         try:
             found = self._resolve(name).stat()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Terminal(Reason.SOURCE_MISSING, f"{name}: there is no such file") from error
+            what = "the link leads nowhere" if (self._folder / name).is_symlink() else "there is no such file"
+            raise Terminal(Reason.SOURCE_MISSING, f"{name}: {what}") from error
         except OSError as error:
             raise _unreadable(name, error) from error
         if not stat.S_ISREG(found.st_mode):

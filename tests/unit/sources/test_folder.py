@@ -120,6 +120,20 @@ async def test_a_link_to_a_folder_above_does_not_keep_the_search_going(folder):
     assert failed.value.reason is Reason.SOURCE_UNAVAILABLE
 
 
+@pytest.mark.parametrize("pattern", ["*.jsonl", "lost.jsonl", "**", "*/*.jsonl", "lost.jsonl/*.jsonl"])
+async def test_a_link_that_leads_nowhere_is_missed_where_it_may_stand_for_files(folder, pattern):
+    """What it led to is on a volume that is not mounted, say: the rows must not count as gone."""
+    (folder / "lost.jsonl").symlink_to("volume/a.jsonl")
+
+    with pytest.raises(Terminal) as failed:
+        await names(pattern, folder)
+    assert failed.value.reason is Reason.SOURCE_MISSING
+    assert "lost.jsonl" in failed.value.message
+
+    assert await names("docs/*.jsonl", folder) == ["docs/a.jsonl", "docs/b.jsonl"]
+    assert await names("**/*.txt", folder) == ["docs/notes.txt"]
+
+
 async def test_at_the_command_line_a_path_may_lead_anywhere(folder):
     assert await names("../other/*.jsonl", folder, confined=False) == ["../other/secret.jsonl"]
     secret = str(folder.parent / "other" / "secret.jsonl")
