@@ -9,7 +9,7 @@ ledger, however many parts there are, stand together in each batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -341,18 +341,26 @@ class Sourced:
         order = np.lexsort(
             (index.numbers, index.files, self._ranks[index.files], index.keys[:, 1].byteswap(), firsts, index.is_uuid)
         )
-        index = index.at(order)
-        keep, twice = self._choose(index)
+        index, in_batches, in_places = index.at(order), np.concatenate(batches)[order], np.concatenate(places)[order]
+
+        def shown_at(row: int) -> str:
+            shown: str = self._batches[in_batches[row]].column("shown")[in_places[row]].as_py()
+            return shown
+
+        keep, twice = self._choose(index, shown_at)
         index = index.at(keep)
         split = int(len(index) - index.is_uuid.sum())
         entries = Entries(
             np.ascontiguousarray(np.hstack([index.keys[:split, :1], index.fingerprints[:split]])),
             np.ascontiguousarray(np.hstack([index.keys[split:], index.fingerprints[split:]])),
         )
-        return _PartRows(entries, np.concatenate(batches)[order][keep], np.concatenate(places)[order][keep], twice)
+        return _PartRows(entries, in_batches[keep], in_places[keep], twice)
 
-    def _choose(self, index: _Index) -> tuple[NDArray[np.bool_], tuple[Failure, ...]]:
-        """Which of the sorted points count: one of each id, and none where their content differs."""
+    def _choose(self, index: _Index, shown_at: Callable[[int], str]) -> tuple[NDArray[np.bool_], tuple[Failure, ...]]:
+        """Which of the sorted points count: one of each id, and none where their content differs.
+
+        shown_at: the id of a row as declared.
+        """
         keep = np.ones(len(index), dtype=bool)
         repeated = (index.keys[1:] == index.keys[:-1]).all(axis=1) & (index.is_uuid[1:] == index.is_uuid[:-1])
         twice: list[tuple[Failure, int]] = []
@@ -367,7 +375,7 @@ class Sourced:
                 rows = [f"{self._files[file]}, row {row}" for file, row in zip(same.files, same.numbers, strict=True)]
                 more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
                 words = f"this id is declared with different content in {rows[0]}, and {rows[1]}{more}"
-                twice.append((Failure(str(id), words, id), int(ranks[-1])))
+                twice.append((Failure(shown_at(end), words, id), int(ranks[-1])))
         if self._failed_ids:
             ranks = self._ranks[index.files].tolist()
             counts = [self._counts(id, rank) for id, rank in zip(_ids_of(index), ranks, strict=True)]

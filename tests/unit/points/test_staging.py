@@ -13,6 +13,7 @@ from vectorops.points import staging as module
 from vectorops.points.block import Block, RowFailure
 from vectorops.points.diff import entry_of
 from vectorops.points.fingerprints import fingerprint_payload, fingerprint_text, fingerprint_vector
+from vectorops.points.identity import point_id
 from vectorops.points.schema import VectorSchema
 from vectorops.points.staging import Staging
 from vectorops.points.staging_folder import StagingFolder
@@ -110,6 +111,15 @@ def test_a_batch_more_changes_nothing(space, monkeypatch):
     assert {id: point.data.payload["number"] for id, point in all_points(source).items()} == {
         id: id for id in range(40)
     }
+
+
+def test_an_id_that_is_given_twice_is_called_as_it_was_declared(space):
+    names = ["b", "a", "b"]
+    rows = block([point_id(name) for name in names], shown_ids=names, payloads=[{"n": n} for n in range(3)])
+
+    (failure,) = staged(space, [rows]).failures
+
+    assert (failure.shown_id, failure.id) == ("b", point_id("b"))
 
 
 def test_the_same_id_twice_is_one_point_if_its_content_is_equal_and_none_if_not(space):
