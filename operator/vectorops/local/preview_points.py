@@ -19,7 +19,7 @@ from vectorops.points.sync_preview import FewPoints, SyncPreview, preview_new, p
 from vectorops.qdrant.database import Database, PointId, StoredPoint
 from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED
-from vectorops.reconcilers.pointset_status import describe_failure
+from vectorops.reconcilers.pointset_status import describe_point_failure
 from vectorops.reconcilers.situation import Situation, find_removals
 from vectorops.words import counted
 
@@ -207,7 +207,7 @@ def _problem(preview: SyncPreview, deletions_held_back: str) -> str | None:
     words = []
     if preview.failed:
         first = preview.failures[0]
-        described = describe_failure(first.shown_id, first.reason)
+        described = describe_point_failure(first.shown_id, first.reason)
         words.append(f"{_counted([], 'cannot be written', preview.failed)}; first: {described}")
     if preview.conflicts.count:
         words.append(f"{_few(preview.conflicts, 'held by another writer')}, left alone")

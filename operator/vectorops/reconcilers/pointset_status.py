@@ -128,14 +128,14 @@ def _points_conditions(counts: PointCounts, shown: list[PointFailure], synced: S
     first = shown[0]
     parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
     parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
-    message = f"{', '.join(parts)}; first: {describe_failure(first.id, first.reason)}"
+    message = f"{', '.join(parts)}; first: {describe_point_failure(first.id, first.reason)}"
     if not synced.complete:
         message += "; nothing is deleted while an id cannot be told"
     reason = Reason.POINTS_FAILED if counts.failed else Reason.POINT_CONFLICTS
     return conditions(False, reason, message, stalled=True)
 
 
-def describe_failure(shown_id: str, reason: str) -> str:
+def describe_point_failure(shown_id: str, reason: str) -> str:
     """Which point failed, and why. One without an id is called by its place, which the reason begins with."""
     return reason if reason.startswith(f"{shown_id}: ") else f"point {shown_id!r}: {reason}"
 
