@@ -141,6 +141,8 @@ def test_rows_that_are_no_points_are_counted_with_the_first_reasons(library):
 
     assert answer.code == ERROR
     assert "3 points cannot be written; first: " in answer.out
+    # In the same words, which call a row without an id by its place.
+    assert applied["message"].partition("first: ")[2] in answer.out
     assert "nothing is deleted while an id cannot be told" in answer.out
     assert planned["points"]["counts"]["failed"] == applied["status"]["points"]["failed"] == 3
     assert planned["points"]["failures"] == applied["status"]["failures"]
