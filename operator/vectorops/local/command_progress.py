@@ -1,5 +1,5 @@
 """What is shown while a command works: on a terminal lines that move, elsewhere a line now and then for what takes
-long. On standard error.
+long, and for what is wrong while it is tried again. On standard error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.text import Text
 
 from vectorops import metrics
 from vectorops.api.meta import Ref
+from vectorops.api.reasons import Reason
 from vectorops.local.show import open_console
 from vectorops.metrics import SyncsUnderWay
 from vectorops.words import counted
@@ -39,14 +40,23 @@ class CommandProgress:
     def __init__(self) -> None:
         self._settled: set[Ref] = set()
         self._words = "looking"
+        self._problems: dict[Ref, str] = {}
+        """That were not shown yet."""
 
     def tell(self, ref: Ref, reason: str, message: str) -> None:
         """Takes an event."""
         self._words = f"{ref}: {reason}: {message}"
+        if reason not in (Reason.PROGRESSING, Reason.SUCCEEDED):
+            self._problems[ref] = self._words
 
     def settled(self, ref: Ref) -> None:
         """Takes a resource that cannot get further."""
         self._settled.add(ref)
+
+    def take_problems(self) -> list[str]:
+        """What is wrong with resources that are tried again; each once."""
+        taken, self._problems = self._problems, {}
+        return [words for ref, words in taken.items() if ref not in self._settled]
 
     def __rich__(self) -> Text:
         embedded = sum(int(one.value) for family in metrics.TEXTS_EMBEDDED.collect() for one in family.samples)
@@ -118,7 +128,7 @@ def _pace(phase: str, task: Task) -> str:
 def show_progress() -> Iterator[CommandProgress]:
     """Shows it inside the block."""
     console, progress = open_console(stderr=True), CommandProgress()
-    with _moving(console, progress) if console.is_terminal else _telling(console, LINE_SECONDS):
+    with _moving(console, progress) if console.is_terminal else _telling(console, progress, LINE_SECONDS):
         yield progress
 
 
@@ -131,17 +141,19 @@ def _moving(console: Console, progress: CommandProgress) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(console: Console, line_seconds: float, syncs: SyncsUnderWay = metrics.SYNCS) -> Iterator[None]:
-    ended, table = Event(), SyncTable(console, line_seconds, syncs)
+def _telling(console: Console, progress: CommandProgress, line_seconds: float) -> Iterator[None]:
+    ended, table = Event(), SyncTable(console, line_seconds)
 
     def tell() -> None:
         samples = 0
         while not ended.wait(min(SAMPLE_SECONDS, line_seconds)):
             table.look()
             samples += 1
-            if samples * min(SAMPLE_SECONDS, line_seconds) >= line_seconds and table.lines():
+            if samples * min(SAMPLE_SECONDS, line_seconds) < line_seconds:
+                continue
+            if lines := [*table.lines(), *progress.take_problems()]:
                 samples = 0
-                console.print("\n".join(table.lines()), soft_wrap=True)
+                console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
     teller = Thread(target=tell, daemon=True)
     teller.start()

@@ -96,6 +96,23 @@ def test_without_a_terminal_a_long_sync_has_a_line_now_and_then(monkeypatch, cap
     assert err.splitlines()[0] == "PointSet default/digits: writing 7 of 9 points"
 
 
+def test_without_a_terminal_a_problem_that_may_pass_is_told_once(monkeypatch, capfd):
+    """Else a job waits for minutes, and nobody knows for what."""
+    monkeypatch.setattr(command_progress, "LINE_SECONDS", 0.01)
+    faq, err = Ref("PointSet", "default", "faq"), ""
+
+    with show_progress() as shown:
+        shown.settled(faq)
+        shown.tell(faq, "SourceMissing", "it is at its end")
+        shown.tell(DIGITS, "SourceUnavailable", "example.com does not resolve [0]")
+        while not err:
+            err = capfd.readouterr().err
+
+    assert (err + capfd.readouterr().err).splitlines() == [
+        "PointSet default/digits: SourceUnavailable: example.com does not resolve [0]"
+    ]
+
+
 def test_without_a_terminal_nothing_is_told_of_what_is_short(capfd):
     with show_progress() as shown, metrics.SYNCS.follow(DIGITS, PassProgress("Writing", 7, 9)):
         shown.tell(DIGITS, "Progressing", "points are about to be written")
