@@ -88,13 +88,16 @@ def estimate_room(desired: Desired, observed: Observed, sizes: StoredSizes | Non
         unknown.append("payloads")
     payload_bytes = round(sizes.payload_bytes * scale) if sizes is not None else None
     found = (points, round(vector_bytes), payload_bytes or 0)
+    # What others have set on the old collection stays.
+    strict_mode: JsonObject = {**observed.config.get("strict_mode_config", {})}
+    strict_mode |= desired.config.get("strict_mode_config", {})
     return Room(
         points,
         round(vector_bytes),
         payload_bytes,
         replicas=(desired.config.get("params") or {}).get("replication_factor") or observed.replication_factor,
         unknown=tuple(unknown),
-        refusal=_refuse(_strict_mode(desired, observed), dict(zip(LIMITS, found, strict=True))),
+        refusal=_refuse(strict_mode, dict(zip(LIMITS, found, strict=True))),
     )
 
 
@@ -118,11 +121,6 @@ def _refuse(strict_mode: Mapping[str, Any], needed: Mapping[str, int]) -> str:
     return (
         f"the new collection has no room: in strictModeConfig, {'; '.join(broken)}: raise it, or declare fewer points"
     )
-
-
-def _strict_mode(desired: Desired, observed: Observed) -> JsonObject:
-    """Of the new collection: what others have set on the old one stays."""
-    return {**(observed.config.get("strict_mode_config") or {}), **(desired.config.get("strict_mode_config") or {})}
 
 
 def _has_rows(params: Mapping[str, Any]) -> bool:

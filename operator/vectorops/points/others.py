@@ -239,8 +239,10 @@ class OthersCopy:
             except BadPoint:
                 continue
         had = [place for place, point in enumerate(points) if name in point.vectors or name in self.embed_from]
-        if lacking := sum(name not in vectors[place] for place in had):
-            done.without_vectors[name] = done.without_vectors.get(name, 0) + lacking
+        lacking = sum(name not in vectors[place] for place in had)
+        if not lacking:
+            return
+        done.without_vectors[name] = done.without_vectors.get(name, 0) + lacking
 
 
 def _text_at(payload: JsonObject, path: str) -> str:
@@ -254,16 +256,16 @@ def _text_at(payload: JsonObject, path: str) -> str:
 
 
 def _with_same_payload(point: StoredPoint, stored: StoredPoint | None) -> StoredPoint | None:
-    return stored if stored is not None and is_same_json(point.payload, stored.payload, SAME_FRACTIONS) else None
+    if stored is None or not is_same_json(point.payload, stored.payload, SAME_FRACTIONS):
+        return None
+    return stored
 
 
 def _is_same_point(wanted: PointData, stored: StoredPoint | None) -> bool:
-    return (
-        stored is not None
-        and wanted.vectors.keys() == stored.vectors.keys()
-        and is_same_json(wanted.payload, stored.payload, SAME_FRACTIONS)
-        and all(_is_same_vector(vector, stored.vectors[name]) for name, vector in wanted.vectors.items())
-    )
+    if stored is None or wanted.vectors.keys() != stored.vectors.keys():
+        return False
+    same_vectors = all(_is_same_vector(vector, stored.vectors[name]) for name, vector in wanted.vectors.items())
+    return same_vectors and is_same_json(wanted.payload, stored.payload, SAME_FRACTIONS)
 
 
 def _is_same_vector(one: VectorData, other: VectorData) -> bool:

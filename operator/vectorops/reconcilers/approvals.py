@@ -105,7 +105,7 @@ def how_to_take_over(context: Context, resource: Resource, installation: str) ->
     return words
 
 
-def digest_of(*content: str) -> str:
+def digest_to_approve(*content: str) -> str:
     """Identifies what a person is to agree to: 12 hexadecimal digits."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 

@@ -52,12 +52,13 @@ async def read_check_queries(context: Context, collection: Resource, checks: Che
         return [PlacedQuery(f"queries[{index}]", query) for index, query in enumerate(checks.queries or ())]
     try:
         require_installed()
-        return await _rows_of(context, collection, checks.source)
+        return await read_rows_of_queries(context, collection, checks.source)
     except VectorOpsError as error:
         raise error.at("spec.checks.source") from error
 
 
-async def _rows_of(context: Context, collection: Resource, source: Source) -> list[PlacedQuery]:
+async def read_rows_of_queries(context: Context, collection: Resource, source: Source) -> list[PlacedQuery]:
+    """The queries of a source. Raises as `read_check_queries` does."""
     # Only now, because it needs the libraries of the extra `sources`.
     from vectorops.reconcilers.source_reading import opened_source
 

@@ -34,7 +34,7 @@ from vectorops.errors import Terminal, Waiting
 from vectorops.ledger.collection import ledgers_of
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.replaced import holds_what_ledgers_say
-from vectorops.qdrant.marks import Mark, new_incarnation
+from vectorops.qdrant.marks import Mark, name_behind, new_incarnation
 from vectorops.qdrant.observe import Observed, observe
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.aliases import Aliases, aliases_of, readable_mark
@@ -52,7 +52,7 @@ from vectorops.reconcilers.ownership import (
     owner_of,
     require_no_owner,
 )
-from vectorops.reconcilers.placement import Placement, find_placement, physical_name
+from vectorops.reconcilers.placement import Placement, find_placement
 from vectorops.reconcilers.spec import RawSpec
 from vectorops.reconcilers.tenancy import is_shared
 
@@ -207,7 +207,7 @@ async def _decide_behind_alias(
     """About the active collection, and the ones beside it."""
     placement = await find_placement(access.database, resource, context.installation)
     alias, incarnation = placement.name, new_incarnation()
-    new_name = physical_name(alias, incarnation)
+    new_name = name_behind(alias, incarnation)
     if alias in (spec.aliases or ()):
         raise Terminal(Reason.INVALID_SPEC, f"spec.aliases: {alias!r} is the name of the collection itself")
     name = placement.active.name if placement.active.exists else new_name
@@ -251,7 +251,7 @@ async def _decide_behind_alias(
         candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
     approval = None
     if asks := _approval_of(spec, standing, move):
-        digest = approvals.digest_of(*asks, mark.incarnation, mark.switched_at)
+        digest = approvals.digest_to_approve(*asks, mark.incarnation, mark.switched_at)
         approval = await approvals.approval(context, resource, digest, access.database, name)
     return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate, approval))
 

@@ -86,7 +86,8 @@ async def find_filling(
         elif RawSpec(point_set).is_suspended:
             blocked.append(f"PointSet {ref.name!r} is suspended: resume or delete it")
         elif candidate.metadata.get(filled_key(context.installation, ref)) != await digest_of_spec(point_set):
-            messages = (copy.get("message") for copy in _copies_in(point_set, candidate))
+            copies = point_set.status.get("copies") or ()
+            messages = (copy.get("message") for copy in copies if copy.get("collection") == candidate.name)
             missing.append(": ".join([f"PointSet {ref.name!r}", *filter(None, messages)]))
     if active.mark is not None and not leaves:
         known = {filled_key(context.installation, ref).removeprefix(FILLED_PREFIX) for ref in sets}
@@ -98,7 +99,3 @@ async def find_filling(
                 "set migration.othersPoints: Leave"
             )
     return Filling(len(sets), tuple(missing), tuple(blocked), frozenset(sets))
-
-
-def _copies_in(point_set: Resource, candidate: Observed) -> list[JsonObject]:
-    return [copy for copy in point_set.status.get("copies") or () if copy.get("collection") == candidate.name]

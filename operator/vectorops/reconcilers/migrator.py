@@ -37,11 +37,10 @@ from vectorops.collections.room import find_room
 from vectorops.collections.steps import lines_of
 from vectorops.errors import Transient
 from vectorops.ledger.collection import delete_ledgers_of
-from vectorops.points.others import OthersCopy, count_about, count_others
+from vectorops.points.others import Copied, OthersCopy, count_about, count_others
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
-from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.checking import run_checks
 from vectorops.reconcilers.decide import Decision, Migrating
@@ -181,11 +180,12 @@ class Migrator:
         database, candidate, last = self.access.database, self._candidate, LastApplied.from_json(self.mark.last_applied)
         for path in sorted(self.active.indexes.keys() - candidate.found.indexes.keys() - last.indexes):
             await database.create_index(candidate.found.name, path, self.active.indexes[path])
-        if candidate.found.is_sharded_by_key:
-            for key in self.active.shard_keys.keys() - candidate.found.shard_keys.keys() - last.shard_keys:
-                shards = self.active.shard_keys[key]
-                options = {"shards_number": shards.shards, "replication_factor": shards.replicas}
-                await database.create_shard_key(candidate.found.name, key, options)
+        if not candidate.found.is_sharded_by_key:
+            return
+        for key in self.active.shard_keys.keys() - candidate.found.shard_keys.keys() - last.shard_keys:
+            shards = self.active.shard_keys[key]
+            options = {"shards_number": shards.shards, "replication_factor": shards.replicas}
+            await database.create_shard_key(candidate.found.name, key, options)
 
     async def _fill(self) -> Outcome | None:
         """None if the candidate has all points that it is to have."""
@@ -205,27 +205,25 @@ class Migrator:
         if self.blocks_others and (count := await count_others(ledgered(self.access, self.active), self._pace.point)):
             return self._blocked(self._others_words(count))
         if self.copies_others:
-            await self._copy_others()
+            # Until a pass finds little to do: others may write all the while.
+            for _ in range(MOST_PASSES):
+                copied = await self._copy_between(self.active, candidate).copy()
+                log_copied(self.resource, copied)
+                if copied.written + copied.removed <= FEW_POINTS:
+                    break
+            await self._tell_of_others(copied)
         return None
 
     def _copy_between(self, old: Observed, new: Observed) -> OthersCopy:
         return copy_between(self.context, self.resource, self.spec, self.access, old, new)
 
-    async def _copy_others(self) -> None:
-        """Until a pass finds little to do: others may write all the while."""
-        copy = self._copy_between(self.active, self._candidate.found)
-        for _ in range(MOST_PASSES):
-            copied = await copy.copy()
-            log_copied(self.resource, copied)
-            if copied.written + copied.removed <= FEW_POINTS:
-                break
-        if words := describe_copied(copied):
-            await self.context.cluster.event(self.resource, "OthersPoints", words, warning=True)
-
     async def _copy_late(self, old: Observed, new: Observed) -> None:
         """What others brought into the old collection since the last pass."""
         copied = await self._copy_between(old, new).copy_late()
         log_copied(self.resource, copied)
+        await self._tell_of_others(copied)
+
+    async def _tell_of_others(self, copied: Copied) -> None:
         if words := describe_copied(copied):
             await self.context.cluster.event(self.resource, "OthersPoints", words, warning=True)
 
@@ -237,10 +235,14 @@ class Migrator:
         words = f"collection {new.name!r} answers its checks as it should"
         status = self._status("Checking", self.migrating.standing.active, new, message=words, checks=checks)
         if checks.result == "Failed":
-            digest = approvals.digest_of("switch", new.incarnation)
+            digest = approvals.digest_to_approve("switch", new.incarnation)
             approval = await approvals.approval(self.context, self.resource, digest, database, self.active.name)
             if not approval.given:
-                return self._failed_checks(status, checks, approval)
+                words = f"{'; '.join(checks.failures)}; readers stay. {approval.how} to move them all the same"
+                steps = ["move all aliases to the new collection, although it missed thresholds of its checks"]
+                plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=False)
+                found = conditions(False, Reason.CHECKS_FAILED, words, stalled=True)
+                return self._outcome(found, {"migration": status.model_copy(update={"message": words}), "plan": plan})
         await self._switch(candidate)
         return self._again("readers were moved", {"migration": status})
 
@@ -365,15 +367,6 @@ class Migrator:
         status = self._status(phase, standing.active, new, message=message)
         found = conditions(False, Reason.MIGRATION_BLOCKED, message, stalled=True)
         return self._outcome(found, {"migration": status})
-
-    def _failed_checks(self, status: MigrationStatus, checks: ChecksStatus, approval: Approval) -> Outcome:
-        """Readers stay until somebody mends what is wrong, or agrees."""
-        message = f"{'; '.join(checks.failures)}; readers stay. {approval.how} to move them all the same"
-        steps = ["move all aliases to the new collection, although it missed thresholds of its checks"]
-        plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=False)
-        found = conditions(False, Reason.CHECKS_FAILED, message, stalled=True)
-        status = status.model_copy(update={"message": message})
-        return self._outcome(found, {"migration": status, "plan": plan})
 
     def _settled(self, until: datetime | None) -> Outcome:
         """until: the end of the grace period; None: there is no old collection."""

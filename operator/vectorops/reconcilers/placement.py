@@ -11,19 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
 
 from vectorops.api.meta import Resource
-from vectorops.api.reasons import Reason
-from vectorops.errors import Terminal
 from vectorops.qdrant.database import Database
+from vectorops.qdrant.marks import SUFFIX_DIGITS
 from vectorops.qdrant.observe import Observed, read_collection
 from vectorops.reconcilers.spec import RawSpec
-
-SUFFIX_DIGITS: Final = 8
-"""Digits of the incarnation in the name of a collection behind an alias."""
-MAX_NAME_BYTES: Final = 255
-"""Of a collection's name: Qdrant makes a folder of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +39,6 @@ class Placement:
     def all(self) -> tuple[Observed, ...]:
         """All that exist, the active one first."""
         return tuple(one for one in (self.active, *self.others) if one.exists)
-
-
-def physical_name(alias: str, incarnation: str) -> str:
-    """The name of a new collection behind an alias. Raises Terminal InvalidSpec if it is longer than Qdrant takes."""
-    name = f"{alias}-{incarnation[:SUFFIX_DIGITS]}"
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            f"spec.collectionName: with layout: Aliased it may have {MAX_NAME_BYTES - SUFFIX_DIGITS - 1} bytes at "
-            "most, because the collections behind it have a suffix; choose a shorter name",
-        )
-    return name
 
 
 def declared_names(collection: Resource) -> frozenset[str]:

@@ -102,7 +102,12 @@ class QualityWatch:
             self.forget(resource.ref)
             return ""
         known, now = self._known.get(resource.ref), self._clock()
-        asked = _describe_asked(checks, served, old)
+        ends = [
+            [one.name, one.mark.incarnation if one.mark else "", one.tree(), one.mark.embedders if one.mark else {}]
+            for one in (served, old)
+            if one is not None
+        ]
+        asked = json.dumps([checks.dump(), ends], sort_keys=True, default=str)
         is_fine_alone = old is None and (known is None or not known.words)
         interval = ALONE_SECONDS if is_fine_alone else WATCH_SECONDS
         if known is not None and known.asked == asked and now - known.at < interval:
@@ -151,12 +156,3 @@ def with_quality(outcome: Outcome, words: str) -> Outcome:
 def degraded_words(status: ChecksStatus) -> str:
     """What the condition says; "" for checks that passed."""
     return "; ".join(status.failures)[:SHOWN_CHARACTERS]
-
-
-def _describe_asked(checks: Checks, served: Observed, old: Observed | None) -> str:
-    ends = [
-        [one.name, one.mark.incarnation if one.mark else "", one.tree(), one.mark.embedders if one.mark else {}]
-        for one in (served, old)
-        if one is not None
-    ]
-    return json.dumps([checks.dump(), ends], sort_keys=True, default=str)

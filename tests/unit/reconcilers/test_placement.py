@@ -3,13 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from unit.collections.echo import EchoingQdrant
 from vectorops.api.meta import ObjectMeta, Resource
-from vectorops.errors import Terminal
 from vectorops.qdrant.marks import Mark
-from vectorops.reconcilers.placement import Placement, declared_names, find_placement, physical_name
+from vectorops.reconcilers.placement import Placement, declared_names, find_placement
 
 OURS = Mark("here", "park", "zoo", "uid", "zoo", "1234567890abcdef", alias="zoo")
 
@@ -86,14 +83,6 @@ async def test_a_direct_collection_that_is_to_be_behind_an_alias_serves_until_th
 
     assert names(found) == ("zoo", ["zoo-00000002"])
     assert not found.is_behind_alias
-
-
-def test_a_physical_name_must_not_be_too_long_for_qdrant():
-    assert physical_name("zoo", "1234567890abcdef") == "zoo-12345678"
-    assert len(physical_name("z" * 246, "1234567890abcdef")) == 255
-    for name in ("z" * 247, "é" * 124):
-        with pytest.raises(Terminal, match=r"246 bytes at most.*shorter name"):
-            physical_name(name, "1234567890abcdef")
 
 
 def test_the_names_that_others_must_not_have():
