@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from integration.points.scene import Killed, killed_before
@@ -25,7 +26,7 @@ from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
 from vectorops.local.session import READS
 from vectorops.qdrant.connect import Credentials, connect
-from vectorops.qdrant.database import Database
+from vectorops.qdrant.database import UNNAMED, Database, PointData
 from vectorops.reconcilers.base import Context, Grants
 from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
@@ -52,7 +53,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._database, name)
-        if not callable(method) or name in {"with_shard_key", "close"}:
+        if not callable(method) or name in {"with_shard_key", "close", "id_pages"}:
             return method
 
         async def call(*arguments: Any, **options: Any) -> Any:
@@ -84,6 +85,8 @@ class Park:
     name: str
     now: datetime = field(default_factory=lambda: datetime(2026, 5, 1, tzinfo=UTC))
     ledger: str = "vectorops-ledger"
+    held_back: str = ""
+    """The hash that would approve what the last process held back."""
 
     async def declare(
         self,
@@ -93,6 +96,7 @@ class Park:
         at: int = 0,
         instead: Instead | None = None,
         roll_back: str = "",
+        approve: str = "",
     ) -> bool:
         """One process. Returns whether it was killed. points: by the set's name, ids and vectors."""
         spec = {"connectionRef": {"name": "main"}, "collectionName": self.name, "vector": {"size": 2}, **collection}
@@ -111,7 +115,7 @@ class Park:
             Embedders(EmbedderSettings()),
             self.name,
             writer=unique("writer"),
-            grants=Grants(roll_back=frozenset({roll_back} if roll_back else ())),
+            grants=Grants(frozenset({approve}), roll_back=frozenset({roll_back} if roll_back else ())),
             now=lambda: self.now,
         )
         runner = Runner(cluster, Driver(context, RECONCILERS))
@@ -121,13 +125,18 @@ class Park:
         except (Killed, BaseExceptionGroup) as error:
             if isinstance(error, BaseExceptionGroup) and error.split(Killed)[1] is not None:
                 raise
+        zoo = cluster.now(resources[1].ref)
+        assert zoo is not None
+        self.held_back = (zoo.status.get("plan") or {}).get("hash", "")
         return mortal.is_dead
 
     async def behind(self) -> list[str]:
         names = await self.database.collection_names()
         return sorted(name for name in names if name == self.name or name.startswith(f"{self.name}-"))
 
-    async def assert_as_declared(self, points: JsonObject, *, shards: int, collections: int = 1) -> None:
+    async def assert_as_declared(
+        self, points: JsonObject, *, shards: int, collections: int = 1, others: JsonObject | None = None
+    ) -> None:
         """So many collections, the alias leads to one with so many shards, and exactly these points are in each."""
         names = await self.behind()
         assert len(names) == collections, names
@@ -136,7 +145,7 @@ class Park:
         found = await self.database.collection(active)
         assert found is not None
         assert found["config"]["params"]["shard_number"] == shards
-        wanted = {id for some in points.values() for id in some}
+        wanted = {id for some in (points | (others or {})).values() for id in some}
         for name in names:
             stored = {point.id for point in await self.database.scroll(name)}
             assert stored == wanted, name
@@ -232,6 +241,38 @@ async def test_a_set_that_comes_and_one_that_goes_in_the_middle(database: Databa
         is_killed = await park.declare(aliased(2), {"lions": A["lions"]}, at=at, instead=instead)
         await park.declare(aliased(2), B)
         await park.assert_as_declared(B, shards=2, collections=2)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 15
+
+
+async def test_a_direct_collection_becomes_an_alias(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        direct = {name: value for name, value in aliased(1).items() if name not in {"layout", "migration"}}
+        await park.declare(direct, A)
+        await park.declare(aliased(1), A)
+        approve = park.held_back
+        assert approve
+        is_killed = await park.declare(aliased(1), A, at=at, instead=instead, approve=approve)
+        await park.declare(aliased(1), A, approve=approve)
+        await park.assert_as_declared(A, shards=1)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 15
+
+
+async def test_points_of_others_are_copied(database: Database) -> None:
+    others = [PointData(id, {UNNAMED: np.array([0.6, 0.8], np.float32)}, {"by": "others"}) for id in (77, 78)]
+    stranger: JsonObject = {"others": {77: [], 78: []}}
+
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        copying = aliased(2, "0s")
+        copying["migration"] |= {"othersPoints": "Copy"}
+        await park.declare(aliased(1), A)
+        await park.database.upsert((await park.database.aliases())[park.name], others)
+        is_killed = await park.declare(copying, A, at=at, instead=instead)
+        await park.declare(copying, A)
+        await park.assert_as_declared(A, shards=2, others=stranger)
         return is_killed
 
     assert await killed_at_each_call(database, life) > 15
