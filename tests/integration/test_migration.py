@@ -98,6 +98,7 @@ async def test_another_collection_is_filled_and_readers_are_moved(
     assert await ledgers_of(stored, old) == []
     settled = await team.wait("PointSet", sets, lambda obj: "copies" not in obj["status"])
     assert is_ready(settled)
+    assert message(settled) == "3 points as declared"
     assert settled["status"]["target"]["collection"] == new
 
 

@@ -21,6 +21,7 @@ from vectorops.points.verification import Verification
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cluster import Cluster, Namespace, Secret
 from vectorops.reconcilers.filling import digest_of_spec, filled_key
+from vectorops.reconcilers.pointset_status import whole_conditions
 from vectorops.reconcilers.situation import Destination, ledger_store
 from vectorops.reconcilers.status import conditions
 
@@ -45,9 +46,11 @@ def as_of(resource: Resource, where: PointSetTarget) -> Resource:
     if resource.status.get("target") == where.dump():
         return resource
     copy = copy_of(resource, where)
-    is_whole = copy is not None and copy.message is None
-    message = (copy.message if copy is not None else None) or "points are about to be written"
-    ready = conditions(is_whole, Reason.SUCCEEDED if is_whole else Reason.PROGRESSING, message)
+    if copy is not None and copy.message is None and copy.points is not None:
+        ready = whole_conditions(copy.points.synced)
+    else:
+        message = (copy.message if copy is not None else None) or "points are about to be written"
+        ready = conditions(False, Reason.PROGRESSING, message)
     kept = {key: value for key, value in resource.status.items() if key.startswith("lastHandled")}
     status: JsonObject = {
         **kept,

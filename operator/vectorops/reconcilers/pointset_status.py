@@ -68,7 +68,7 @@ def unchanged_status(resource: Resource, *, rebuilt: bool = False) -> PointSetSt
     found = [Condition.model_validate(condition) for condition in resource.status["conditions"]]
     counts = resource.status.get("points", {})
     if not resource.ready and not counts.get("failed"):
-        found = _whole_conditions(counts["synced"], rebuilt=rebuilt)
+        found = whole_conditions(counts["synced"], rebuilt=rebuilt)
     return PointSetStatus(conditions=found, last_handled_approve_plan=_handled(resource), progress=None)
 
 
@@ -124,7 +124,7 @@ def _points_conditions(counts: PointCounts, shown: list[PointFailure], synced: S
     if synced.withheld:
         return conditions(False, Reason.LEDGER_UNREADABLE, synced.withheld, stalled=True)
     if not shown:
-        return _whole_conditions(counts.synced, rebuilt=synced.rebuilt)
+        return whole_conditions(counts.synced, rebuilt=synced.rebuilt)
     first = shown[0]
     parts = [f"{counts.failed} of {counted(counts.desired, 'point')} failed"] if counts.failed else []
     parts += [f"{counts.conflicts} of {counted(counts.desired, 'point')} held by others"] if counts.conflicts else []
@@ -140,7 +140,8 @@ def describe_point_failure(shown_id: str, reason: str) -> str:
     return reason if reason.startswith(f"{shown_id}: ") else f"point {shown_id!r}: {reason}"
 
 
-def _whole_conditions(synced: int, *, rebuilt: bool) -> list[Condition]:
+def whole_conditions(synced: int, *, rebuilt: bool = False) -> list[Condition]:
+    """Of a set whose points are all as declared. rebuilt: see Synced."""
     message = f"{counted(synced, 'point')} as declared"
     if rebuilt:
         message += "; the ledger was lost once: points that left the set before that may still be stored"
