@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -24,6 +25,7 @@ from vectorops.collections import steps
 from vectorops.collections.next_move import Abandon, Proceed, Retire, RollBack, Start
 from vectorops.collections.plan import Plan
 from vectorops.collections.predict import Prediction
+from vectorops.collections.room import find_room
 from vectorops.errors import VectorOpsError
 from vectorops.local import plans
 from vectorops.local.manifests import Manifests
@@ -34,14 +36,14 @@ from vectorops.local.prune import LeftOver, Places, left_over
 from vectorops.local.runner import Runner
 from vectorops.local.session import Options, Session, open_session
 from vectorops.points.declared import vectors_of_texts
-from vectorops.points.stage import Inline, Staged
+from vectorops.points.stage import Inline
 from vectorops.reconcilers.collection import NO_SHARD_KEY
 from vectorops.reconcilers.decide import Decision, Inspection, Migrating, decide
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
 from vectorops.reconcilers.migrator import describe_migration
 from vectorops.reconcilers.replicas import findings, read_replicas, shortage
-from vectorops.reconcilers.situation import Situation, find_destinations, find_situation
+from vectorops.reconcilers.situation import Destination, find_destinations, find_situation
 from vectorops.reconcilers.spec import RawSpec, parse
 from vectorops.reconcilers.verifying import declare_points
 from vectorops.reconciliation import reconciling
@@ -104,7 +106,9 @@ class _Preview:
         self._cluster = opened.cluster
         self._context = opened.context
         self._predictions: dict[Ref, Prediction] = {}
+        self._candidates: dict[Ref, Prediction] = {}
         self._points: dict[Ref, PointsPreview] = {}
+        self._copies: dict[Ref, PointsPreview] = {}
         self._waiting_for_aliases: set[Ref] = set()
 
     def arrives(self, ref: Ref, plan: ResourcePlan) -> bool:
@@ -119,7 +123,7 @@ class _Preview:
     async def of_all(self, refs: list[Ref]) -> list[ResourcePlan]:
         plans = {ref: await self._of(ref) for ref in refs}
         # When all sets are known: a point that leaves one may pass to another.
-        plans |= {ref: describe_points(one, self._points) for ref, one in self._points.items()}
+        plans |= {ref: describe_points(one, self._points, self._copies.get(ref)) for ref, one in self._points.items()}
         return list(plans.values())
 
     async def of_pruned(self, resource: Resource) -> ResourcePlan:
@@ -149,6 +153,9 @@ class _Preview:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
         decision = await decide(self._context, resource, spec)
         self._predictions[resource.ref] = decision.prediction
+        migration = decision.migration if isinstance(decision, Decision) else None
+        if migration is not None and migration.candidate is not None:
+            self._candidates[resource.ref] = migration.candidate.prediction
         if isinstance(decision, Decision) and decision.plan.taken and decision.granted == decision.plan.held_back:
             self._waiting_for_aliases.add(resource.ref)
         would_be = (
@@ -157,6 +164,11 @@ class _Preview:
             else _describe_decision(resource.ref, spec, decision)
         )
         database = decision.access.database
+        if migration is not None and isinstance(migration.move, Start) and migration.candidate is not None:
+            room = await find_room(database, migration.candidate.wanted, decision.found)
+            would_be = replace(would_be, remarks=(*would_be.remarks, f"the second copy takes {room.words}"))
+            if room.refusal:
+                would_be = replace(would_be, problem=room.refusal)
         if would_be.problem or not (decision.found.exists and database.info.distributed):
             return would_be
         # What `apply` would do about replicas, and why the collection would not become Ready if it does nothing.
@@ -171,29 +183,33 @@ class _Preview:
         if spec.suspend:
             return planned(resource.ref, remarks=["suspended: nothing would be changed"])
         predicted = {ref: prediction.observed for ref, prediction in self._predictions.items()}
-        destination, *_ = await find_destinations(self._context, resource, spec, predicted)
-        prediction = self._predictions.get(destination.collection.ref) or Prediction(destination.observed)
+        active, *_ = await find_destinations(self._context, resource, spec, predicted)
+        prediction = self._predictions.get(active.collection.ref) or Prediction(active.observed)
+        self._points[resource.ref] = await self._preview_into(resource, spec, active, prediction)
+        candidate = self._candidates.get(active.collection.ref)
+        if candidate is not None:
+            beside = replace(active, observed=candidate.observed, beside=(active.observed,))
+            self._copies[resource.ref] = await self._preview_into(resource, spec, beside, candidate)
+        return describe_points(self._points[resource.ref], self._points, self._copies.get(resource.ref))
+
+    async def _preview_into(
+        self, resource: Resource, spec: PointSetSpec, destination: Destination, prediction: Prediction
+    ) -> PointsPreview:
+        """What would become of the points in one physical collection. prediction: what it will be like."""
+        percent = spec.effective_max_delete_percent
+        preview = partial(preview_points, prediction=prediction, shard_key=spec.shard_key, max_delete_percent=percent)
         if spec.source is None:
             texts = vectors_of_texts(spec.inline_points)
             found = await find_situation(self._context, resource, spec, destination, texts)
-            staged = Inline(declare_points(spec, found.target, found.embedding.identities))
-            await self._preview(found, staged, prediction, spec)
-        else:
-            require_installed()
-            # Only now, because it needs the libraries of the extra `sources`.
-            from vectorops.reconcilers.source_reading import staged_source, vectors_of_embedded_columns
+            return await preview(found, Inline(declare_points(spec, found.target, found.embedding.identities)))
+        require_installed()
+        # Only now, because it needs the libraries of the extra `sources`.
+        from vectorops.reconcilers.source_reading import staged_source, vectors_of_embedded_columns
 
-            texts = vectors_of_embedded_columns(spec.mapping)
-            found = await find_situation(self._context, resource, spec, destination, texts)
-            async with staged_source(self._context, found, spec, spec.source) as sourced:
-                await self._preview(found, sourced, prediction, spec)
-        return describe_points(self._points[resource.ref], self._points)
-
-    async def _preview(self, found: Situation, staged: Staged, prediction: Prediction, spec: PointSetSpec) -> None:
-        percent = spec.effective_max_delete_percent
-        self._points[found.resource.ref] = await preview_points(
-            found, staged, prediction, shard_key=spec.shard_key, max_delete_percent=percent
-        )
+        texts = vectors_of_embedded_columns(spec.mapping)
+        found = await find_situation(self._context, resource, spec, destination, texts)
+        async with staged_source(self._context, found, spec, spec.source) as sourced:
+            return await preview(found, sourced)
 
     async def _removal(self, resource: Resource) -> str:
         if resource.kind == POINT_SET:

@@ -104,9 +104,11 @@ def _without_vectors(database: Database, collection: str, names: Collection[str]
     return narrowed
 
 
-def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -> ResourcePlan:
+def describe_points(
+    one: PointsPreview, all_sets: Mapping[Ref, PointsPreview], copy: PointsPreview | None = None
+) -> ResourcePlan:
     """What would become of the points of one set. all_sets: those of all that are declared: points may pass from one
-    to another.
+    to another. copy: what would become of them in a collection that is filled to replace theirs.
     """
     ref, preview = one.found.resource.ref, one.preview
     if one.held_back:
@@ -146,7 +148,7 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
     return planned(
         ref,
         changes,
-        remarks=_remarks(preview),
+        remarks=[*_remarks(preview), *(_describe_copy(copy) if copy is not None else ())],
         problem=_problem(preview, one.deletions_held_back),
         points={
             **{
@@ -165,6 +167,19 @@ def describe_points(one: PointsPreview, all_sets: Mapping[Ref, PointsPreview]) -
             "failures": [{"id": failure.shown_id, "reason": failure.reason} for failure in preview.failures],
         },
     )
+
+
+def _describe_copy(copy: PointsPreview) -> list[str]:
+    preview = copy.preview
+    parts = [_counted([], "to insert", preview.new.count)] if preview.new.count else []
+    parts += [_counted([], "to change", preview.changed.count)] if preview.changed.count else []
+    parts += [f"{counted(preview.texts, 'text')} to embed"] if preview.texts else []
+    parts += [f"{counted(preview.reused, 'text')} whose vector is stored already"] if preview.reused else []
+    if preview.failed:
+        first = preview.failures[0]
+        failed = _counted([], "that it cannot take", preview.failed)
+        parts.append(f"{failed}; first: {describe_point_failure(first.shown_id, first.reason)}")
+    return [f"for the new collection: {', '.join(parts)}"] if parts else []
 
 
 def _remarks(preview: SyncPreview) -> list[str]:
