@@ -71,6 +71,8 @@ async def test_another_collection_is_filled_and_readers_are_moved(
     assert phase(held) == "Held"
     assert "shard_number" in message(held)
     assert names_behind(qdrant, name) == [old]
+    # Looking once more writes nothing.
+    assert (await team.look_again("QdrantCollection", name))["status"]["migration"] == held["status"]["migration"]
 
     await team.approve(name, plan_hash(held))
     done = await team.wait("QdrantCollection", name, in_phase("GracePeriod"))

@@ -99,6 +99,11 @@ class Decision:
         return replace(self.mark, last_applied=self.plan.last.to_json(), embedders=self.plan.locks())
 
     @property
+    def physical(self) -> Physical:
+        """The collection, as far as a migration needs it."""
+        return _physical(self.mark, fits=not self.plan.held_back)
+
+    @property
     def prediction(self) -> Prediction:
         """The collection after this."""
         return predict(self.plan, self.mark, self.steps)
@@ -228,7 +233,7 @@ async def _decide_behind_alias(
     beside = {one.name: await _decide_beside(context, resource, spec, access, one) for one in placement.others}
     standing = Standing(
         active=_physical(mark, fits=not todo.held_back),
-        others=tuple(_physical(one.mark, fits=not one.plan.held_back) for one in beside.values()),
+        others=tuple(one.physical for one in beside.values()),
         is_direct=is_direct,
         target=digest_of_target(wanted),
         roll_back=approvals.roll_back(context, resource, mark.incarnation),

@@ -193,7 +193,7 @@ class Migrator:
         candidate = self._candidate.found
         filling = await find_filling(self.context, self.resource, self.active, candidate, leaves=leaves)
         if not filling.is_whole:
-            new = _physical_of(self._candidate)
+            new = self._candidate.physical
             message = f"collection {new.name!r} is being filled; not yet by: {filling.describe()}"
             filled = Filled(point_sets=filling.done, of=filling.point_sets)
             status = self._status("Filling", self.migrating.standing.active, new, filled=filled, message=message)
@@ -231,7 +231,7 @@ class Migrator:
         """Moves readers if the candidate answers well enough, or if a person has agreed to move them all the same."""
         candidate, database = self._candidate, self.access.database
         checks = await run_checks(self.context, self.resource, declared, database, new=candidate.found, old=self.active)
-        new = _physical_of(candidate)
+        new = candidate.physical
         words = f"collection {new.name!r} answers its checks as it should"
         status = self._status("Checking", self.migrating.standing.active, new, message=words, checks=checks)
         if checks.result == "Failed":
@@ -347,6 +347,11 @@ class Migrator:
         assert self.migrating.candidate is not None, "the move is about one"
         return self.migrating.candidate
 
+    @property
+    def _made_candidate(self) -> Physical | None:
+        """None while it is not made: each look would draw another name for it."""
+        return self._candidate.physical if self._candidate.found.exists else None
+
     def _again(self, message: str, update: Mapping[str, Any] = MappingProxyType({})) -> Outcome:
         """The status after a step, and the next one at once."""
         found = conditions(False, Reason.MIGRATING, message, reconciling=True)
@@ -362,7 +367,7 @@ class Migrator:
 
     def _blocked(self, message: str) -> Outcome:
         """The migration cannot go on."""
-        standing, new = self.migrating.standing, _physical_of(self._candidate)
+        standing, new = self.migrating.standing, self._made_candidate
         phase: MigrationPhase = "Filling" if self._candidate.found.exists else "Held"
         status = self._status(phase, standing.active, new, message=message)
         found = conditions(False, Reason.MIGRATION_BLOCKED, message, stalled=True)
@@ -396,7 +401,7 @@ class Migrator:
             reason, why = Reason.PLAN_HELD_BACK, lines[0] if lines else "the name is to become an alias"
         phase: MigrationPhase = "RolledBack" if standing.is_rolled_back else "Held"
         message = f"{why}; {approval.how} to migrate, or take the change back"
-        status = self._status(phase, standing.active, _physical_of(candidate), message=message)
+        status = self._status(phase, standing.active, self._made_candidate, message=message)
         steps = describe_migration(self.spec, self.migrating)
         plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=standing.is_direct)
         found = conditions(False, reason, message, stalled=True)
@@ -415,7 +420,7 @@ class Migrator:
         self,
         phase: MigrationPhase,
         old: Physical,
-        new: Physical,
+        new: Physical | None,
         *,
         message: str,
         filled: Filled | None = None,
@@ -423,17 +428,16 @@ class Migrator:
         since: str = "",
     ) -> MigrationStatus:
         before: JsonObject = self.resource.status.get("migration") or {}
-        is_same = (before.get("to") or {}).get("incarnation") == new.incarnation
+        to = MigrationEnd(name=new.name, incarnation=new.incarnation) if new is not None else None
+        is_same = before.get("to") == (to.dump() if to is not None else None)
         known = before.get("since") if is_same and before.get("phase") == phase else None
         began = since or known or print_time(self.context.now())
         if is_same and before.get("checks"):
             checks = _unless_as_before(checks, ChecksStatus.model_validate(before["checks"]))
-        is_known = phase != "Held" or new.switched_at
         return MigrationStatus(
             phase=phase,
             from_=MigrationEnd(name=old.name, incarnation=old.incarnation),
-            # Of one that is not made yet, each look would draw another name.
-            to=MigrationEnd(name=new.name, incarnation=new.incarnation) if is_known else None,
+            to=to,
             filled=filled,
             checks=checks,
             since=began,
@@ -495,8 +499,3 @@ def _unless_as_before(checks: ChecksStatus | None, before: ChecksStatus) -> Chec
         return [status.result, status.queries, len(status.failures), measured]
 
     return before if said(checks) == said(before) else checks
-
-
-def _physical_of(decision: Decision) -> Physical:
-    mark = decision.mark
-    return Physical(decision.wanted.name, mark.incarnation, fits=True, switched_at=mark.switched_at)
