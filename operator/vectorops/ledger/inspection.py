@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -309,6 +310,13 @@ def _judge_part(
             f"part {part.number} has a window of {size} open: a pass is under way, or was killed. The next settles it"
         )
         found.append(records.find("OpenWindow", Severity.NOTICE, words))
+    if ledger.late is not None:
+        size, until = counted(len(ledger.late.entries), "point"), datetime.fromtimestamp(ledger.late.until, UTC)
+        words = (
+            f"part {part.number} expects requests about {size} that nobody waits for any more, until {until:%H:%M:%S} "
+            "UTC: a pass was killed. Until then the source of the set is read at each look"
+        )
+        found.append(records.find("LateWrites", Severity.NOTICE, words))
     return found
 
 

@@ -28,8 +28,8 @@ class SourceMemory:
     """By set."""
 
     def __init__(self) -> None:
-        self._sets: OrderedDict[Ref, RememberedSource] = OrderedDict()
-        self._suspected: set[Ref] = set()
+        self._sets: OrderedDict[Ref, RememberedSource | None] = OrderedDict()
+        """None: see `suspect`."""
 
     def known(self, ref: Ref, uid: str, generation: int) -> RememberedSource | None:
         """What is remembered of this declaration; None if nothing is, or of another one."""
@@ -38,21 +38,23 @@ class SourceMemory:
 
     def remember(self, ref: Ref, remembered: RememberedSource) -> None:
         """Takes the place of what was remembered of the set, which is as declared."""
-        self._suspected.discard(ref)
+        self._put(ref, remembered)
+
+    def forget(self, ref: Ref) -> None:
+        """The next reconciliation lists the source."""
+        if not self.is_suspected(ref):
+            self._sets.pop(ref, None)
+
+    def suspect(self, ref: Ref) -> None:
+        """What is stored differs from what the ledger says: all is to be compared until the set is remembered again."""
+        self._put(ref, None)
+
+    def is_suspected(self, ref: Ref) -> bool:
+        """See `suspect`."""
+        return ref in self._sets and self._sets[ref] is None
+
+    def _put(self, ref: Ref, remembered: RememberedSource | None) -> None:
         self._sets[ref] = remembered
         self._sets.move_to_end(ref)
         if len(self._sets) > SETS_REMEMBERED:
             self._sets.popitem(last=False)
-
-    def forget(self, ref: Ref) -> None:
-        """The next reconciliation lists the source."""
-        self._sets.pop(ref, None)
-
-    def suspect(self, ref: Ref) -> None:
-        """What is stored differs from what the ledger says: all is to be compared until the set is remembered again."""
-        self._sets.pop(ref, None)
-        self._suspected.add(ref)
-
-    def is_suspected(self, ref: Ref) -> bool:
-        """See `suspect`."""
-        return ref in self._suspected

@@ -26,13 +26,14 @@ from vectorops.ledger.inspection import (
     judge_records,
     judge_registration,
 )
-from vectorops.ledger.records import WHOLE, Part
+from vectorops.ledger.records import WHOLE, LateWrites, Part, base_record, read_ledger, record_id
 from vectorops.qdrant.database import PointId, StoredPoint
 from vectorops.qdrant.marks import Mark
 
 HERE = Path(__file__).parent
 FORMAT_1 = json.loads((HERE / "format-1.json").read_text())
 FORMAT_2 = json.loads((HERE / "format-2.json").read_text())
+KEY_OF_FORMAT_1 = FORMAT_1[0]["records"][0]["payload"]["key"]
 KEY = "prod/search/docs/documents/0123456789abcdef"
 OWNER = "prod/search/docs"
 PART = Part(2, 3, 1)
@@ -253,3 +254,19 @@ def test_a_problem_that_only_one_look_saw_was_a_moment_of_somebodys_work():
     )
 
     assert kinds(confirmed) == ["PointsMissing", "OpenWindow"]
+
+
+def test_requests_that_may_still_arrive_are_told():
+    payloads = recorded("at rest")
+    records = grouped(payloads)
+    base = payloads[record_id(KEY_OF_FORMAT_1, "base")]
+    head, slot = (payloads[record_id(KEY_OF_FORMAT_1, kind)] for kind in ("head", "slot"))
+    ledger = read_ledger(head, base, slot, WHOLE)
+    late = LateWrites(Entries.of(ledger.entries, len(ledger.names)), {}, 0)
+    base |= {"late": base_record(ledger.entries, ledger.names, ledger.through, WHOLE, late)["late"]}
+
+    _, findings = inspect_part(records, WHOLE, payloads)
+
+    (found,) = [one for one in findings if one.kind == "LateWrites"]
+    assert found.severity is Severity.NOTICE
+    assert "until 00:00:00 UTC" in found.message
