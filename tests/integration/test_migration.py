@@ -7,7 +7,7 @@ from qdrant_client import models
 
 from integration.team import Team, message, plan_hash, reason, unique
 from integration.world import Stored, aliases_of, change_by_hand, config_of, has_reason, indexes_of, mark_of, point
-from servers.kubeapi import Object, is_ready
+from servers.kubeapi import Object, condition, is_ready
 from servers.qdrant import QdrantServer
 
 COSINE = models.Distance.COSINE
@@ -359,3 +359,41 @@ async def test_the_new_collection_has_what_others_have_set_on_the_old_one(
     }
     assert indexes_of(qdrant, new).keys() == {"genus"}
     assert mark_of(qdrant, new)["predecessor"] == old
+
+
+async def test_drift_that_is_only_reported_does_not_hold_a_migration_up(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("drifted"), unique("points")
+    auto: Object = {"layout": "Aliased", "driftPolicy": "Report", "hnswConfig": {"m": 20}}
+    auto["migration"] = {"approval": "Auto", "gracePeriod": "5s"}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
+    new = leads_to(qdrant, name)
+
+    change_by_hand(qdrant, new, {"hnsw_config": {"m": 24}})
+    await team.look_again("QdrantCollection", name)
+
+    done = await team.wait("QdrantCollection", name, lambda obj: not phase(obj))
+    assert condition(done, "Drifted")["status"] == "True"
+    assert names_behind(qdrant, name) == [new]
+
+
+async def test_an_old_collection_that_somebody_still_reads_is_kept(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("read"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    await stored.client.update_collection_aliases(
+        [models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=old, alias_name=f"{name}-late"))]
+    )
+
+    auto["migration"]["gracePeriod"] = "0s"
+    kept = await team.collection(name, params={"shard_number": 2}, **auto)
+    assert f"alias '{name}-late' leads to the old collection" in kept["status"]["migration"]["message"]
+    assert old in names_behind(qdrant, name)

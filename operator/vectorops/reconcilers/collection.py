@@ -76,7 +76,8 @@ class CollectionReconciler:
                 await database.update_collection(decision.found.name, {"metadata": decision.reported_mark.metadata()})
             answer = _decision_outcome(resource, decision, decision.plan, decision.reported_mark, decision.approval)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
-            return with_health(answer, resource, decision.found.health)
+            answer = with_health(answer, resource, decision.found.health)
+            return await self._carry_on(context, resource, spec, decision, decision.reported_mark, answer)
         if (leaving := _steps_that_points_miss(decision)) and (sets := await _ready_sets(context, resource)):
             return _announce_plan(resource, decision, leaving, sets)
         approved = decision.approval.given
@@ -101,7 +102,6 @@ class CollectionReconciler:
         may_pass = not decision.steps
         answer = await self._replicas.judge(database, resource, spec, applied.observed, answer, may_pass=may_pass)
         answer = with_health(answer, resource, applied.observed.health)
-        migration = decision.migration
         answer = await self._quality.judge(
             context,
             resource,
@@ -109,13 +109,24 @@ class CollectionReconciler:
             database,
             answer,
             served=applied.observed,
-            old=migration.served_before if migration is not None else None,
+            old=decision.migration.served_before if decision.migration is not None else None,
         )
-        if migration is None:
+        return await self._carry_on(context, resource, spec, decision, applied.mark, answer)
+
+    async def _carry_on(
+        self,
+        context: Context,
+        resource: Resource,
+        spec: QdrantCollectionSpec,
+        decision: Decision,
+        mark: Mark,
+        answer: Outcome,
+    ) -> Outcome:
+        """The answer, after the next step of a migration if there is one. mark: as stored."""
+        if decision.migration is None:
             return answer
-        return await Migrator(
-            context, resource, spec, decision, migration, applied.mark, self._limit, answer
-        ).carry_on()
+        migrator = Migrator(context, resource, spec, decision, decision.migration, mark, self._limit, answer)
+        return await migrator.carry_on()
 
     async def finalize(self, context: Context, resource: Resource) -> Outcome:
         self._quality.forget(resource.ref)

@@ -205,12 +205,12 @@ class Driver:
 
 def _next_run(error: VectorOpsError) -> Verdict:
     """When to reconcile again after an error; the rules of the error tree."""
+    rests_on = frozenset({error.on} if error.on else ())
     if isinstance(error, GaveWay):
         return Verdict(requeue_after=0.0, error=error)
     if isinstance(error, Transient):
         soon = 0.0 if isinstance(error, OutcomeUnknown) else None
         return Verdict(backoff=True, requeue_after=error.retry_after or soon, error=error)
     if isinstance(error, Waiting):
-        # What it waits for, its spec names.
-        return Verdict(requeue_after=POLL_SECONDS, error=error)
-    return Verdict(error.retry_after, rests_on=frozenset({error.on} if error.on else ()), error=error)
+        return Verdict(requeue_after=POLL_SECONDS, rests_on=rests_on, error=error)
+    return Verdict(error.retry_after, rests_on=rests_on, error=error)

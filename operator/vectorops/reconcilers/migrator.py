@@ -301,6 +301,8 @@ class Migrator:
         )
         await self._write_mark(mark)
         await self._move_aliases(self.active.name, to)
+        if self.copies_others:
+            await self._copy_late(self.active, found)
         await self._announce("RolledBack", f"readers were moved back from collection {self.active.name!r} to {to!r}")
         return self._again("readers were moved back")
 
@@ -311,6 +313,11 @@ class Migrator:
             plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
             words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
             return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
+        if leading := [alias for alias, holder in (await self.access.database.aliases()).items() if holder == name]:
+            words = (
+                f"alias {min(leading)!r} leads to the old collection {name!r}, so it is kept: move or delete the alias"
+            )
+            return self._outcome(None, {"migration": self._grace_period(words)})
         old = next(one for one in self.migrating.placement.others if one.name == name)
         if self.copies_others:
             await self._copy_late(old, self.active)

@@ -1,0 +1,88 @@
+"""Migrations at the command line: planned, carried out, left to a later run, and taken back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.command_line import CONNECTION, Answer, Shell
+from integration.team import unique
+from servers.qdrant import QdrantServer
+
+
+class Files:
+    """A folder with manifests of collections behind aliases, each with one set."""
+
+    def __init__(self, folder: Path, server: QdrantServer) -> None:
+        self._shell, self._server = Shell(folder), server
+        self.name = unique("cli")
+
+    def run(self, command: str, *flags: str, shards: int, names: tuple[str, ...] = ("a",)) -> Answer:
+        documents = [CONNECTION]
+        for name in names:
+            documents.append(
+                f"""
+apiVersion: vectorops.dev/v1alpha1
+kind: QdrantCollection
+metadata: {{name: {self.name}-{name}}}
+spec:
+  connectionRef: {{name: main}}
+  layout: Aliased
+  vector: {{size: 2}}
+  params: {{shard_number: {shards}}}
+  migration: {{approval: Auto}}
+"""
+            )
+            documents.append(
+                f"""
+apiVersion: vectorops.dev/v1alpha1
+kind: PointSet
+metadata: {{name: {self.name}-{name}}}
+spec:
+  collectionRef: {{name: {self.name}-{name}}}
+  points: [{{id: 1, vector: {{values: [1.0, 0.0]}}}}]
+"""
+            )
+        self._shell.write("all.yaml", *documents)
+        return self._shell.run(command, "-f", "all.yaml", "--qdrant", self._server.url, *flags)
+
+    def shards(self, name: str = "a") -> Any:
+        """Of the collection that the alias leads to."""
+        return self._server.get(f"/collections/{self.name}-{name}")["config"]["params"]["shard_number"]
+
+
+@pytest.fixture
+def files(tmp_path: Path, qdrant: QdrantServer) -> Files:
+    return Files(tmp_path, qdrant)
+
+
+def test_several_are_carried_out_one_after_the_other_in_one_run(files: Files) -> None:
+    names = ("a", "b", "c")
+    assert files.run("apply", shards=1, names=names).code == 0
+
+    moved = files.run("apply", shards=2, names=names)
+
+    assert moved.code == 0, moved.err
+    assert [files.shards(name) for name in names] == [2, 2, 2]
+
+
+def test_a_plan_shows_the_steps_and_a_later_run_moves_readers_back(files: Files) -> None:
+    files.run("apply", shards=1)
+    planned = files.run("plan", shards=2)
+    assert "params.shard_number: 1 -> 2" in planned.out
+    assert "for the new collection: 1 point to insert" in planned.out
+    assert files.shards() == 1
+
+    begun = files.run("apply", "--no-wait", "-o", "json", shards=2)
+    (found,) = [one for one in begun.json if one["kind"] == "QdrantCollection"]
+    assert found["reason"] in {"Migrating", "Succeeded"}
+    files.run("apply", shards=2)
+    assert files.shards() == 2
+
+    (found,) = [one for one in files.run("apply", "-o", "json", shards=2).json if one["kind"] == "QdrantCollection"]
+    served = found["status"]["migration"]["to"]["incarnation"]
+    assert f"--roll-back {served}" in found["status"]["migration"]["message"]
+    back = files.run("apply", "--roll-back", served, shards=2)
+    assert back.code == 1
+    assert "readers were moved back" in back.out
+    assert files.shards() == 1
