@@ -221,7 +221,14 @@ async def _decide_behind_alias(
     found = await _observe(context, access, name, aliases)
     wanted = replace(await _resolve(context, resource, spec, access, found), aliases=aliases)
     new_mark = replace(_new_mark(context, resource, spec, access, name, incarnation), alias=alias)
-    decision = await _decide_about(context, resource, spec, access, wanted, found, new_mark)
+    try:
+        decision = await _decide_about(context, resource, spec, access, wanted, found, new_mark)
+    except Terminal as error:
+        if error.reason is Reason.OWNED_BY_ANOTHER and found.mark is not None and found.mark.alias != alias:
+            # To take the collection over would be the wrong advice: only the alias is meant.
+            words = f"alias {alias!r} leads to a collection of another owner; have that one give it up, or choose"
+            raise Terminal(Reason.ALIAS_TAKEN, f"{words} another collectionName", on=error.on) from error
+        raise
     mark, todo = decision.mark, decision.plan
     if not is_direct:
         mark = replace(mark, alias=alias, switched_at=mark.switched_at or print_time(context.now()))
