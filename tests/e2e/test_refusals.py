@@ -29,13 +29,15 @@ def test_a_wrong_value_is_refused_by_its_name(wrong: str, named: str) -> None:
 def test_without_the_crds_the_first_lines_say_which_one_is_missing() -> None:
     cluster.install("--set", "crds.install=false", wait=False)
 
+    # Nobody waited for the pod; and when its container is started once more, the log begins from nothing.
+    until(cluster.pods, what="a pod")
     (pod,) = cluster.pods()
     until(lambda: ended(pod), what="the container to end")
-    state = ended(pod)
-    log = kubectl("logs", pod, "--namespace", cluster.OPERATOR_NAMESPACE, "--previous=false")
-    assert state["exitCode"] == 1
-    assert "the CustomResourceDefinition qdrantconnections.vectorops.dev is not installed" in log
-    assert "vectorops crds | kubectl apply --server-side -f -" in log
+    assert ended(pod)["exitCode"] == 1
+    missing = "the CustomResourceDefinition qdrantconnections.vectorops.dev is not installed"
+    until(lambda: missing in first_lines(pod), what=missing)
+    command = "vectorops crds | kubectl apply --server-side -f -"
+    until(lambda: command in first_lines(pod), what=command)
 
 
 def test_without_a_right_the_first_lines_say_which_one_is_missing() -> None:

@@ -95,8 +95,10 @@ async def test_one_does_the_work_and_the_other_says_that_it_stands_by(
     assert ask(one, "readyz") == (200, "ok")
     assert ask(two, "readyz") == (200, "standby: pod-one leads")
     assert ask(one, "healthz") == ask(two, "healthz") == (200, "ok")
-    assert 'vectorops_reconcile_total{kind="QdrantCollection"' in one.metrics()
-    assert 'vectorops_reconcile_total{kind="QdrantCollection"' not in two.metrics()
+    # A look is counted when it has ended, a moment after its status is there.
+    looked = 'vectorops_reconcile_total{kind="QdrantCollection"'
+    wait_until(lambda: looked in one.metrics(), what="the look to be counted")
+    assert looked not in two.metrics()
     spec = (await lease(api, namespace))["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("pod-one", SECONDS, 0)
 
