@@ -58,3 +58,7 @@ class SourceMemory:
         self._sets.move_to_end(ref)
         if len(self._sets) > SETS_REMEMBERED:
             self._sets.popitem(last=False)
+
+    def forget_set(self, ref: Ref) -> None:
+        """The set is gone: nothing is remembered, whatever takes its name."""
+        self._sets.pop(ref, None)

@@ -72,6 +72,11 @@ class CopyMemory:
     known: dict[tuple[Ref, str], tuple[SourceMemory, Verification]] = field(default_factory=dict)
     """By set and incarnation."""
 
+    def forget_set(self, ref: Ref) -> None:
+        """The set is gone: nothing is remembered, whatever takes its name."""
+        for key in [key for key in self.known if key[0] == ref]:
+            del self.known[key]
+
     async def keep(
         self,
         context: Context,

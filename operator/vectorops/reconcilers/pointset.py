@@ -76,7 +76,11 @@ class PointSetReconciler:
                     raise GaveWay("the points are deleted; the resource goes next")
             return None
 
-        return await finalize(context, resource, clean_up)
+        outcome = await finalize(context, resource, clean_up)
+        if outcome.status is None:
+            context.source_memory.forget_set(resource.ref)
+            self._copies.forget_set(resource.ref)
+        return outcome
 
 
 async def sync_into(context: Context, resource: Resource, spec: PointSetSpec, destination: Destination) -> Outcome:

@@ -1,4 +1,4 @@
-"""Which embedder makes vectors of a set's texts: the one that the collection was locked to."""
+"""Which embedder makes vectors of a set's texts: the one that the collection was locked to. And what is forgotten."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,8 +13,12 @@ from vectorops.embedders.base import Resolved
 from vectorops.embedders.pool import ApiKey
 from vectorops.errors import Terminal, Waiting
 from vectorops.points.declared import vectors_of_texts
+from vectorops.points.source_memory import SourceMemory
+from vectorops.points.verification import Verification
 from vectorops.qdrant.marks import Mark
 from vectorops.reconcilers.base import Context
+from vectorops.reconcilers.copies import CopyMemory
+from vectorops.reconcilers.pointset import PointSetReconciler
 from vectorops.reconcilers.situation import embedding_of
 
 
@@ -132,3 +136,16 @@ async def test_a_collection_that_is_not_valid_any_more_is_waited_for():
         await identities(World(), collection(vectors="nonsense"), TEXT, mark())
 
     assert told.value.on == collection().ref
+
+
+async def test_when_a_set_is_gone_its_memories_go():
+    world, copies = World(), CopyMemory()
+    gone = Resource("PointSet", ObjectMeta(name="docs", namespace="team"), {}, {})
+    context = world.context
+    context.source_memory.suspect(gone.ref)
+    copies.known[gone.ref, "another"] = (SourceMemory(), Verification())
+
+    assert (await PointSetReconciler(copies).finalize(context, gone)).status is None
+
+    assert not context.source_memory.is_suspected(gone.ref)
+    assert copies.known == {}
