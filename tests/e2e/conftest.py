@@ -7,11 +7,13 @@ cluster without CRDs and a Qdrant without collections.
 import shutil
 import uuid
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
-from e2e import cluster
-from e2e.database import Qdrant
+from e2e import cluster, embeddings
+from e2e.database import Qdrant, deployment, secret
+from servers.certificates import CertificateAuthority
 
 TOOLS = ("kubectl", "helm")
 
@@ -44,6 +46,34 @@ def qdrant(qdrant_server: Qdrant) -> Qdrant:
     """Empty: what the operator of another file left there is owned by another installation."""
     qdrant_server.empty()
     return qdrant_server
+
+
+@pytest.fixture(scope="session")
+def embedding_server(clean_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    """Returns the authority that vouches for it."""
+    authority = CertificateAuthority(tmp_path_factory.mktemp("embeddings"))
+    issued = authority.issue("embeddings", dns_names=(embeddings.HOST,))
+    cluster.make_namespace(embeddings.NAMESPACE)
+    container = {
+        "name": "server",
+        "image": cluster.IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", Path(embeddings.__file__).read_text()],
+        "readinessProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1},
+    }
+    cluster.apply(
+        secret("tls", {"tls.crt": issued.certificate.read_text(), "tls.key": issued.key.read_text()}),
+        deployment("embeddings", container),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "embeddings"},
+            "spec": {"selector": {"app": "embeddings"}, "ports": [{"port": 443, "targetPort": 8443}]},
+        },
+        namespace=embeddings.NAMESPACE,
+    )
+    cluster.kubectl("rollout", "status", "deployment/embeddings", "--namespace", embeddings.NAMESPACE, "--timeout=2m")
+    return authority
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,17 @@ import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
+NAMESPACE: Final = "e2e-embeddings"
+HOST: Final = f"embeddings.{NAMESPACE}.svc"
 SIZE: Final = 256
 API_KEY: Final = "the-key-of-the-embedding-server"
 
 
-def embed(text: str) -> list[float]:
+def embed(text: str, size: int = SIZE) -> list[float]:
     """How often each word is in it; a word's place is its checksum."""
-    counts = [0.0] * SIZE
+    counts = [0.0] * size
     for word in re.findall(r"\w+", text.lower()):
-        counts[zlib.crc32(word.encode()) % SIZE] += 1.0
+        counts[zlib.crc32(word.encode()) % size] += 1.0
     return counts
 
 
@@ -31,9 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         """The vectors of the texts."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = self.headers["Authorization"] == f"Bearer {API_KEY}"
-        vectors = [
-            {"object": "embedding", "index": n, "embedding": embed(text)} for n, text in enumerate(asked["input"])
-        ]
+        made = [embed(text, asked.get("dimensions", SIZE)) for text in asked["input"]]
+        vectors = [{"object": "embedding", "index": n, "embedding": each} for n, each in enumerate(made)]
         body = json.dumps({"object": "list", "model": asked["model"], "data": vectors} if known else {}).encode()
         self.send_response(200 if known else 401)
         self.send_header("Content-Length", str(len(body)))

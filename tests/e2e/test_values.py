@@ -1,17 +1,13 @@
 """Values whose effect only a cluster shows: another user, a read-only root, authorities of one's own, extra objects."""
 
-from pathlib import Path
-
 import pytest
 
 from e2e import cluster, embeddings
 from e2e.cluster import apply, kubectl, wait_ready
-from e2e.database import Qdrant, deployment, secret
+from e2e.database import Qdrant, secret
 from e2e.test_story import collection
 from servers.certificates import CertificateAuthority
 
-NAMESPACE = "e2e-embeddings"
-HOST = f"embeddings.{NAMESPACE}.svc"
 OPENSHIFTS_CHOICE = 1_000_660_000
 """A user id that the image has no name for, as OpenShift gives one to each namespace."""
 TEXTS = {
@@ -33,40 +29,12 @@ def installed(operator_namespace: str, embedding_server: CertificateAuthority) -
         "podSecurityContext.runAsGroup": 0,
         "podSecurityContext.fsGroup": OPENSHIFTS_CHOICE,
         "caBundle.configMapName": "authorities",
-        "embedding.allowedHosts": f"{{{HOST}}}",
+        "embedding.allowedHosts": f"{{{embeddings.HOST}}}",
         "metrics.dashboard.enabled": "true",
         "networkPolicy.enabled": "true",
         "rbac.configMaps": "true",
     }
     cluster.install(*(f"--set={name}={value}" for name, value in values.items()))
-
-
-@pytest.fixture(scope="module")
-def embedding_server(clean_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
-    """Returns the authority that vouches for it."""
-    authority = CertificateAuthority(tmp_path_factory.mktemp("embeddings"))
-    issued = authority.issue("embeddings", dns_names=(HOST,))
-    cluster.make_namespace(NAMESPACE)
-    container = {
-        "name": "server",
-        "image": cluster.IMAGE,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", Path(embeddings.__file__).read_text()],
-        "readinessProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1},
-    }
-    apply(
-        secret("tls", {"tls.crt": issued.certificate.read_text(), "tls.key": issued.key.read_text()}),
-        deployment("embeddings", container),
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "embeddings"},
-            "spec": {"selector": {"app": "embeddings"}, "ports": [{"port": 443, "targetPort": 8443}]},
-        },
-        namespace=NAMESPACE,
-    )
-    kubectl("rollout", "status", "deployment/embeddings", "--namespace", NAMESPACE, "--timeout=2m")
-    return authority
 
 
 def inside(expression: str) -> str:
@@ -89,7 +57,7 @@ def test_the_texts_of_a_team_are_embedded_by_its_server_and_found(qdrant: Qdrant
     """The operator trusts the server by `caBundle` alone, and has its key from the team's Secret."""
     model = {
         "model": "words",
-        "baseURL": f"https://{HOST}/v1",
+        "baseURL": f"https://{embeddings.HOST}/v1",
         "apiKeySecretRef": {"name": "embeddings", "key": "api-key"},
     }
     points = [{"id": id_, "vectors": {"text": {"text": text}}} for id_, text in TEXTS.items()]
