@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -58,6 +59,27 @@ def minilm(folder: Path) -> str:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(minilm_files())
     return MINILM
+
+
+def static_minilm(folder: Path, *, size: int) -> str:
+    """A fast model made of the real one: a text is the mean of its words' vectors, whatever their context. These are
+    the real model's own, reduced to so many principal components, and weighted down where a word is frequent.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    words = load_file(minilm_files() / "model.safetensors")["embeddings.word_embeddings.weight"].astype(np.float32)
+    words -= words.mean(axis=0)
+    _, axes = np.linalg.eigh(words.T @ words)
+    # The vocabulary begins with special tokens and letters, and then the most frequent words come first.
+    weights = words @ axes[:, : -size - 1 : -1] * np.log1p(np.arange(len(words), dtype=np.float32))[:, np.newaxis]
+    name = f"team/static-minilm-{size}"
+    place = folder / name
+    place.mkdir(parents=True)
+    save_file({"embedding.weight": np.ascontiguousarray(weights, dtype=np.float32)}, place / "model.safetensors")
+    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"}
+    (place / "modules.json").write_text(json.dumps([module]))
+    shutil.copy(minilm_files() / "tokenizer.json", place / "tokenizer.json")
+    return name
 
 
 def tiny_dense(folder: Path, **options: Any) -> str:
