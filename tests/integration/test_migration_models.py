@@ -56,7 +56,8 @@ class Tips:
             {"name": "text", "embedder": {"sentenceTransformers": embedder}},
             {"name": "words", "embedder": {"sentenceTransformers": {"model": unchanged}}},
         ]
-        spec = {"layout": "Aliased", "migration": {"approval": "Auto"}, "checks": CHECKS, "vectors": vectors}
+        spec: JsonObject = {"layout": "Aliased", "checks": CHECKS, "vectors": vectors}
+        spec["migration"] = {"approval": "Auto"}
         await self.team.api.apply(collection(self.team.namespace, self.name, **spec))
 
     async def declare_sets(self, **changed: str) -> None:
