@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorops.api.meta import JsonObject
+from vectorops.api.meta import JsonObject, Ref
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import Unusable
-from vectorops.errors import Terminal
+from vectorops.errors import Terminal, Transient
 from vectorops.ledger.collection import ledgers_of
 from vectorops.ledger.entries import Entries, Entry
+from vectorops.ledger.holders import Holders, find_holders
 from vectorops.ledger.lifecycle import read_all_parts
+from vectorops.ledger.records import LedgerKey
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import BadPoint
 from vectorops.points.embedding import AtSafePoint, Embed, fitting_vector
+from vectorops.points.part import require_replayed
 from vectorops.points.schema import PointSchema, point_schema
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.observe import Observed
+from vectorops.qdrant.visibility import hidden_points
 from vectorops.same_json import is_same_json, is_within
 from vectorops.vectors import Sparse, VectorData
 
@@ -47,17 +51,35 @@ class LedgeredCollection:
     database: Database
     observed: Observed
     ledger_collections: Collection[str]
+    shard_key: str = ""
+    """The only points that count are those under this key; "": all do."""
 
     @property
     def name(self) -> str:
         return self.observed.name
+
+    @property
+    def incarnation(self) -> str:
+        """Of the mark, "" without one."""
+        return self.observed.mark.incarnation if self.observed.mark else ""
+
+    def under(self, shard_key: str) -> LedgeredCollection:
+        """The points under one shard key."""
+        return replace(self, database=self.database.with_shard_key(self.name, shard_key), shard_key=shard_key)
+
+    async def require_shown(self) -> None:
+        """May anything be concluded from points that the server does not show? Raises Transient Progressing if not."""
+        await require_replayed(self.database)
+        if hidden_points(await self.database.collection(self.name) or {}):
+            words = f"Qdrant hides points of collection {self.name!r} until it has optimized them; looking again"
+            raise Transient(Reason.PROGRESSING, words)
 
     async def held(self) -> Entries:
         """The ids that some set has, or has in a window that it has open; nothing is known of their content.
 
         Raises Terminal MigrationBlocked if a ledger cannot be read: it may hold any point.
         """
-        incarnation = self.observed.mark.incarnation if self.observed.mark else ""
+        incarnation = self.incarnation
         found: list[Entries] = []
         for ledger in sorted(self.ledger_collections):
             for key in await ledgers_of(self.database, ledger, self.name, ""):
@@ -69,9 +91,30 @@ class LedgeredCollection:
                     words = f"which points no PointSet declares is not known: {error.message}"
                     raise Terminal(Reason.MIGRATION_BLOCKED, words) from error
                 for part in parts:
+                    if self.shard_key and part.shard_key not in {"", self.shard_key}:
+                        # The same id under another shard key is another point.
+                        continue
                     pending = [part.pending.entries] if part.pending is not None else []
                     found += [Entries.of(some, len(part.names)).fit(0) for some in (part.entries, *pending)]
         return await asyncio.to_thread(_union, found)
+
+    async def not_held(self, ids: Sequence[PointId], known: Entries) -> list[PointId]:
+        """Those of the ids that no set has. ids: read from the collection just before. known: `held`, of some time ago.
+
+        A set writes down what it is about to insert. So what was inserted before the ids were read is found in a ledger
+        now, if it is a set's.
+        Raises Terminal MigrationBlocked if a record of a ledger cannot be read: it may hold any point.
+        """
+        left = await asyncio.to_thread(_without, ids, known)
+        key = LedgerKey("", Ref("PointSet", "", ""), self.name, self.incarnation)
+        for ledger in sorted(self.ledger_collections):
+            store = LedgerStore(self.database, ledger, key, "", shard_key=self.shard_key)
+            asked = await find_holders(store, left) if left else Holders()
+            if asked.unreadable:
+                words = f"which points no PointSet declares is not known: {asked.explain_unreadable('')}"
+                raise Terminal(Reason.MIGRATION_BLOCKED, words)
+            left = [id for id in left if id not in asked.held and id not in asked.moving]
+        return left
 
 
 def _union(several: Sequence[Entries]) -> Entries:
@@ -89,15 +132,18 @@ async def count_about(old: LedgeredCollection) -> int:
 
 
 async def count_others(old: LedgeredCollection, at_safe_point: AtSafePoint) -> int:
-    """How many points of a collection are others', told from every id. Raises what `LedgeredCollection.held` raises."""
+    """How many points of a collection are others', told from every id. Raises what `LedgeredCollection.held` raises,
+    and Transient if the server does not show all points now.
+    """
     held, count = await old.held(), 0
     async for page in old.database.id_pages(old.name, PAGE_IDS):
         await at_safe_point()
-        count += len(await asyncio.to_thread(_not_held, page, held))
+        count += len(await old.not_held(page, held))
+    await old.require_shown()
     return count
 
 
-def _not_held(ids: Sequence[PointId], held: Entries) -> list[PointId]:
+def _without(ids: Sequence[PointId], held: Entries) -> list[PointId]:
     page = Entries.of(dict.fromkeys(ids, Entry(0, ())), 0)
     return list(page.without_ids_of(held))
 
@@ -135,23 +181,37 @@ class OthersCopy:
     async def copy(self) -> Copied:
         """One pass before readers are moved: writes what differs, and removes copies whose original is gone.
 
-        Raises what `LedgeredCollection.held`, the database and the embedder raise, and GaveWay at a safe point.
+        Raises what `LedgeredCollection.held`, the database and the embedder raise, and GaveWay at a safe point;
+        Terminal MigrationBlocked if points are under a shard key that the new collection lacks.
         """
         done = Copied()
-        held = await self.new.held()
-        async for points in self._originals(done):
-            ids = [point.id for point in points]
-            free = set(await asyncio.to_thread(_not_held, ids, held))
-            done.taken += len(ids) - len(free)
-            await self._write([point for point in points if point.id in free], done)
-        async for page in self.new.database.id_pages(self.new.name, PAGE_IDS):
-            await self.at_safe_point()
-            copies = await asyncio.to_thread(_not_held, page, held)
-            there = await self.old.database.points(self.old.name, copies)
-            gone = [id for id in copies if id not in there]
-            await self.new.database.delete_points(self.new.name, gone)
-            done.removed += len(gone)
-        return done
+        for old, new in await self._by_shard_key():
+            held = await new.held()
+            async for points in self._originals(old, done):
+                free = set(await new.not_held([point.id for point in points], held))
+                done.taken += len(points) - len(free)
+                await self._write(new, [point for point in points if point.id in free], done)
+        return replace(done, removed=await self.remove_stale())
+
+    async def remove_stale(self) -> int:
+        """Deletes copies whose original is gone, or is a PointSet's by now: the set would find its id taken in the new
+        collection. Only before readers are moved. Returns how many. Raises as `copy` does.
+        """
+        removed = 0
+        for old, new in await self._by_shard_key():
+            held = await old.held(), await new.held()
+            async for page in new.database.id_pages(new.name, PAGE_IDS):
+                await self.at_safe_point()
+                copies = await new.not_held(page, held[1])
+                there = await old.database.points(old.name, copies)
+                kept = set(await old.not_held(list(there), held[0]))
+                if stale := [id for id in copies if id not in kept]:
+                    await old.require_shown()
+                    # A set may have adopted one meanwhile.
+                    stale = await new.not_held(stale, held[1])
+                    await new.database.delete_points(new.name, stale)
+                    removed += len(stale)
+        return removed
 
     async def copy_late(self) -> Copied:
         """A pass after readers were moved: inserts what reached the old collection meanwhile, and changes nothing.
@@ -159,14 +219,15 @@ class OthersCopy:
         Whoever writes may write into the new one by now. So what differs is counted, not merged.
         """
         done = Copied()
-        async for points in self._originals(done):
-            there = await self.new.database.points(self.new.name, [point.id for point in points], payload=True)
-            done.late += sum(
-                point.id in there and not is_same_json(there[point.id].payload, point.payload, SAME_FRACTIONS)
-                for point in points
-            )
-            missing = [point for point in points if point.id not in there]
-            await self._write(missing, done, insert_only=True)
+        for old, new in await self._by_shard_key():
+            async for points in self._originals(old, done):
+                there = await new.database.points(new.name, [point.id for point in points], payload=True)
+                done.late += sum(
+                    point.id in there and not is_same_json(there[point.id].payload, point.payload, SAME_FRACTIONS)
+                    for point in points
+                )
+                missing = [point for point in points if point.id not in there]
+                await self._write(new, missing, done)
         return done
 
     async def count_missing(self) -> int:
@@ -174,31 +235,61 @@ class OthersCopy:
         held, count = await self.old.held(), 0
         async for page in self.old.database.id_pages(self.old.name, PAGE_IDS):
             await self.at_safe_point()
-            ids = await asyncio.to_thread(_not_held, page, held)
+            ids = await self.old.not_held(page, held)
             count += len(ids) - len(await self.new.database.points(self.new.name, ids))
+        await self.old.require_shown()
         return count
 
-    async def _originals(self, done: Copied) -> AsyncIterator[list[StoredPoint]]:
+    async def _by_shard_key(self) -> list[tuple[LedgeredCollection, LedgeredCollection]]:
+        """Both collections under each shard key; as they are if the new one has no shard keys."""
+        old, new = self.old, self.new
+        if not new.observed.is_sharded_by_key:
+            return [(old, new)]
+        if not old.observed.is_sharded_by_key:
+            await self._require_none(old, "nothing says under which of its shard keys they belong")
+            return []
+        before, after = await old.database.shard_keys(old.name), await new.database.shard_keys(new.name)
+        pairs = []
+        for key in before:
+            if not isinstance(key, str):
+                # Neither can a PointSet name such a key.
+                if before[key].points != 0:
+                    raise _blocked(new.name, f"they are under the shard key {key}, which is a number")
+            elif key in after:
+                pairs.append((old.under(key), new.under(key)))
+            else:
+                await self._require_none(old.under(key), f"it has no shard key {key!r}")
+        return pairs
+
+    async def _require_none(self, old: LedgeredCollection, why: str) -> None:
+        if await count_others(old, self.at_safe_point):
+            raise _blocked(self.new.name, why)
+
+    async def _originals(self, old: LedgeredCollection, done: Copied) -> AsyncIterator[list[StoredPoint]]:
         """Others' points of the old collection, whole."""
-        held = await self.old.held()
-        async for page in self.old.database.id_pages(self.old.name, PAGE_IDS):
-            ids = await asyncio.to_thread(_not_held, page, held)
+        held = await old.held()
+        async for page in old.database.id_pages(old.name, PAGE_IDS):
+            ids = await old.not_held(page, held)
             done.points += len(ids)
             for start in range(0, len(ids), PAGE_POINTS):
                 await self.at_safe_point()
                 some = ids[start : start + PAGE_POINTS]
-                found = await self.old.database.points(self.old.name, some, payload=True, vectors=True)
+                found = await old.database.points(old.name, some, payload=True, vectors=True)
                 yield list(found.values())
+        await old.require_shown()
 
-    async def _write(self, points: Sequence[StoredPoint], done: Copied, *, insert_only: bool = False) -> None:
+    async def _write(self, new: LedgeredCollection, points: Sequence[StoredPoint], done: Copied) -> None:
         if not points:
             return
-        database, name = self.new.database, self.new.name
+        database, name = new.database, new.name
         stored = await database.points(name, [point.id for point in points], payload=True, vectors=True)
         wanted = await self._as_wanted(points, stored, done)
-        differing = [point for point in wanted if not _is_same_point(point, stored.get(point.id))]
-        await database.upsert(name, differing, insert_only=insert_only)
-        done.written += len(differing)
+        # A set may insert the same id at this moment.
+        missing = [point for point in wanted if point.id not in stored]
+        differing = [point for point in wanted if point.id in stored and not _is_same_point(point, stored[point.id])]
+        await database.upsert(name, missing, insert_only=True)
+        await database.upsert(name, differing)
+        done.written += len(missing) + len(differing)
 
     async def _as_wanted(
         self, points: Sequence[StoredPoint], stored: Mapping[PointId, StoredPoint], done: Copied
@@ -245,6 +336,14 @@ class OthersCopy:
         done.without_vectors[name] = done.without_vectors.get(name, 0) + lacking
 
 
+def _blocked(name: str, why: str) -> Terminal:
+    words = (
+        f"points that no PointSet declares cannot be copied into collection {name!r}: {why}. Declare or delete them, "
+        "or leave them behind with migration.othersPoints: Leave"
+    )
+    return Terminal(Reason.MIGRATION_BLOCKED, words)
+
+
 def _text_at(payload: JsonObject, path: str) -> str:
     """The text of a payload field, "" if it holds none. path: keys, joined by dots."""
     found: object = payload
@@ -261,8 +360,8 @@ def _with_same_payload(point: StoredPoint, stored: StoredPoint | None) -> Stored
     return stored
 
 
-def _is_same_point(wanted: PointData, stored: StoredPoint | None) -> bool:
-    if stored is None or wanted.vectors.keys() != stored.vectors.keys():
+def _is_same_point(wanted: PointData, stored: StoredPoint) -> bool:
+    if wanted.vectors.keys() != stored.vectors.keys():
         return False
     same_vectors = all(_is_same_vector(vector, stored.vectors[name]) for name, vector in wanted.vectors.items())
     return same_vectors and is_same_json(wanted.payload, stored.payload, SAME_FRACTIONS)
