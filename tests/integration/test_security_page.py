@@ -54,7 +54,7 @@ def granted(values: dict[str, Any]) -> set[Right]:
 def test_the_page_names_the_rights_of_the_chart_and_no_others(values: dict[str, Any]) -> None:
     # Nothing that is cluster-scoped can be granted in namespaces, as the page says below the table.
     watched = {right for right in told() if not values or not right[0].startswith("clusterqdrantconnections")}
-    assert watched == granted({**values, "rbac": {"configMaps": True}})
+    assert watched == granted({**values, "rbac": {"configMaps": True, "readerConfigMaps": True}})
     assert granted(values) == {right for right in watched if right[0] != "configmaps"}
 
 

@@ -23,6 +23,9 @@ is refused like one that contradicts another.
 {{- if and $values.rbac.configMaps (not $values.rbac.create) }}
 {{- fail "rbac.configMaps has no effect without rbac.create: grant the service account list and watch on ConfigMaps yourself" }}
 {{- end }}
+{{- if and $values.rbac.readerConfigMaps (not $values.rbac.create) }}
+{{- fail "rbac.readerConfigMaps has no effect without rbac.create: grant the service account get, create, patch and delete on ConfigMaps yourself" }}
+{{- end }}
 {{- $budget := $values.podDisruptionBudget }}
 {{- if and $budget.enabled (gt (int $values.replicaCount) 1) (not (kindIs "string" $budget.minAvailable)) }}
 {{- if ge (int $budget.minAvailable) (int $values.replicaCount) }}

@@ -410,6 +410,9 @@ class QdrantCollectionStatus(Status):
     migration: MigrationStatus | None = Field(
         default=None, description="The migration to another collection, until its grace period is over."
     )
+    reader_config_map: str | None = Field(
+        default=None, description="The ConfigMap that is kept for readers, in the same namespace."
+    )
     replicas: ReplicasStatus | None = Field(
         default=None, description="Its replicas; absent where Qdrant is not distributed."
     )

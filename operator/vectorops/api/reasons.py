@@ -60,7 +60,7 @@ class Reason(StrEnum):
     )
     OWNED_BY_ANOTHER = (
         "OwnedByAnother",
-        "Another resource or installation owns the collection, or ledgers are kept in it.",
+        "Something else owns the collection, or the ConfigMap NAME-reader; or ledgers are kept in the collection.",
     )
     UNKNOWN_MARK = "UnknownMark", "The collection carries an ownership mark that is damaged, or of a newer version."
     SCHEMA_MISMATCH = "SchemaMismatch", "The collection differs from what is declared, and may not be changed."

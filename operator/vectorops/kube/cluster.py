@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -213,6 +214,55 @@ class KubeCluster:
                 return found
             query["continue"] = position
 
+    async def keep_config_map(self, resource: Resource, name: str, data: Mapping[str, str]) -> bool:
+        """See `Cluster`. One that is as it should be costs a GET."""
+        namespace = resource.meta.namespace
+        with _needs_config_maps():
+            found = await self._config_map(namespace, name)
+            if found is None:
+                # Without blockOwnerDeletion: some clusters let only those set it who may change the owner's finalizers.
+                kind_and_name = {"apiVersion": API_VERSION, "kind": resource.kind, "name": resource.meta.name}
+                metadata = {
+                    "name": name,
+                    "namespace": namespace,
+                    "labels": {"app.kubernetes.io/managed-by": "vectorops"},
+                    "ownerReferences": [{**kind_and_name, "uid": resource.meta.uid, "controller": True}],
+                }
+                body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+                query = {"fieldManager": FIELD_MANAGER}
+                await self._calls.call("POST", core_path(namespace, "configmaps"), query=query, body=body)
+                return True
+            _require_owned(resource, found)
+            patch = merge_patch(found.get("data") or {}, dict(data))
+            if patch or found.get("binaryData"):
+                version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                content = {"metadata": version, "data": patch, "binaryData": None}
+                await self._patch(core_path(namespace, "configmaps", name), content)
+        return True
+
+    async def delete_config_map(self, resource: Resource, name: str) -> None:
+        """See `Cluster`."""
+        namespace = resource.meta.namespace
+        with _needs_config_maps():
+            found = await self._config_map(namespace, name)
+            if found is None or not _is_owned(resource, found):
+                return
+            known = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": known}
+            try:
+                await self._calls.call("DELETE", core_path(namespace, "configmaps", name), body=options)
+            except Refused as error:
+                if error.status != NOT_FOUND:
+                    raise
+
+    async def _config_map(self, namespace: str, name: str) -> JsonObject | None:
+        try:
+            return await self._calls.call("GET", core_path(namespace, "configmaps", name))
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+
     async def namespace(self, name: str) -> Namespace | None:
         """A namespace, or None."""
         try:
@@ -325,6 +375,50 @@ class KubeCluster:
             content_type=MERGE_PATCH,
             accept=METADATA,
         )
+
+
+@contextmanager
+def _needs_config_maps() -> Iterator[None]:
+    """What the API server forbids is told with what to do about it."""
+    try:
+        yield
+    except Refused as error:
+        if error.status == FORBIDDEN:
+            words = (
+                "spec.readerConfigMap: set the chart's value rbac.readerConfigMaps if the operator lacks the right, or "
+                f"remove the field; {error.message}"
+            )
+            raise Terminal(Reason.NOT_ALLOWED, words) from error
+        raise
+
+
+def _controller_of(found: JsonObject) -> JsonObject:
+    """The owner reference of the object's controller; {} if it has none."""
+    owners: list[JsonObject] = found["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def _is_owned(resource: Resource, found: JsonObject) -> bool:
+    return bool(_controller_of(found).get("uid") == resource.meta.uid)
+
+
+def _require_owned(resource: Resource, found: JsonObject) -> None:
+    """Raises Terminal OwnedByAnother, or Transient for one that goes by itself."""
+    name, owner = found["metadata"]["name"], _controller_of(found)
+    if found["metadata"].get("deletionTimestamp"):
+        raise Transient(Reason.PROGRESSING, f"ConfigMap {name!r} is being deleted; then it is made again")
+    if _is_owned(resource, found):
+        return
+    if (owner.get("kind"), owner.get("name")) == (resource.kind, resource.meta.name):
+        words = (
+            f"ConfigMap {name!r} is of an earlier {resource.kind} of this name; when Kubernetes has deleted it, it is"
+        )
+        raise Transient(Reason.PROGRESSING, f"{words} made again")
+    raise Terminal(
+        Reason.OWNED_BY_ANOTHER,
+        f"spec.readerConfigMap: there is a ConfigMap {name!r} that this resource does not own, and it is left alone: "
+        "delete or rename it, or give the resource another name",
+    )
 
 
 async def read_watch(

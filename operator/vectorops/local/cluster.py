@@ -98,6 +98,13 @@ class LocalCluster:
             if config_map["metadata"]["namespace"] == namespace and wanted <= config_map["metadata"]["labels"].items()
         ]
 
+    async def keep_config_map(self, resource: Resource, name: str, data: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """Where would it be? `manifests` has said so."""
+        return False
+
+    async def delete_config_map(self, resource: Resource, name: str) -> None:
+        """There is none."""
+
     async def namespace(self, name: str) -> Namespace | None:
         """Every namespace is there, and stays."""
         labels = {**self._labels.get(name, {}), NAME_LABEL: name}

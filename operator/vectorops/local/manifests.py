@@ -120,6 +120,8 @@ def read_manifests(paths: Sequence[str], *, namespace: str | None = None) -> Man
                 _add_values(item, found, problems)
             else:
                 _add_resource(item, folder, found, problems)
+                if (item.raw.get("spec") or {}).get("readerConfigMap") is True:
+                    found.notices.append(f"{item.place}: spec.readerConfigMap: only the operator writes a ConfigMap")
     if not problems and not found.resources:
         # The empty output of a failed generator must not mean that nothing is wanted: `--prune` would delete
         # everything.

@@ -53,6 +53,17 @@ class Cluster(Protocol):
         if there are more than MAX_CONFIG_MAPS_BYTES.
         """
 
+    async def keep_config_map(self, resource: Resource, name: str, data: Mapping[str, str]) -> bool:
+        """Makes a ConfigMap in the namespace of the resource, which owns it, have exactly this data; nothing is written
+        if it has. Returns whether there is one then: without a cluster there is none.
+
+        Raises Terminal: NotAllowed if we have no right to, OwnedByAnother if there is one that the resource does not
+        own. Raises Transient if it is being deleted, or changed meanwhile.
+        """
+
+    async def delete_config_map(self, resource: Resource, name: str) -> None:
+        """Deletes a ConfigMap if there is one that the resource owns. Raises Terminal NotAllowed."""
+
     async def namespace(self, name: str) -> Namespace | None: ...
 
     async def set_finalizer(self, resource: Resource, present: bool) -> Resource:

@@ -290,3 +290,15 @@ def test_no_file_allows_what_a_person_allows_for_one_run(folder, annotation, opt
 
     assert f"metadata.annotations: vectorops.dev/{annotation}: " in problem
     assert option in problem
+
+
+def test_that_only_the_operator_writes_a_config_map_for_readers_is_told(folder):
+    collection = "apiVersion: vectorops.dev/v1alpha1\nkind: QdrantCollection\nmetadata: {name: zoo}\n"
+    spec = "spec: {connectionRef: {name: main}, vector: {size: 3}, readerConfigMap: true}\n"
+    (folder / "a.yaml").write_text(f"{CONNECTION}---\n{collection}{spec}")
+
+    [notice] = read_manifests(["a.yaml"]).notices
+
+    assert notice == (
+        "a.yaml (document 2, QdrantCollection default/zoo): spec.readerConfigMap: only the operator writes a ConfigMap"
+    )
