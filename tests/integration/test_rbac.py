@@ -44,7 +44,13 @@ WHOLE_CLUSTER: Final = "the whole cluster"
 MODES: Final[dict[str, Any]] = {"all namespaces": {}, "some namespaces": {"watchNamespaces": [TEAM]}}
 CONFIG_MAPS: Final = "with sources in ConfigMaps"
 """As some namespaces, and with the right that is off by default."""
-VALUES: Final[dict[str, Any]] = {**MODES, CONFIG_MAPS: {"watchNamespaces": [TEAM], "rbac": {"configMaps": True}}}
+READERS: Final = "with ConfigMaps for readers"
+"""The same, with another right that is off by default."""
+VALUES: Final[dict[str, Any]] = {
+    **MODES,
+    CONFIG_MAPS: {"watchNamespaces": [TEAM], "rbac": {"configMaps": True}},
+    READERS: {"watchNamespaces": [TEAM], "rbac": {"readerConfigMaps": True}},
+}
 
 
 class Right(NamedTuple):
@@ -82,6 +88,7 @@ def rights(mode: str) -> Iterator[Right]:
 
 ALL: Final = [right for mode in MODES for right in rights(mode)]
 OF_CONFIG_MAPS: Final = [right for right in rights(CONFIG_MAPS) if right.resource == "configmaps"]
+OF_READERS: Final = [right for right in rights(READERS) if right.resource == "configmaps"]
 AT_THE_START: Final = [right for right in ALL if right.name == "kube-system"]
 WHILE_RUNNING: Final = [right for right in ALL if right not in AT_THE_START]
 
@@ -307,6 +314,28 @@ async def rows_story(at: Installed, stored: Stored, part: Part) -> None:
                 await asyncio.sleep(0.1)
 
 
+async def reader_story(at: Installed, stored: Stored, part: Part) -> None:
+    """What it does with the ConfigMap that a collection keeps for its readers."""
+    del stored
+    reader = f"{at.release}-reader"
+    await at.api.apply(connection(at.namespace, at.database.url, preferGrpc=False))
+    await at.api.wait_for("QdrantConnection", at.namespace, "main", is_ready)
+    with part("readers get a ConfigMap") as timeout:
+        await at.api.apply(collection(at.namespace, at.release, readerConfigMap=True))
+        await at.api.wait_for("ConfigMap", at.namespace, reader, lambda _: True, timeout=timeout)
+
+    with part("it is changed with the collection") as timeout:
+        alias = f"{at.release}-too"
+        await at.api.apply(collection(at.namespace, at.release, readerConfigMap=True, aliases=[alias]))
+        await at.api.wait_for(
+            "ConfigMap", at.namespace, reader, lambda found: alias in found["data"]["reader.json"], timeout=timeout
+        )
+
+    with part("it goes when it is not wanted any more") as timeout:
+        await at.api.apply(collection(at.namespace, at.release))
+        await at.api.wait_gone("ConfigMap", at.namespace, reader, timeout=timeout)
+
+
 async def cluster_story(at: Installed, stored: Stored, part: Part) -> None:
     """What it does with a connection of the cluster."""
     shared = {"connectionRef": {"kind": "ClusterQdrantConnection", "name": at.release}}
@@ -401,6 +430,30 @@ async def test_without_one_of_those_something_is_missed(installed: Installed, ri
         await rows_story(installed, stored, parts(missed))
 
 
+@pytest.mark.parametrize("installed", [READERS], indirect=True)
+async def test_the_rights_that_are_off_by_default_are_enough_for_readers(installed: Installed, stored: Stored) -> None:
+    installed.operator.start()
+
+    await reader_story(installed, stored, parts())
+
+
+@pytest.mark.parametrize(
+    ("installed", "right"), [(READERS, right) for right in OF_READERS], ids=str, indirect=["installed"]
+)
+async def test_without_one_of_those_for_readers_something_is_missed(
+    installed: Installed, right: Right, stored: Stored
+) -> None:
+    missed = {
+        "patch": "it is changed with the collection",
+        "delete": "it goes when it is not wanted any more",
+    }.get(right.verb, "readers get a ConfigMap")
+    installed.operator.start()
+    await installed.take_away(right)
+
+    with pytest.raises(Missed, match=f"^{missed}$"):
+        await reader_story(installed, stored, parts(missed))
+
+
 @pytest.mark.parametrize(
     ("installed", "right"),
     [(WHOLE_CLUSTER if is_of_the_cluster(right) else right.mode, right) for right in WHILE_RUNNING],
@@ -473,6 +526,9 @@ FORBIDDEN: Final = {
     "get config maps": {"verb": "get", "resource": "configmaps"},
     "list config maps": {"verb": "list", "resource": "configmaps"},
     "watch config maps": {"verb": "watch", "resource": "configmaps"},
+    "create config maps": {"verb": "create", "resource": "configmaps"},
+    "patch config maps": {"verb": "patch", "resource": "configmaps"},
+    "delete config maps": {"verb": "delete", "resource": "configmaps"},
     "get pods": {"verb": "get", "resource": "pods"},
     "create pods": {"verb": "create", "resource": "pods"},
     "list namespaces": {"verb": "list", "resource": "namespaces"},

@@ -13,12 +13,13 @@ from vectorops.api.collection import PhysicalCollection, PlanStatus, QdrantColle
 from vectorops.api.meta import APPROVE_PLAN, POINT_SET, TAKE_OVER_FROM, Condition, Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.apply import apply_plan
+from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import schema_status
 from vectorops.collections.steps import Action, Step
 from vectorops.errors import Transient, VectorOpsError
 from vectorops.qdrant.marks import Mark
-from vectorops.qdrant.observe import read_mark
+from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
 from vectorops.reconcilers.aliases import Aliases, hand_over
 from vectorops.reconcilers.approvals import Approval
@@ -31,6 +32,7 @@ from vectorops.reconcilers.migration_limit import MigrationLimit
 from vectorops.reconcilers.migrator import Migrator, delete_collection
 from vectorops.reconcilers.placement import find_placement
 from vectorops.reconcilers.quality_watch import QualityWatch
+from vectorops.reconcilers.reader import keep_reader
 from vectorops.reconcilers.references import target
 from vectorops.reconcilers.replicas import Replicas
 from vectorops.reconcilers.snapshots import keep_snapshot
@@ -68,7 +70,9 @@ class CollectionReconciler:
             decision.require_as_declared()
             answer = _inspection_outcome(decision)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
-            return with_health(answer, resource, decision.found.health)
+            answer = with_health(answer, resource, decision.found.health)
+            embedders = decision.wanted.embedders
+            return await keep_reader(context, resource, spec, decision.access, decision.found, embedders, answer)
 
         resource = await context.cluster.set_finalizer(resource, True)
         if decision.reports_drift:
@@ -77,7 +81,9 @@ class CollectionReconciler:
             answer = _decision_outcome(resource, decision, decision.plan, decision.reported_mark, decision.approval)
             answer = await self._replicas.judge(database, resource, spec, decision.found, answer)
             answer = with_health(answer, resource, decision.found.health)
-            return await self._carry_on(context, resource, spec, decision, decision.reported_mark, answer)
+            return await self._carry_on(
+                context, resource, spec, decision, decision.found, decision.reported_mark, answer
+            )
         if (leaving := _steps_that_points_miss(decision)) and (sets := await _ready_sets(context, resource)):
             return _announce_plan(resource, decision, leaving, sets)
         approved = decision.approval.given
@@ -111,7 +117,7 @@ class CollectionReconciler:
             served=applied.observed,
             old=decision.migration.served_before if decision.migration is not None else None,
         )
-        return await self._carry_on(context, resource, spec, decision, applied.mark, answer)
+        return await self._carry_on(context, resource, spec, decision, applied.observed, applied.mark, answer)
 
     async def _carry_on(
         self,
@@ -119,10 +125,15 @@ class CollectionReconciler:
         resource: Resource,
         spec: QdrantCollectionSpec,
         decision: Decision,
+        served: Observed,
         mark: Mark,
         answer: Outcome,
     ) -> Outcome:
-        """The answer, after the next step of a migration if there is one. mark: as stored."""
+        """The answer, after the next step of a migration if there is one. served: the collection that readers ask.
+        mark: its mark as stored.
+        """
+        # First: a migration may delete the collection that readers ask until they have read this.
+        answer = await keep_reader(context, resource, spec, decision.access, served, locks_of(mark), answer)
         if decision.migration is None:
             return answer
         migrator = Migrator(context, resource, spec, decision, decision.migration, mark, self._limit, answer)

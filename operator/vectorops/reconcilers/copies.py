@@ -172,6 +172,12 @@ class _Beside(Cluster):
     async def config_maps(self, namespace: str, labels: Mapping[str, str]) -> Sequence[JsonObject]:
         return await self.inner.config_maps(namespace, labels)
 
+    async def keep_config_map(self, resource: Resource, name: str, data: Mapping[str, str]) -> bool:
+        return await self.inner.keep_config_map(resource, name, data)
+
+    async def delete_config_map(self, resource: Resource, name: str) -> None:
+        await self.inner.delete_config_map(resource, name)
+
     async def namespace(self, name: str) -> Namespace | None:
         return await self.inner.namespace(name)
 
