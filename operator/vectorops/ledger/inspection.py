@@ -136,6 +136,8 @@ class InspectedLedger:
     generation: int | None = None
     revision: str = ""
     """Of the source that was written whole; "" if there is none."""
+    owned: int | None = None
+    """See `Ledger`."""
     vectors: tuple[str, ...] = ()
     deletion_policy: str = ""
     rebuilt: bool = False
@@ -355,6 +357,7 @@ def describe_ledger(
         number("format"),
         number("generation"),
         text("revision"),
+        number("owned"),
         tuple(map(str, vectors)) if isinstance(vectors, list) else (),
         text("deletion_policy"),
         stated.get("rebuilt") is True,

@@ -148,6 +148,8 @@ class Ledger:
     part: Part = WHOLE
     revision: str = ""
     """Of the source whose points were all written; "" if there is none, or while it is not known."""
+    owned: int | None = None
+    """How many points the set owned when a pass last ended; None where deletions are never held back."""
     head_names: tuple[str, ...] = ()
     """The names of the vectors in the head. In a ledger of several parts they may be behind those of a part."""
 
@@ -221,6 +223,7 @@ def read_ledger(head: JsonObject, base: JsonObject, slot: JsonObject, part: Part
         created_at=head.get("created_at") or "",
         part=part,
         revision=str(head.get("revision", "")),
+        owned=owned if type(owned := head.get("owned")) is int else None,
         head_names=head_names,
     )
 
@@ -232,6 +235,7 @@ def head_record(
     deletion_policy: str,
     created_at: str = "",
     revision: str = "",
+    owned: int | None = None,
     part: Part = WHOLE,
 ) -> JsonObject:
     """The fields of a head that no other record has."""
@@ -246,8 +250,8 @@ def head_record(
         "hashes": [NO_HASH],
     }
     # Only where they are known: a ledger that was written before, and one without a source, keeps its bytes.
-    known = {"created_at": created_at, "revision": revision}
-    return {**head, **{name: value for name, value in known.items() if value}}
+    known = {"created_at": created_at or None, "revision": revision or None, "owned": owned}
+    return {**head, **{name: value for name, value in known.items() if value is not None}}
 
 
 def base_record(

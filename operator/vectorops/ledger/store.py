@@ -319,17 +319,19 @@ class LedgerStore:
         """The head record, whatever it says; None if there is no ledger."""
         return (await self._records())[0]
 
-    async def record_revision(self, revision: str) -> None:
+    async def record_revision(self, revision: str, owned: int | None = None) -> None:
         """Has the head say which revision of the source is written whole. "": none, before a part is written.
 
+        owned: how many points the set owns; None: the head says nothing of it.
         Raises Transient AnotherWriter if the head is not ours.
         """
         head, _, _ = await self._records()
         self._expect_head(head)
         assert head is not None
         edition = _following_edition({"edition": 0, **head})
-        stated = {key: value for key, value in head.items() if key != "revision"} | edition
+        stated = {key: value for key, value in head.items() if key not in {"revision", "owned"}} | edition
         stated |= {"revision": revision} if revision else {}
+        stated |= {"owned": owned} if owned is not None else {}
         await self._write([PointData(self.key.record_id("head"), payload=stated)], *_since(edition))
         head, _, _ = await self._records()
         self._expect(head == stated)
@@ -346,6 +348,7 @@ class LedgerStore:
             deletion_policy=self.deletion_policy,
             created_at=self.created_at,
             revision=ledger.revision,
+            owned=ledger.owned,
             part=self.part,
         )
 

@@ -201,6 +201,7 @@ def print_parts(ledger: InspectedLedger) -> None:
         "shard key": ledger.shard_key,
         "deletion policy": ledger.deletion_policy,
         "revision": ledger.revision,
+        "points when a pass last ended": ledger.owned,
         "lost once": "yes" if ledger.rebuilt else "",
     }
     console = open_console()
@@ -226,7 +227,7 @@ def print_parts(ledger: InspectedLedger) -> None:
 
 def _ledger_fields(ledger: InspectedLedger, *, in_detail: bool) -> JsonObject:
     plain = ("ledger_collection", "owner", "collection", "incarnation", "shard_key", "format", "generation")
-    more = ("points", "open_windows", "packed_bytes", "revision", "vectors", "deletion_policy", "rebuilt")
+    more = ("points", "open_windows", "packed_bytes", "revision", "owned", "vectors", "deletion_policy", "rebuilt")
     fields: JsonObject = {name: getattr(ledger, name) for name in (*plain, *more)}
     of_part = ("number", "points", "deleting", "through", "window", "packed_bytes")
     parts = [{name: getattr(part, name) for name in of_part} for part in ledger.parts]

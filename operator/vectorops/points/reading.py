@@ -32,7 +32,7 @@ class RowsRevision:
     @classmethod
     def parse(cls, text: object) -> Self | None:
         """What `str` made, as the ledger keeps it; None if it is no revision."""
-        parts = text.partition("/")[0].split("-") if isinstance(text, str) else []
+        parts = text.split("-") if isinstance(text, str) else []
         return cls(*parts) if len(parts) == 3 else None
 
     def __str__(self) -> str:

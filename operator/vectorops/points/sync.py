@@ -141,8 +141,6 @@ class Pass:
     """Of all parts together, where one part cannot judge alone."""
     owned: bool = False
     """Is the head ours, and the ledger registered?"""
-    owned_before: int | None = None
-    """How many points the set owned when a pass over it last ended; None if the ledger does not say it."""
     owning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while they become so: parts are written at the same time."""
 
@@ -161,7 +159,6 @@ class Pass:
         self.first = await read_sure(store)
         self.marked = target.marked
         if self.first is not None:
-            self.owned_before = parse_owned(self.first.revision)
             require_shard_key(store, self.first)
             await store.require_parts(self.first)
             return
@@ -296,14 +293,14 @@ class Pass:
             if part.bits and not self.owned:
                 await self._take_head(part)
             ledger = await self.at(part).take(ledger)
-        if ledger.revision != (none := revision_text("", self.owned_before)):
+        if ledger.revision:
             # Until all is written, the ledger speaks of no revision of the source.
-            await self.at(part).record_revision(none)
-            known, ledger = ledger, replace(ledger, revision=none)
+            await self.at(part).record_revision("", ledger.owned)
+            known, ledger = ledger, replace(ledger, revision="")
             stored = ledger if view.ledger is known else view.ledger
-            view = replace(view, ledger=stored, ours=replace(view.ours, revision=none))
+            view = replace(view, ledger=stored, ours=replace(view.ours, revision=""))
             if self.first is not None:
-                self.first = replace(self.first, revision=none)
+                self.first = replace(self.first, revision="")
         is_untouched = ledger.through == 0 and ledger.pending is None
         if view.ledger is None and is_untouched and not view.ours.entries and not ledger.entries:
             # Nobody has written into the new ledger: what was compared before it was made still holds.
@@ -347,12 +344,11 @@ class Pass:
             owned = held.owned if held is not None else synced.total - synced.failed - synced.conflicting
         elif not revision:
             return
-        revision = revision_text(revision, owned)
-        if first.revision == revision:
+        if (first.revision, first.owned) == (revision, owned):
             return
         if not self.owned:
             await (self.store.take_head() if first.part.bits else self.store.take(first))
-        await self.at(first.part).record_revision(revision)
+        await self.at(first.part).record_revision(revision, owned)
 
     async def restate_head(self) -> None:
         """Has the head of a ledger in several parts say what it should, once they do."""
@@ -370,17 +366,6 @@ def _gave_up(before: Ledger, after: Ledger) -> bool:
     return not holds.has_all_ids(held)
 
 
-def revision_text(revision: str, owned: int | None) -> str:
-    """What the ledger keeps as the revision. owned: how many points the set owns; None: not to be kept."""
-    return f"{revision}/{owned}" if owned is not None else revision
-
-
-def parse_owned(text: str) -> int | None:
-    """See `revision_text`."""
-    owned = text.partition("/")[2]
-    return int(owned) if owned.isdecimal() else None
-
-
 class SyncTally:
     """What a pass counts, and the first few of what it shows."""
 
@@ -394,6 +379,7 @@ class SyncTally:
         self.withheld = ""
         self.owned = self.leaving = self.leaving_hashes = 0
         self.owned_before: int | None = None
+        """What the ledger says; see `Ledger.owned`."""
 
     async def add(self, store: LedgerStore, view: View, stolen: Sequence[PointId] = ()) -> None:
         """What was found of a part. stolen: ids that somebody took while they were being written."""
@@ -416,7 +402,7 @@ class SyncTally:
         """What leaves a part, and how many points are the set's own."""
         self.owned += len(view.ours.entries)
         if view.ledger is not None:
-            self.owned_before = parse_owned(view.ledger.revision)
+            self.owned_before = view.ledger.owned
         self.leaving += len(view.diff.delete)
         self.leaving_hashes = (self.leaving_hashes + sum(hash_ids(view.diff.delete))) % 2**64
 
@@ -504,7 +490,7 @@ async def sync(
         if this.verdict is not None and this.verdict.replaced is not None and not this.verdict.bound:
             return _held_back(this.verdict.replaced, staged)
         await this.grow()
-        if this.first is not None and revision not in ("", this.first.revision.partition("/")[0]):
+        if this.first is not None and revision not in ("", this.first.revision):
             await this.take_first()
         walk = Walk(this, SyncTally(staged), embed, pace, progress or PassProgress())
         synced = replace(await walk.go(max_delete_percent), reused=walk.reused)

@@ -33,7 +33,6 @@ from vectorops.points.reading import (
 from vectorops.points.source_memory import RememberedSource
 from vectorops.points.staging import Sourced, Staging
 from vectorops.points.staging_folder import StagingSpace
-from vectorops.points.sync import parse_owned, revision_text
 from vectorops.points.verification import first_position
 from vectorops.qdrant.database import UNNAMED
 from vectorops.reconcilers.base import Context
@@ -229,8 +228,7 @@ class SourceReading:
         store = self.found.store
         ledger = await store.read_existing()
         await (store.take_head() if ledger.part.bits else store.take(ledger))
-        kept = revision_text(str(self.revision), parse_owned(ledger.revision))
-        await store.at(ledger.part).record_revision(kept)
+        await store.at(ledger.part).record_revision(str(self.revision), ledger.owned)
         return True
 
     def status(self, rows: int) -> SourceStatus:

@@ -221,6 +221,18 @@ def test_a_version_that_knows_no_revision_reads_all_the_rest(what):
     assert before["id"] == next(one for one in REVISION if one["what"] == what)["records"][0]["id"]
 
 
+@pytest.mark.parametrize("owned", [None, 0, 12])
+def test_how_many_points_were_owned_is_read_as_it_was_written(owned):
+    _, base, slot = case(FORMAT_1, "at rest")
+    head = {**common(base), **head_record(NAMES, rebuilt=False, deletion_policy="Delete", owned=owned)}
+
+    ledger = read_ledger(head, base, slot)
+
+    assert (ledger.owned, ledger.revision) == (owned, "")
+    assert ("owned" in head) == (owned is not None)
+    assert read_ledger({**head, "owned": "many"}, base, slot).owned is None
+
+
 def test_a_field_that_only_a_later_version_knows_is_ignored():
     for records, part in ((case(FORMAT_1, "at rest"), WHOLE), (case(REVISION, "several parts, of a source"), PART)):
         later = [{**record, "of_a_later_version": {"deep": [1]}} for record in records]
