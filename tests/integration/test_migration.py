@@ -335,6 +335,32 @@ async def test_points_of_others_are_copied(team: Team, stored: Stored, qdrant: Q
     assert names_behind(qdrant, name) == [new]
 
 
+async def test_a_copy_gives_way_to_the_set_that_declares_its_id_meanwhile(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("claimed"), unique("points")
+    query: Object = {"vector": [1.0, 0.0, 0.0], "expect": ["2"]}
+    checks: Object = {"queries": [query], "k": 1, "thresholds": {"recall": 0.9}}
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto", "othersPoints": "Copy"}, "checks": checks}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    await others(stored, name, 77)
+    old = leads_to(qdrant, name)
+    held = await team.collection(name, params={"shard_number": 2}, until="ChecksFailed", **auto)
+    new = held["status"]["migration"]["to"]["name"]
+    assert 77 in await stored.points(new)
+
+    await stored.client.delete(old, [77])
+    in_the_way = lambda obj: any(copy["points"]["conflicts"] for copy in obj["status"]["copies"])  # noqa: E731
+    await team.points(sets, name, [*POINTS, point(77, 0, 1, 0)], until=in_the_way)
+    await team.look_again("QdrantCollection", name)
+    await team.look_again("PointSet", sets)
+
+    await team.wait("QdrantCollection", name, "ChecksFailed")
+    assert await stored.points(new) == await stored.points(old)
+    assert (await stored.points(new))[77].vector == [0.0, 1.0, 0.0]
+
+
 async def test_the_new_collection_has_what_others_have_set_on_the_old_one(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:

@@ -38,6 +38,8 @@ class Filling:
     """Those that will not by themselves, each in words with what to do."""
     rests_on: frozenset[Ref] = frozenset()
     """All of them."""
+    has_conflicts: bool = False
+    """Did one of the missing find an id taken in the collection?"""
 
     @property
     def is_whole(self) -> bool:
@@ -79,15 +81,16 @@ async def find_filling(
     listed = await context.cluster.list(POINT_SET, refers_to=resource.ref)
     found = [await context.cluster.get(one.ref) for one in listed]
     sets = {one.ref: one for one in found if one is not None and target(one) == resource.ref and not has_left(one)}
-    missing, blocked = [], []
+    missing, blocked, has_conflicts = [], [], False
     for ref, point_set in sorted(sets.items(), key=lambda item: item[0].name):
         if point_set.deleting:
             missing.append(f"PointSet {ref.name!r} is being deleted")
         elif RawSpec(point_set).is_suspended:
             blocked.append(f"PointSet {ref.name!r} is suspended: resume or delete it")
         elif candidate.metadata.get(filled_key(context.installation, ref)) != await digest_of_spec(point_set):
-            copies = point_set.status.get("copies") or ()
-            messages = (copy.get("message") for copy in copies if copy.get("collection") == candidate.name)
+            copies = [one for one in point_set.status.get("copies") or () if one.get("collection") == candidate.name]
+            has_conflicts |= any((copy.get("points") or {}).get("conflicts") for copy in copies)
+            messages = (copy.get("message") for copy in copies)
             missing.append(": ".join([f"PointSet {ref.name!r}", *filter(None, messages)]))
     if active.mark is not None and not leaves:
         known = {filled_key(context.installation, ref).removeprefix(FILLED_PREFIX) for ref in sets}
@@ -98,4 +101,4 @@ async def find_filling(
                 f"PointSet {name!r} keeps points in collection {active.name!r} and is not here: apply it as well, or "
                 "set migration.othersPoints: Leave"
             )
-    return Filling(len(sets), tuple(missing), tuple(blocked), frozenset(sets))
+    return Filling(len(sets), tuple(missing), tuple(blocked), frozenset(sets), has_conflicts)

@@ -193,6 +193,8 @@ class Migrator:
         candidate = self._candidate.found
         filling = await find_filling(self.context, self.resource, self.active, candidate, leaves=leaves)
         if not filling.is_whole:
+            if filling.has_conflicts and self.copies_others:
+                await self._copy_between(self.active, candidate).remove_stale()
             new = self._candidate.physical
             message = f"collection {new.name!r} is being filled; not yet by: {filling.describe()}"
             filled = Filled(point_sets=filling.done, of=filling.point_sets)
