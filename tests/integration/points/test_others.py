@@ -159,7 +159,7 @@ async def test_each_kind_of_vector_is_copied_bit_for_bit(move: Move) -> None:
     await move.make(KINDS)
     random = np.random.default_rng(1)
     made = {name: random.uniform(-1, 1, 3).astype(np.float32) for name in ("cosine", "euclid", "half")}
-    vectors = {
+    vectors: dict[str, VectorData] = {
         **made,
         "byte": np.array([1, 2, 255], dtype=np.float32),
         "many": random.uniform(-1, 1, (4, 2)).astype(np.float32),
@@ -209,7 +209,7 @@ async def test_a_vector_that_cannot_be_copied_is_embedded_from_a_payload_field(m
     assert copied.written == 7
     assert copied.without_vectors == {"text": 5}
     found = await move.database.points(move.new.collection, range(100), payload=True, vectors=True)
-    assert {id: one.vectors["text"].tolist() for id, one in found.items() if one.vectors} == {
+    assert {id: np.asarray(one.vectors["text"]).tolist() for id, one in found.items() if one.vectors} == {
         0: [3, 1, 2, 3],
         3: [5, 1, 2, 3],
     }
