@@ -105,7 +105,7 @@ class LedgeredCollection:
         now, if it is a set's.
         Raises Terminal MigrationBlocked if a record of a ledger cannot be read: it may hold any point.
         """
-        left = await asyncio.to_thread(_without, ids, known)
+        left = await asyncio.to_thread(_leave_out, ids, known)
         key = LedgerKey("", Ref("PointSet", "", ""), self.name, self.incarnation)
         for ledger in sorted(self.ledger_collections):
             store = LedgerStore(self.database, ledger, key, "", shard_key=self.shard_key)
@@ -143,7 +143,7 @@ async def count_others(old: LedgeredCollection, at_safe_point: AtSafePoint) -> i
     return count
 
 
-def _without(ids: Sequence[PointId], held: Entries) -> list[PointId]:
+def _leave_out(ids: Sequence[PointId], held: Entries) -> list[PointId]:
     page = Entries.of(dict.fromkeys(ids, Entry(0, ())), 0)
     return list(page.without_ids_of(held))
 
