@@ -14,6 +14,8 @@ from servers.models import minilm
 from servers.operator import OperatorProcess
 
 COLLECTIONS = 33
+BEHIND_ALIASES = 20
+"""Of these collections."""
 SETS_EACH = 2
 IDLE_SECONDS = 20.0
 RESYNC_SECONDS = 5.0
@@ -76,7 +78,8 @@ async def test_a_hundred_resyncs_of_a_collection_and_its_set_send_no_write_to_qd
 
 def a_hundred(namespace: str, its_connection: Object) -> list[Object]:
     """One connection, collections on it, and small sets in each."""
-    collections = [collection(namespace, f"c{n}", aliases=[f"a{n}"]) for n in range(COLLECTIONS)]
+    layouts = ["Aliased"] * BEHIND_ALIASES + ["Direct"] * (COLLECTIONS - BEHIND_ALIASES)
+    collections = [collection(namespace, f"c{n}", aliases=[f"a{n}"], layout=layout) for n, layout in enumerate(layouts)]
     sets = [
         point_set(namespace, f"c{n}-{k}", f"c{n}", [point(10 * k + i, i, k, 1, payload={"n": n}) for i in range(3)])
         for n in range(COLLECTIONS)

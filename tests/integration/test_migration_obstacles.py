@@ -3,9 +3,19 @@
 import pytest
 from qdrant_client import models
 
-from integration.team import Team, is_settled, message, reason, unique
+from integration.team import Team, Until, is_settled, message, reason, unique
 from integration.test_migration import POINTS, leads_to, names_behind, phase
-from integration.world import MARK, Stored, change_by_hand, has_reason, make_by_hand, put_by_hand
+from integration.world import (
+    MARK,
+    Stored,
+    change_by_hand,
+    config_of,
+    has_reason,
+    is_current,
+    make_by_hand,
+    point,
+    put_by_hand,
+)
 from servers.kubeapi import Object, is_ready
 from servers.qdrant import QdrantServer
 
@@ -198,3 +208,42 @@ async def test_a_further_alias_that_somebody_else_holds_is_left_to_them(
     await team.look_again("QdrantCollection", name)
     await team.wait("QdrantCollection", name, is_done)
     assert leads_to(qdrant, name) == leads_to(qdrant, f"{name}-too") != old
+
+
+async def test_what_is_changed_once_more_and_back_within_the_grace_period_needs_no_other_collection(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("datatype"), unique("points")
+
+    async def declare(until: Until = is_done, **vector: object) -> str:
+        await team.collection(name, until=until, vector={"size": 3, **vector}, **AUTO)
+        return leads_to(qdrant, name)
+
+    first = await declare()
+    await team.points(sets, name, POINTS, until=is_ready)
+    half = await declare(datatype="float16")
+    assert config_of(qdrant, half)["params"]["vectors"]["datatype"] == "float16"
+    assert await declare() == first, "it was kept, so readers are moved at once"
+    assert names_behind(qdrant, name) == sorted([first, half])
+    dot = await declare(distance="Dot")
+    assert dot not in {first, half}
+    assert config_of(qdrant, dot)["params"]["vectors"]["distance"] == "Dot"
+    assert (await stored.vectors(dot))[1] == [1.0, 0.0, 0.0]
+    assert len(await stored.points(name)) == len(POINTS)
+
+
+async def test_a_named_vector_is_added_and_removed(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
+    name, sets = unique("named"), unique("points")
+    both: Object = {"vectors": [{"name": "a", "size": 2}, {"name": "b", "size": 3}]}
+    points = [point(1, a=[1, 0], b=[1, 0, 0]), point(2, a=[0, 1], b=[0, 1, 0])]
+    await team.collection(name, until=is_ready, vectors=both["vectors"][:1], **AUTO)
+    await team.points(sets, name, [point(1, a=[1, 0]), point(2, a=[0, 1])], until=is_ready)
+
+    await team.collection(name, until=is_done, **both, **AUTO)
+    await team.points(sets, name, points, until=is_ready)
+    assert {tuple(sorted(vectors)) for vectors in (await stored.vectors(name)).values()} == {("a", "b")}
+
+    await team.points(sets, name, [point(1, b=[1, 0, 0]), point(2, b=[0, 1, 0])], until=is_current)
+    await team.collection(name, until=is_done, vectors=both["vectors"][1:], **AUTO)
+    await team.wait("PointSet", sets, is_ready)
+    assert await stored.vectors(name) == {1: {"b": [1.0, 0.0, 0.0]}, 2: {"b": [0.0, 1.0, 0.0]}}
