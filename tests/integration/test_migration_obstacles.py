@@ -1,9 +1,14 @@
 """What stands in a migration's way, and what people do to its collections by hand: readers find their points."""
 
+import gzip
+from pathlib import Path
+
 import pytest
 from qdrant_client import models
 
-from integration.team import Team, Until, is_settled, message, reason, unique
+from integration.conftest import StartOperator
+from integration.sources.sourced import lines, row
+from integration.team import RECONCILE, Team, Until, is_settled, message, reason, unique
 from integration.test_migration import POINTS, leads_to, names_behind, phase
 from integration.world import (
     MARK,
@@ -15,8 +20,9 @@ from integration.world import (
     make_by_hand,
     point,
     put_by_hand,
+    resource,
 )
-from servers.kubeapi import Object, is_ready
+from servers.kubeapi import KubeApi, Object, is_ready
 from servers.qdrant import QdrantServer
 
 AUTO: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
@@ -247,3 +253,42 @@ async def test_a_named_vector_is_added_and_removed(team: Team, stored: Stored, q
     await team.collection(name, until=is_done, vectors=both["vectors"][1:], **AUTO)
     await team.wait("PointSet", sets, is_ready)
     assert await stored.vectors(name) == {1: {"b": [1.0, 0.0, 0.0]}, 2: {"b": [0.0, 1.0, 0.0]}}
+
+
+async def test_a_source_that_ends_half_way_leaves_readers_where_they_are(
+    api: KubeApi,
+    namespace: str,
+    stored: Stored,
+    qdrant: QdrantServer,
+    start_operator: StartOperator,
+    tmp_path: Path,
+) -> None:
+    team, name, sets = Team(api, namespace), unique("cut"), unique("rows")
+    file = tmp_path / "files" / namespace / "rows.jsonl.gz"
+    file.parent.mkdir(parents=True)
+    whole = gzip.compress(lines(*(row(id, n=id * id % 97) for id in range(1, 3000))))
+    file.write_bytes(whole)
+    start_operator(flags=[f"--source-folder={tmp_path / 'files'}"])
+    await team.connection(qdrant)
+    shape: Object = {"vector": {"size": 2}, **AUTO}
+    await team.collection(name, until=is_ready, **shape)
+    spec = {"collectionRef": {"name": name}, "source": {"files": {"path": file.name}}, "refreshInterval": "1h"}
+    await api.apply(resource("PointSet", namespace, sets, spec))
+    await team.wait("PointSet", sets, is_ready)
+    old = leads_to(qdrant, name)
+
+    file.write_bytes(whole[: len(whole) // 2])
+    await team.collection(name, until=lambda obj: phase(obj) == "Filling", **shape, **TWO_SHARDS)
+    await team.annotate("PointSet", sets, {RECONCILE: "now"})
+    failed = await team.wait("PointSet", sets, lambda obj: not is_ready(obj) and is_settled(obj))
+    told = await team.wait("QdrantCollection", name, lambda obj: "rows.jsonl.gz" in message(obj))
+
+    assert "rows.jsonl.gz: is damaged, cut short" in message(failed)
+    assert reason(told) in {"Migrating", "MigrationBlocked"}
+    assert leads_to(qdrant, name) == old
+    assert await stored.count(name) == 2999
+    file.write_bytes(whole)
+    await team.annotate("PointSet", sets, {RECONCILE: "again"})
+    await team.wait("QdrantCollection", name, is_done)
+    assert leads_to(qdrant, name) != old
+    assert await stored.count(name) == 2999
