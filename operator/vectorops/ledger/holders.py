@@ -18,6 +18,7 @@ from vectorops.api.meta import JsonObject
 from vectorops.errors import Rejected
 from vectorops.ledger.entries import Entries, part_numbers
 from vectorops.ledger.records import (
+    HASHES,
     UNREADABLE,
     WHOLE,
     LedgerKey,
@@ -209,7 +210,7 @@ async def _read_parts(
 
 
 async def _payloads(store: LedgerStore, ids: Sequence[PointId]) -> dict[PointId, JsonObject]:
-    stored = await store.database.points(store.ledger_collection, ids, payload=True)
+    stored = await store.database.points(store.ledger_collection, ids, payload=True, without=HASHES)
     return {id: record.payload for id, record in stored.items()}
 
 

@@ -36,6 +36,10 @@ UNREADABLE: Final = (KeyError, TypeError, ValueError, OverflowError)
 """What reading a record raises that somebody else has changed."""
 
 KINDS: Final = ("head", "base", "slot")
+HASHES: Final = ("hashes",)
+"""What follows from the rest of a record. It is there to be searched, and not read back: 4,096 numbers take as long as
+all the rest.
+"""
 FIELDS_OF_ALL: Final = ("format", "key", "owner", "collection", "incarnation", "token", "kind")
 
 

@@ -20,6 +20,8 @@ from vectorops.ledger.entries import Entries, EntriesById
 from vectorops.ledger.records import (
     FORMAT,
     FORMAT_OF_PARTS,
+    HASHES,
+    KINDS,
     UNREADABLE,
     WHOLE,
     Ledger,
@@ -39,9 +41,6 @@ from vectorops.qdrant.marks import mark_of
 
 PARTS_AT_ONCE: Final = 16
 """Parts that are written, or checked, together when a ledger is created or cut: some 3 MB."""
-
-Records = tuple[JsonObject | None, JsonObject | None, JsonObject | None]
-"""Head, base and slot."""
 
 
 @dataclass(slots=True)
@@ -80,7 +79,7 @@ class LedgerStore:
         Raises Terminal LedgerDamaged if a record of it is missing or damaged, LedgerUnreadable if a newer version of
         VectorOps wrote one; Transient AnotherWriter if the ledger was cut into other parts meanwhile.
         """
-        head, base, slot = await self._records()
+        head, base, slot = await self._records(*KINDS)
         if head is None:
             return None
         self._require_known(head)
@@ -125,7 +124,7 @@ class LedgerStore:
 
     async def exists(self) -> bool:
         """Is there a ledger, readable or not?"""
-        return (await self._records())[0] is not None
+        return await self.read_head() is not None
 
     def _require_known(self, record: JsonObject) -> None:
         if is_newer(record):
@@ -187,7 +186,7 @@ class LedgerStore:
         ids = self._ids_of(first)
         for start in range(0, len(ids), PARTS_AT_ONCE):
             some = ids[start : start + PARTS_AT_ONCE]
-            stored = await self.database.points(self.ledger_collection, some, payload=True)
+            stored = await self.database.points(self.ledger_collection, some, payload=True, without=HASHES)
             self._expect(all(id in stored and stored[id].payload.get("token") == self.writer for id in some))
 
     async def _next_generation(self) -> int:
@@ -247,7 +246,7 @@ class LedgerStore:
 
     async def require_taken_head(self) -> None:
         """Raises Transient AnotherWriter unless the head is ours, and names the generation of this part."""
-        head, _, _ = await self._records()
+        head = await self.read_head()
         self._expect_head(head)
 
     async def _take_over(self) -> Ledger:
@@ -272,10 +271,10 @@ class LedgerStore:
         slot = Slot(ledger.through + 1, entries, frozenset(new), texts)
         record = self._record(slot_record(slot, ledger.names, self.part))
         await self._write([record], {"key": "sequence", "range": {"gte": slot.sequence}})
-        head, base, stored = await self._records()
+        head, base, stored = await self._records(*KINDS)
         self._expect_head(head)
         self._expect(base is not None and base["token"] == self.writer and base["through"] == ledger.through)
-        self._expect(stored == record.payload)
+        self._expect(stored == _read_back(record))
         return slot
 
     async def settle(self, ledger: Ledger, entries: EntriesById, through: int) -> Ledger:
@@ -285,9 +284,9 @@ class LedgerStore:
         """
         record = self._record(base_record(entries, ledger.names, through, self.part, ledger.late))
         await self._write([record], _beyond(through))
-        head, base, _ = await self._records()
+        head, base = await self._records("head", "base")
         self._expect_head(head)
-        self._expect(base == record.payload)
+        self._expect(base == _read_back(record))
         return replace(ledger, entries=entries, through=through, pending=None)
 
     async def restate(self, ledger: Ledger) -> Ledger:
@@ -299,7 +298,7 @@ class LedgerStore:
         if self.part.bits:
             return await self.settle(ledger, ledger.entries, ledger.through)
         # Both in one request. Should only the base be written after all, its width tells (see `unpack_entries`).
-        edition = _following_edition((await self._records())[0])
+        edition = _following_edition(await self.read_head())
         records = [
             self._record(base_record(ledger.entries, ledger.names, ledger.through, late=ledger.late)),
             self._record({**self._head(ledger), **edition}),
@@ -309,15 +308,15 @@ class LedgerStore:
 
     async def restate_head(self, ledger: Ledger) -> None:
         """Writes the head of a ledger in several parts. Raises Transient AnotherWriter if it is not ours any more."""
-        edition = _following_edition((await self._records())[0])
+        edition = _following_edition(await self.read_head())
         record = self._record({**self._head(ledger), **edition})
         await self._write([record], *_since(edition))
-        head, _, _ = await self._records()
+        head = await self.read_head()
         self._expect(head == record.payload)
 
     async def read_head(self) -> JsonObject | None:
         """The head record, whatever it says; None if there is no ledger."""
-        return (await self._records())[0]
+        return (await self._records("head", without=()))[0]
 
     async def record_revision(self, revision: str, owned: int | None = None) -> None:
         """Has the head say which revision of the source is written whole. "": none, before a part is written.
@@ -325,7 +324,7 @@ class LedgerStore:
         owned: how many points the set owns; None: the head says nothing of it.
         Raises Transient AnotherWriter if the head is not ours.
         """
-        head, _, _ = await self._records()
+        head = await self.read_head()
         self._expect_head(head)
         assert head is not None
         edition = _following_edition({"edition": 0, **head})
@@ -333,7 +332,7 @@ class LedgerStore:
         stated |= {"revision": revision} if revision else {}
         stated |= {"owned": owned} if owned is not None else {}
         await self._write([PointData(self.key.record_id("head"), payload=stated)], *_since(edition))
-        head, _, _ = await self._records()
+        head = await self.read_head()
         self._expect(head == stated)
 
     def says_the_same(self, ledger: Ledger, names: tuple[str, ...]) -> bool:
@@ -406,16 +405,15 @@ class LedgerStore:
         assert ledger is not None
         return ledger
 
-    async def _records(self) -> Records:
-        ids = [self.key.record_id(kind, self.part) for kind in ("head", "base", "slot")]
+    async def _records(self, *kinds: str, without: Sequence[str] = HASHES) -> list[JsonObject | None]:
+        ids = [self.key.record_id(kind, self.part) for kind in kinds]
         try:
-            stored = await self.database.points(self.ledger_collection, ids, payload=True)
+            stored = await self.database.points(self.ledger_collection, ids, payload=True, without=without)
         except Rejected as error:
             if error.status != 404:
                 raise
-            return None, None, None
-        head, base, slot = (stored[id].payload if id in stored else None for id in ids)
-        return head, base, slot
+            stored = {}
+        return [stored[id].payload if id in stored else None for id in ids]
 
     async def _write(self, records: Sequence[PointData], *newer: JsonObject) -> None:
         """Overwrites records if their token is ours, and no condition of `newer` is true of them.
@@ -454,6 +452,11 @@ class LedgerStore:
                 Reason.ANOTHER_WRITER,
                 f"another operator of installation {self.key.installation!r} writes this set as well",
             )
+
+
+def _read_back(record: PointData) -> JsonObject:
+    """What is read of a record that was written."""
+    return {name: value for name, value in record.payload.items() if name not in HASHES}
 
 
 def _following_edition(head: JsonObject | None) -> JsonObject:

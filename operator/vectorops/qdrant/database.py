@@ -209,11 +209,18 @@ class Database(Protocol):
     # than one part at a time, so an id should stand in a list once. Parts may fail differently: OutcomeUnknown is then
     # raised rather than Rejected.
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
+        self,
+        name: str,
+        ids: Sequence[PointId],
+        *,
+        payload: bool = False,
+        vectors: bool | Sequence[str] = False,
+        without: Sequence[str] = (),
     ) -> dict[PointId, StoredPoint]:
         """Those of `ids` that exist.
 
         vectors: all, none, or those of these names; Rejected with status 400 if the collection has none of such a name.
+        without: fields of the payload that are left out.
         """
 
     async def upsert(

@@ -144,9 +144,10 @@ class GrpcPoints:
         *,
         payload: bool,
         vectors: bool | Sequence[str],
+        without: Sequence[str] = (),
         shard_key: str | None = None,
     ) -> tuple[list[StoredPoint], list[PointId]]:
-        """Those of `ids` that exist, and the ids of those that must be read over REST.
+        """Those of `ids` that exist, and the ids of those that must be read over REST. without: see `Database.points`.
 
         gRPC has no integers from 2^63 on: Qdrant sends them as floats. And it has no deep nesting: then all of the
         answer is unreadable. Raises Transient, RateLimited, Unauthorized.
@@ -155,10 +156,15 @@ class GrpcPoints:
             wanted = messages.WithVectorsSelector(enable=vectors)
         else:
             wanted = messages.WithVectorsSelector(include=messages.VectorsSelector(names=vectors))
+        fields = (
+            messages.WithPayloadSelector(exclude=messages.PayloadExcludeSelector(fields=without))
+            if payload and without
+            else messages.WithPayloadSelector(enable=payload)
+        )
         request = messages.GetPoints(
             collection_name=name,
             ids=[_id(id) for id in ids],
-            with_payload=messages.WithPayloadSelector(enable=payload),
+            with_payload=fields,
             with_vectors=wanted,
             shard_key_selector=_shards_of(shard_key),
         )

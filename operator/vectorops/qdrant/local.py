@@ -203,11 +203,18 @@ class LocalQdrant:
     # ---- points ----
 
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
+        self,
+        name: str,
+        ids: Sequence[PointId],
+        *,
+        payload: bool = False,
+        vectors: bool | Sequence[str] = False,
+        without: Sequence[str] = (),
     ) -> dict[PointId, StoredPoint]:
+        fields = models.PayloadSelectorExclude(exclude=list(without)) if payload and without else payload
         with self._translated_errors(writes=False):
             wanted = vectors if isinstance(vectors, bool) else list(vectors)
-            records = await self._client().retrieve(name, _ids(ids), with_payload=payload, with_vectors=wanted)
+            records = await self._client().retrieve(name, _ids(ids), with_payload=fields, with_vectors=wanted)
         points = map(_parse_record, records)
         return {point.id: point for point in points}
 

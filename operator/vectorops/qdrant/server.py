@@ -1,7 +1,7 @@
 """A Qdrant server, over REST, and where the connection allows it over gRPC for points and their vectors.
 
-REST takes collections verbatim, and reads ids and payloads faster (few large texts against many small messages).
-gRPC writes points twice as fast, and reads vectors four times as fast.
+REST takes collections verbatim, and reads many ids and payloads faster (few large texts against many small messages).
+gRPC writes points twice as fast, reads vectors four times as fast, and few points at a fifth of the cost of a request.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 IDS_AT_ONCE: Final = 4096
 CONTENTS_AT_ONCE: Final = 512
+FEW: Final = 64
+"""So many points are read over gRPC even without their vectors."""
 FIRST_CONTENTS: Final = 64
 """So many points are read first where contents are asked for: they tell how large the others are."""
 BYTES_AT_ONCE: Final = 2_000_000
@@ -211,7 +213,13 @@ class Server:
     # ---- points ----
 
     async def points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool = False, vectors: bool | Sequence[str] = False
+        self,
+        name: str,
+        ids: Sequence[PointId],
+        *,
+        payload: bool = False,
+        vectors: bool | Sequence[str] = False,
+        without: Sequence[str] = (),
     ) -> dict[PointId, StoredPoint]:
         if not ids:
             return {}
@@ -219,7 +227,9 @@ class Server:
         parts: dict[int, list[StoredPoint]] = defaultdict(list)
 
         async def read(start: int, some: Sequence[PointId]) -> None:
-            found = await patience.of(lambda: self._read_points(name, some, payload=payload, vectors=vectors))
+            found = await patience.of(
+                lambda: self._read_points(name, some, payload=payload, vectors=vectors, without=without)
+            )
             parts[start] += found
 
         async def send(part: tuple[int, Sequence[PointId]]) -> None:
@@ -233,18 +243,21 @@ class Server:
         return {point.id: point for at in sorted(parts) for point in parts[at]}
 
     async def _read_points(
-        self, name: str, ids: Sequence[PointId], *, payload: bool, vectors: bool | Sequence[str]
+        self, name: str, ids: Sequence[PointId], *, payload: bool, vectors: bool | Sequence[str], without: Sequence[str]
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, by one request if gRPC carries all of them."""
         found: list[StoredPoint] = []
-        if vectors and self._grpc is not None:
+        if self._grpc is not None and (vectors or len(ids) <= FEW):
             shard_key = self._shard_keys.get(name)
-            found, left = await self._grpc.points(name, ids, payload=payload, vectors=vectors, shard_key=shard_key)
+            found, left = await self._grpc.points(
+                name, ids, payload=payload, vectors=vectors, without=without, shard_key=shard_key
+            )
             if not left:
                 return found
             ids = left
         known = {wire.id_json(point_id): point_id for point_id in ids}
-        body = wire.dumps({"ids": list(known), "with_payload": payload, "with_vector": vectors, **self._shards(name)})
+        fields = {"exclude": list(without)} if payload and without else payload
+        body = wire.dumps({"ids": list(known), "with_payload": fields, "with_vector": vectors, **self._shards(name)})
         raw = await self._rest.read("get_points", "POST", f"{_path(name)}/points", body)
         return [*found, *(wire.parse_point(point, known) for point in raw)]
 

@@ -446,6 +446,19 @@ class TestPoints:
         await database.delete_points(name, [*ids[1:], 12345])
         assert [point.id for point in await database.scroll(name)] == [0]
 
+    async def test_fields_of_the_payload_can_be_left_out(self, database, name):
+        await make(database, name)
+        payload = {"list": [1, 2], "text": "x", "number": 2**53 + 1}
+
+        await database.upsert(name, [PointData(one, {UNNAMED: numbers(1, 2)}, payload) for one in range(100)])
+
+        for ids in ([1], list(range(100))):
+            for vectors in (False, True):
+                read = await database.points(name, ids, payload=True, vectors=vectors, without=("list", "absent"))
+                assert read.keys() == set(ids)
+                assert all(point.payload == {"text": "x", "number": 2**53 + 1} for point in read.values())
+        assert (await database.points(name, [1], without=("list",)))[1].payload == {}
+
     @pytest.mark.parametrize(
         "payload",
         [
