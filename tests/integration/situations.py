@@ -21,7 +21,7 @@ import httpx
 from qdrant_client import models
 
 from integration.conftest import StartOperator, StartProxy, StartQdrant
-from integration.team import RECONCILE, Team, is_settled
+from integration.team import RECONCILE, Team, is_settled, message
 from integration.world import (
     MARK,
     Stored,
@@ -41,12 +41,12 @@ from servers.embeddings import Answer, EmbeddingServer
 from servers.files import FileServer, Served
 from servers.hub import ModelHub
 from servers.kube import KubeServer
-from servers.kubeapi import KubeApi, Object, condition
+from servers.kubeapi import KubeApi, Object, condition, is_ready
 from servers.process import free_port
 from servers.proxy import Call, Cut
 from servers.qdrant import QdrantServer, QdrantTls
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.api.meta import Resource
+from vectorops.api.meta import ROLL_BACK, Resource
 from vectorops.api.reasons import Reason
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
@@ -74,6 +74,9 @@ VOLATILE: Final = (
     (re.compile(r"\b[0-9a-f]{12}\b"), "0123456789ab"),
     (re.compile(r"\b[0-9a-f]{16}\b"), "0123456789abcdef"),
     (re.compile(r"\bsha256:[0-9a-f]+"), "sha256:0123456789abcdef"),
+    (re.compile(r"(?<=[a-z])-[0-9a-f]{8}\b"), "-01234567"),
+    (re.compile(r'"latencyMs": [0-9.]+'), '"latencyMs": 1.5'),
+    (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)"), TIME),
 )
 
 
@@ -230,13 +233,18 @@ async def record(stage: Stage) -> dict[tuple[str, str], Object]:
         operator = stage.start_operator(
             installation="production",
             kubeconfig=stage.kube.kubeconfig(between_kube.url),
-            flags=[f"--model-folder={_model_folder(stage.folder)}", f"--staging-bytes={STAGING_BYTES}"],
+            flags=[
+                f"--model-folder={_model_folder(stage.folder)}",
+                f"--staging-bytes={STAGING_BYTES}",
+                "--max-migrations=9",
+            ],
             environment=_environment(stage.folder, hub),
         )
         world = World(stage.api, stage.namespace, recorder, qdrant, stored, stack)
         await world.fine()
         await world.connections(stage)
         await world.collections()
+        await world.migrations()
         await world.replicas()
         await world.embedders(hub, embeddings)
         await world.points_told()
@@ -405,6 +413,33 @@ class World:
         change_by_hand(self.qdrant, "drifted", {"hnsw_config": {"m": 9}})
         await team.annotate(COLLECTION, "drifted", {RECONCILE: "look again"})
         await self.recorder.told(COLLECTION, "drifted", Reason.DRIFTED)
+
+    async def migrations(self) -> None:
+        """What a migration behind an alias waits for."""
+        team, two_shards = self.team, {"shard_number": 2}
+        auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+        checks = {"queries": [{"vector": [1.0, 0.0, 0.0], "expect": ["2"]}], "k": 1, "thresholds": {"recall": 1}}
+        names: Object = {"filling": {}, "blocked": {}, "checked": {"checks": checks}, "back": {}}
+        for name, more in names.items():
+            await team.collection(name, **auto, **more)
+            await team.points(name, name, [point(1, 1, 0, 0), point(2, 0, 1, 0)])
+
+        await team.collection(
+            "filling", vector={"size": 4}, until=lambda obj: "2 points failed" in message(obj), **auto
+        )
+        await self.recorder.told(COLLECTION, "filling", Reason.MIGRATING)
+
+        await team.points("blocked", "blocked", [point(1, 1, 0, 0)], suspend=True)
+        await self.recorder.declared(self.collection("blocked", params=two_shards, **auto), Reason.MIGRATION_BLOCKED)
+
+        await self.recorder.declared(
+            self.collection("checked", params=two_shards, checks=checks, **auto), Reason.CHECKS_FAILED
+        )
+
+        await team.collection("back", params=two_shards, **auto)
+        moved = await team.wait(COLLECTION, "back", is_ready)
+        await team.annotate(COLLECTION, "back", {ROLL_BACK: moved["status"]["collection"]["incarnation"]})
+        await self.recorder.told(COLLECTION, "back", Reason.ROLLED_BACK)
 
     async def replicas(self) -> None:
         """What a distributed Qdrant tells of replicas, in the words of a real one (see test_qdrant_replicas.py)."""
