@@ -129,6 +129,60 @@ async def test_readers_are_moved_back(team: Team, stored: Stored, qdrant: Qdrant
     assert leads_to(qdrant, name) == new
 
 
+async def test_readers_are_moved_back_once_for_each_request(team: Team, qdrant: QdrantServer) -> None:
+    name = unique("twice")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    new = leads_to(qdrant, name)
+    request = {ROLL_BACK: mark_of(qdrant, new)["incarnation"]}
+
+    for _ in range(2):
+        await team.annotate("QdrantCollection", name, request)
+        back = await team.wait("QdrantCollection", name, in_phase("RolledBack"))
+        assert leads_to(qdrant, name) == old
+        await team.approve(name, plan_hash(back))
+        again = await team.wait("QdrantCollection", name, in_phase("GracePeriod"))
+        assert leads_to(qdrant, name) == new
+        # The request that is still there counts no more.
+        assert f"remove the annotation {ROLL_BACK}" in again["status"]["migration"]["message"]
+        await team.annotate("QdrantCollection", name, {ROLL_BACK: None})
+        await team.wait(
+            "QdrantCollection", name, lambda obj: "remove" not in obj["status"]["migration"].get("message", "")
+        )
+
+
+async def test_what_a_set_may_delete_is_agreed_to_once_for_all_collections(
+    team: Team, stored: Stored, qdrant: QdrantServer
+) -> None:
+    name, sets = unique("percent"), unique("points")
+    auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    await team.collection(name, params={"shard_number": 2}, until=is_ready, **auto)
+    names = names_behind(qdrant, name)
+
+    held = await team.points(sets, name, POINTS[:1], until=has_reason("DeletionsHeldBack"), maxDeletePercent=50)
+    held = await team.look_again("PointSet", sets)
+    assert [len(await stored.points(one)) for one in names] == [3, 3]
+    assert "until the plan in status is approved" in held["status"]["copies"][0]["message"]
+    # Looking once more writes nothing.
+    assert (await team.look_again("PointSet", sets))["status"]["copies"] == held["status"]["copies"]
+    # No collection without the points may serve meanwhile.
+    await team.collection(name, params={"shard_number": 3}, until=in_phase("Filling"), **auto)
+    await team.wait("QdrantCollection", name, lambda obj: "maxDeletePercent" in message(obj))
+    assert leads_to(qdrant, name) in names
+
+    await team.annotate("PointSet", sets, {"vectorops.dev/approve-plan": held["status"]["plan"]["hash"]})
+    await team.wait("PointSet", sets, is_ready)
+    await team.wait("QdrantCollection", name, is_ready)
+    await team.wait(
+        "PointSet", sets, lambda obj: is_ready(obj) and all("message" not in copy for copy in obj["status"]["copies"])
+    )
+    assert {len(await stored.points(one)) for one in names_behind(qdrant, name)} == {1}
+
+
 async def test_a_change_that_is_taken_back_leaves_nothing(team: Team, stored: Stored, qdrant: QdrantServer) -> None:
     name, sets = unique("undone"), unique("points")
     auto: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}}

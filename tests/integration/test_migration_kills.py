@@ -85,8 +85,12 @@ class Park:
     name: str
     now: datetime = field(default_factory=lambda: datetime(2026, 5, 1, tzinfo=UTC))
     ledger: str = "vectorops-ledger"
+    owner: str = ""
+    """The installation; "" if it is called as the collection."""
     held_back: str = ""
     """The hash that would approve what the last process held back."""
+    reason: str = ""
+    """Why the collection is Ready after the last process, or is not."""
 
     async def declare(
         self,
@@ -97,6 +101,7 @@ class Park:
         instead: Instead | None = None,
         roll_back: str = "",
         approve: str = "",
+        take_over_from: str = "",
     ) -> bool:
         """One process. Returns whether it was killed. points: by the set's name, ids and vectors."""
         spec = {"connectionRef": {"name": "main"}, "collectionName": self.name, "vector": {"size": 2}, **collection}
@@ -113,9 +118,9 @@ class Park:
             cluster,
             Databases(lambda _, __: mortal),
             Embedders(EmbedderSettings()),
-            self.name,
+            self.owner or self.name,
             writer=unique("writer"),
-            grants=Grants(frozenset({approve}), roll_back=frozenset({roll_back} if roll_back else ())),
+            grants=Grants(frozenset({approve}), take_over_from, roll_back=frozenset({roll_back} if roll_back else ())),
             now=lambda: self.now,
         )
         runner = Runner(cluster, Driver(context, RECONCILERS))
@@ -128,6 +133,7 @@ class Park:
         zoo = cluster.now(resources[1].ref)
         assert zoo is not None
         self.held_back = (zoo.status.get("plan") or {}).get("hash", "")
+        self.reason = str((zoo.condition("Ready") or {}).get("reason"))
         return mortal.is_dead
 
     async def behind(self) -> list[str]:
@@ -151,7 +157,8 @@ class Park:
             assert stored == wanted, name
         owner = {"must": [{"key": "kind", "match": {"value": "head"}}]}
         heads = await self.database.scroll(self.ledger, owner, payload=("collection", "owner"))
-        about = [head.payload["collection"] for head in heads if str(head.payload["owner"]).startswith(f"{self.name}/")]
+        owners = (f"{self.name}/", f"{self.owner}/")
+        about = [head.payload["collection"] for head in heads if str(head.payload["owner"]).startswith(owners)]
         assert sorted(about) == sorted(names * len(points))
 
     async def incarnation(self) -> str:
@@ -233,6 +240,69 @@ async def test_the_way_back(database: Database) -> None:
         return is_killed
 
     assert await killed_at_each_call(database, life) > 5
+
+
+async def test_another_owner_takes_over_all_of_them(database: Database) -> None:
+    async def life(park: Park, at: int, instead: Instead) -> bool:
+        await park.declare(aliased(1), A)
+        await park.declare(aliased(2), A)
+        left, park.owner = await park.incarnation(), f"{park.name}-heir"
+        is_killed = await park.declare(aliased(2), A, at=at, instead=instead, take_over_from=park.name)
+        await park.declare(aliased(2), B, take_over_from=park.name)
+        await park.assert_as_declared(B, shards=2, collections=2)
+        await park.declare(aliased(2), B, roll_back=left)
+        await park.assert_as_declared(B, shards=1, collections=2)
+        return is_killed
+
+    assert await killed_at_each_call(database, life) > 5
+
+
+async def test_an_old_collection_that_is_kept_holds_no_change_up(database: Database) -> None:
+    def kept(shards: int) -> JsonObject:
+        spec = aliased(shards, "0s")
+        spec["migration"]["retire"] = "Manual"
+        return spec
+
+    park = Park(database, unique("zoo"))
+    await park.declare(kept(1), A)
+    park.now += timedelta(hours=1)
+    await park.declare(kept(2), A)
+    assert park.reason == "Succeeded"
+    retire = park.held_back
+    park.now += timedelta(hours=1)
+    await park.declare(kept(3), B)
+    assert park.reason == "Succeeded"
+    await park.assert_as_declared(B, shards=3, collections=3)
+
+    # After the way back, what is declared is still not what readers find.
+    park.now += timedelta(hours=1)
+    await park.declare(kept(3), B, roll_back=await park.incarnation(), approve=retire)
+    assert park.reason == "RolledBack"
+    await park.assert_as_declared(B, shards=2, collections=3)
+    park.now += timedelta(hours=1)
+    await park.declare(kept(3), B, approve=park.held_back)
+    assert park.reason == "Succeeded"
+    await park.assert_as_declared(B, shards=3, collections=3)
+    await park.declare(kept(3), B, approve=park.held_back)
+    await park.assert_as_declared(B, shards=3, collections=2)
+
+
+async def test_points_of_others_that_came_late_hold_no_change_up(database: Database) -> None:
+    park = Park(database, unique("zoo"))
+    await park.declare(aliased(1), A)
+    old = (await park.database.aliases())[park.name]
+    await park.declare(aliased(2), A)
+    await park.database.upsert(old, [PointData(77, {UNNAMED: np.array([0.6, 0.8], np.float32)}, {"by": "others"})])
+    park.now += LONG
+
+    await park.declare(aliased(2), A)
+    assert len(await park.behind()) == 2
+    await park.declare(aliased(3), A)
+    assert park.reason == "Succeeded"
+    assert old in await park.behind()
+    found = await park.database.collection((await park.database.aliases())[park.name])
+    assert found is not None
+    assert found["config"]["params"]["shard_number"] == 3
 
 
 async def test_a_set_that_comes_and_one_that_goes_in_the_middle(database: Database) -> None:

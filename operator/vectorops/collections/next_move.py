@@ -119,8 +119,11 @@ class Proceed:
 Move = Settle | Abandon | Retire | RollBack | Start | Proceed
 
 
-def next_move(standing: Standing) -> Move:
-    """The next step. Whether it needs an approval, or must wait, is decided by whoever carries it out."""
+def next_move(standing: Standing, *, retires: bool = True) -> Move:
+    """The next step. Whether it needs an approval, or must wait, is decided by whoever carries it out.
+
+    retires: may a collection be deleted whose grace period is over?
+    """
     active, candidate = standing.active, standing.candidate
     is_answered = (active.rolled_back or {}).get(ANSWERED) == standing.roll_back
     if standing.roll_back == active.incarnation and not is_answered:
@@ -134,7 +137,7 @@ def next_move(standing: Standing) -> Move:
     if standing.is_rolled_back and candidate is not None and candidate.switched_at:
         # Nobody approved of it meanwhile.
         old = (*old, candidate)
-    if old and is_over:
+    if old and is_over and retires:
         return Retire(old[-1].name)
     if candidate is not None:
         return Proceed(candidate.name)

@@ -75,6 +75,7 @@ class CollectionReconciler:
             return await keep_reader(context, resource, spec, decision.access, decision.found, embedders, answer)
 
         resource = await context.cluster.set_finalizer(resource, True)
+        await _take_over_beside(decision)
         if decision.reports_drift:
             if decision.reported_mark != decision.found.mark:
                 await database.update_collection(decision.found.name, {"metadata": decision.reported_mark.metadata()})
@@ -149,6 +150,29 @@ class CollectionReconciler:
             return None
 
         return await finalize(context, resource, clean_up)
+
+
+async def _take_over_beside(decision: Decision) -> None:
+    """What the former owner has beside the active collection comes with it. Before that one, so that a process that is
+    killed in between does it again.
+    """
+    former = decision.migration.placement.former if decision.migration is not None else ()
+    mark = decision.mark
+    for one in former:
+        assert one.mark is not None, "its mark says whose it is"
+        taken_over = replace(
+            one.mark,
+            installation=mark.installation,
+            namespace=mark.namespace,
+            name=mark.name,
+            uid=mark.uid,
+            connection=mark.connection,
+            connection_kind=mark.connection_kind,
+            previous=mark.previous,
+        )
+        await decision.access.database.update_collection(one.name, {"metadata": taken_over.metadata()})
+    if former:
+        raise Transient(Reason.PROGRESSING, "collections beside the active one were taken over; looking again")
 
 
 def _inspection_outcome(decision: Inspection) -> Outcome:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from vectorops.api.meta import Condition, JsonObject, Ref, Resource
-from vectorops.api.pointset import PointsCopy, PointSetSpec, PointSetStatus, PointSetTarget
+from vectorops.api.pointset import PointsCopy, PointSetSpec, PointSetStatus, PointSetTarget, SourceStatus
 from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, Unauthorized, VectorOpsError
 from vectorops.ledger.lifecycle import read_all_parts
@@ -27,6 +28,19 @@ from vectorops.reconcilers.status import conditions
 
 RETRY_SECONDS: Final = 30.0
 """When a copy is tried again that could not be brought up to date."""
+HELD_BACK: Final = MappingProxyType(
+    {
+        Reason.DELETIONS_HELD_BACK.value: (
+            "more points would be deleted than spec.maxDeletePercent allows: none is, until the plan in status is "
+            "approved"
+        ),
+        Reason.COLLECTION_REPLACED.value: (
+            "it seems to be another collection by now, so nothing is written or deleted: put back what was there, or "
+            "delete this collection, which serves nobody"
+        ),
+    }
+)
+"""What is said of a copy that waits for a person, in words that need no hash."""
 ENDED: Final = frozenset({Reason.SUCCEEDED, Reason.LEDGER_LOST, Reason.POINTS_FAILED, Reason.POINT_CONFLICTS})
 """Reasons of a pass that came to its end, whatever failed in it."""
 
@@ -114,6 +128,15 @@ class CopyMemory:
             known = copy_of(cluster.resource, where)
             try:
                 synced = await sync_into(careful, view, spec, destination)
+                read = status.source or as_of(resource, active.remembered).status.get("source")
+                if (
+                    not status.plan
+                    and _holds_deletions(synced)
+                    and _revision(read) == _revision(_status(synced).source)
+                ):
+                    # The active collection has less by now than the copy, and with it whoever reads.
+                    again_from = replace(careful, source_memory=SourceMemory())
+                    synced = await sync_into(again_from, *_may_delete_all(view, spec), destination)
             except GaveWay as error:
                 # What is known of the rest is as true as before.
                 rest = [copy_of(cluster.resource, one.remembered) for one in beside[number:]]
@@ -132,14 +155,16 @@ class CopyMemory:
             copies.append(copy)
             if synced.requeue_after is not None:
                 again.append(synced.requeue_after)
-            if await _is_no_worse(context, resource, active, destination, synced):
+            # While the active collection keeps what its declaration lacks, one without it must not serve.
+            if not status.plan and await _is_no_worse(context, resource, active, destination, synced):
                 await _declare_filled(context, resource, destination)
         found = list(status.conditions)
         if unfinished:
             words = f"points are brought into the collections beside the active one: {unfinished}"
             found = [one for one in found if one.type != "Reconciling"]
             found.append(Condition(type="Reconciling", status="True", reason=Reason.MIGRATING.value, message=words))
-        update: dict[str, object] = {"copies": copies, "conditions": found}
+        # A set whose points are as they were says nothing of where they are; the active collection may be another one.
+        update: dict[str, object] = {"target": active.remembered, "copies": copies, "conditions": found}
         if "progress" in cluster.resource.status and not again.count(0.0):
             # The pass that it speaks of has ended.
             update["progress"] = None
@@ -196,23 +221,47 @@ class _Beside(Cluster):
         await self.inner.event(resource, reason, message, warning=warning)
 
 
+def _status(synced: Outcome) -> PointSetStatus:
+    assert isinstance(synced.status, PointSetStatus)
+    return synced.status
+
+
+def _holds_deletions(synced: Outcome) -> bool:
+    ready = _status(synced).ready
+    return ready is not None and ready.reason == Reason.DELETIONS_HELD_BACK.value
+
+
+def _may_delete_all(resource: Resource, spec: PointSetSpec) -> tuple[Resource, PointSetSpec]:
+    """The same set, without a limit of deletions. The points of some sets are parsed later, from the resource."""
+    limitless = replace(resource, spec={**resource.spec, "maxDeletePercent": 100})
+    return limitless, spec.model_copy(update={"max_delete_percent": 100})
+
+
+def _revision(source: SourceStatus | JsonObject | None) -> str | None:
+    """Of the files that were read; None if there are none."""
+    return source.revision if isinstance(source, SourceStatus) else (source or {}).get("revision")
+
+
 def _failed_copy(where: PointSetTarget, known: PointsCopy | None, message: str) -> PointsCopy:
     before = known or PointsCopy(collection=where.collection, incarnation=where.incarnation)
     return before.model_copy(update={"message": message})
 
 
 def _copy_after(where: PointSetTarget, known: PointsCopy | None, synced: Outcome, generation: int) -> PointsCopy:
-    status = synced.status
-    assert isinstance(status, PointSetStatus)
+    status = _status(synced)
     ready = status.ready
     source = status.source
+    message = ready.message if ready is not None and ready.status != "True" else None
+    if status.plan is not None:
+        # Its hash approves nothing: the status of a set has one plan, that of the active collection.
+        message = HELD_BACK[ready.reason] if ready is not None else None
     return PointsCopy(
         collection=where.collection,
         incarnation=where.incarnation,
         observed_generation=generation,
         points=status.points or (known.points if known is not None else None),
         revision=source.revision if source is not None else (known.revision if known is not None else None),
-        message=None if ready is not None and ready.status == "True" else ready.message if ready is not None else None,
+        message=message,
     )
 
 
@@ -222,8 +271,7 @@ async def _is_no_worse(
     """Have readers no point less in the copy? Points that failed in both may be stored in the active collection as they
     were declared before.
     """
-    status = synced.status
-    assert isinstance(status, PointSetStatus)
+    status = _status(synced)
     ready = status.ready
     if ready is None or ready.reason not in ENDED or status.plan is not None:
         return False

@@ -16,10 +16,12 @@ from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Ref, Resource
 from vectorops.api.reasons import Reason
 from vectorops.collections.next_move import (
+    ANSWERED,
     Move,
     Physical,
     Proceed,
     Retire,
+    Settle,
     Standing,
     Start,
     digest_of_target,
@@ -43,6 +45,7 @@ from vectorops.reconcilers.base import Context
 from vectorops.reconcilers.dependencies import UNMANAGED, Access, holds_ledgers, require_access
 from vectorops.reconcilers.durations import seconds_of
 from vectorops.reconcilers.embedding import resolved
+from vectorops.reconcilers.foreign_points import copy_between
 from vectorops.reconcilers.ownership import (
     Circumstances,
     claim,
@@ -230,8 +233,12 @@ async def _decide_behind_alias(
             raise Terminal(Reason.ALIAS_TAKEN, f"{words} another collectionName", on=error.on) from error
         raise
     mark, todo = decision.mark, decision.plan
+    asked = approvals.roll_back(context, resource, mark.incarnation)
     if not is_direct:
-        mark = replace(mark, alias=alias, switched_at=mark.switched_at or print_time(context.now()))
+        # A request that is there no more is a new one when it comes again.
+        rolled_back = {} if mark.rolled_back.get(ANSWERED, asked) != asked else mark.rolled_back
+        since = mark.switched_at or print_time(context.now())
+        mark = replace(mark, alias=alias, switched_at=since, rolled_back=rolled_back)
     # Not to be done in place, not even with an approval of the drift.
     decision = replace(decision, mark=mark, plan=replace(todo, held_back=()))
     if not found.exists:
@@ -243,11 +250,16 @@ async def _decide_behind_alias(
         others=tuple(one.physical for one in beside.values()),
         is_direct=is_direct,
         target=digest_of_target(wanted),
-        roll_back=approvals.roll_back(context, resource, mark.incarnation),
+        roll_back=asked,
         now=context.now(),
         grace=timedelta(seconds=seconds_of(spec.migration_settings.effective_grace_period)),
     )
     move = next_move(standing)
+    if isinstance(move, Retire) and not isinstance(further := next_move(standing, retires=False), Settle):
+        # A change does not wait until an old collection may be deleted.
+        old = next(one for one in placement.others if one.name == move.name)
+        if await _is_kept(context, resource, spec, access, old, found):
+            move = further
     candidate = None
     if isinstance(move, Proceed):
         candidate = beside[move.candidate]
@@ -266,6 +278,17 @@ async def _decide_behind_alias(
         digest = approvals.digest_to_approve(*asks, mark.incarnation, mark.switched_at)
         approval = await approvals.approval(context, resource, digest, access.database, name)
     return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate, approval))
+
+
+async def _is_kept(
+    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, old: Observed, active: Observed
+) -> bool:
+    """Is an old collection kept after its grace period, until a person does something?"""
+    settings = spec.migration_settings
+    if settings.effective_retire == "Manual":
+        return True
+    between = copy_between(context, resource, spec, access, old, active)
+    return settings.effective_others_points == "Block" and bool(await between.count_missing())
 
 
 def _approval_of(spec: QdrantCollectionSpec, standing: Standing, move: Move) -> list[str]:

@@ -91,7 +91,10 @@ async def find_filling(
             copies = [one for one in point_set.status.get("copies") or () if one.get("collection") == candidate.name]
             has_conflicts |= any((copy.get("points") or {}).get("conflicts") for copy in copies)
             messages = (copy.get("message") for copy in copies)
-            missing.append(": ".join([f"PointSet {ref.name!r}", *filter(None, messages)]))
+            ready = point_set.condition("Ready") or {}
+            # A set that is not as declared in the active collection says why there.
+            said = [*filter(None, messages)] or ([ready["message"]] if ready.get("status") == "False" else [])
+            missing.append(": ".join([f"PointSet {ref.name!r}", *said]))
     if active.mark is not None and not leaves:
         known = {filled_key(context.installation, ref).removeprefix(FILLED_PREFIX) for ref in sets}
         registered = {key.removeprefix(REGISTRATION_PREFIX) for key in active.registrations(active.mark.incarnation)}

@@ -314,12 +314,12 @@ class Migrator:
             step = f"delete the old collection {name!r} with all its points"
             plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=[step], destructive=True)
             words = f"migration.retire is Manual: collection {name!r} is kept until you {approval.how}"
-            return self._outcome(None, {"migration": self._grace_period(words), "plan": plan})
+            return self._outcome(None, {"migration": self._grace_period(name, words), "plan": plan})
         if leading := [alias for alias, holder in (await self.access.database.aliases()).items() if holder == name]:
             words = (
                 f"alias {min(leading)!r} leads to the old collection {name!r}, so it is kept: move or delete the alias"
             )
-            return self._outcome(None, {"migration": self._grace_period(words)})
+            return self._outcome(None, {"migration": self._grace_period(name, words)})
         old = next(one for one in self.migrating.placement.others if one.name == name)
         if self.copies_others:
             await self._copy_late(old, self.active)
@@ -328,7 +328,7 @@ class Migrator:
                 f"{counted(count, 'point')} of others came into the old collection {name!r} after readers were moved, "
                 "so it is kept: declare or delete them, or set migration.othersPoints to Copy or Leave"
             )
-            return self._outcome(None, {"migration": self._grace_period(words)})
+            return self._outcome(None, {"migration": self._grace_period(name, words)})
         if self.spec.effective_snapshot_before and old.mark is not None:
             occasion = f"retire {old.mark.incarnation}"
             await keep_snapshot(self.context, self.resource, self.access.database, name, occasion)
@@ -387,17 +387,20 @@ class Migrator:
         if until is None:
             return self._outcome(None, {"migration": None})
         standing = self.migrating.standing
+        old = standing.retired[0].name
         words = (
-            f"collection {standing.retired[0].name!r} is kept current until {until:%Y-%m-%dT%H:%MZ}, and deleted then; "
+            f"collection {old!r} is kept current until {until:%Y-%m-%dT%H:%MZ}, and deleted then; "
             f"to move readers back, {self._how_to_roll_back()}"
         )
         seconds = max((until - standing.now).total_seconds(), 1.0)
-        return self._outcome(None, {"migration": self._grace_period(words)}, requeue_after=seconds)
+        return self._outcome(None, {"migration": self._grace_period(old, words)}, requeue_after=seconds)
 
-    def _grace_period(self, message: str) -> MigrationStatus:
+    def _grace_period(self, name: str, message: str) -> MigrationStatus:
+        """name: of the old collection."""
         standing = self.migrating.standing
         since = standing.active.switched_at
-        return self._status("GracePeriod", standing.retired[0], standing.active, since=since, message=message)
+        old = next(one for one in standing.others if one.name == name)
+        return self._status("GracePeriod", old, standing.active, since=since, message=message)
 
     def _held(self) -> Outcome:
         """The migration waits for approval."""
@@ -415,7 +418,7 @@ class Migrator:
         plan = PlanStatus(hash=approval.hash, nonce=approval.nonce, steps=steps, destructive=standing.is_direct)
         found = conditions(False, reason, message, stalled=True)
         again = None
-        if standing.is_rolled_back and candidate.found.exists:
+        if standing.is_rolled_back and candidate.found.exists and standing.retire_at > standing.now:
             again = max((standing.retire_at - standing.now).total_seconds(), 1.0)
         return self._outcome(found, {"migration": status, "plan": plan}, requeue_after=again)
 
@@ -423,6 +426,8 @@ class Migrator:
         incarnation = self.migrating.standing.active.incarnation
         if self.context.grants is not None:
             return f"run once more with --roll-back {incarnation}"
+        if self.resource.meta.annotations.get(ROLL_BACK) == incarnation:
+            return f"remove the annotation {ROLL_BACK}, and then set it to {incarnation} again"
         return f"set the annotation {ROLL_BACK}: {incarnation}"
 
     def _status(

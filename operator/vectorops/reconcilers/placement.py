@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vectorops.api.meta import Resource
+from vectorops.api.meta import Ref, Resource
 from vectorops.qdrant.database import Database
 from vectorops.qdrant.marks import SUFFIX_DIGITS
 from vectorops.qdrant.observe import Observed, read_collection
@@ -29,6 +29,8 @@ class Placement:
     """The collection that serves readers; with `exists` False where there is none yet."""
     others: tuple[Observed, ...] = ()
     """Candidates and retired ones, all ours: the one that served last comes first."""
+    former: tuple[Observed, ...] = ()
+    """Candidates and retired ones of another owner of the active collection."""
 
     @property
     def is_behind_alias(self) -> bool:
@@ -79,7 +81,20 @@ async def find_placement(database: Database, collection: Resource, installation:
         name,
         found.get(active) or Observed(name, exists=False, distributed=database.info.distributed),
         tuple(one for one in ours if one.name != active),
+        tuple(
+            one
+            for one in found.values()
+            if one not in ours and one.name != active and _have_one_owner(one, found.get(active))
+        ),
     )
+
+
+def _have_one_owner(one: Observed, active: Observed | None) -> bool:
+    """Belong two collections to one resource, whoever it is?"""
+    if one.mark is None or active is None or active.mark is None or not one.mark.alias:
+        return False
+    mark = active.mark
+    return one.mark.belongs_to(mark.installation, Ref(mark.kind, mark.namespace, mark.name))
 
 
 def _last_served(one: Observed) -> tuple[str, str]:

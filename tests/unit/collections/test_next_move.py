@@ -73,6 +73,15 @@ def test_the_old_one_stays_for_its_grace_period():
     assert next_move(standing(new, old, grace=timedelta())) == Retire("docs-aa")
 
 
+def test_a_change_need_not_wait_for_an_old_collection_that_is_kept():
+    old, new = replace(A, fits=False), replace(B, fits=False, switched_at=at(25))
+
+    assert next_move(standing(new, old)) == Retire("docs-aa")
+    assert next_move(standing(new, old), retires=False) == Start()
+    back = replace(A, fits=False, switched_at=at(25), rolled_back=rolled_back_from("t1"))
+    assert next_move(standing(back, replace(B, switched_at=at(26))), retires=False) == Proceed("docs-bb")
+
+
 def test_a_declaration_that_comes_back_within_the_grace_period_finds_the_old_one():
     assert next_move(standing(replace(B, fits=False, switched_at=at(1)), A)) == Proceed("docs-aa")
 
