@@ -246,7 +246,7 @@ class Settings(EmbedderFlags, SourceFlags):
             min=1,
             help="How many collections are replaced at a time on one Qdrant; each takes room for a second copy.",
         ),
-    ] = 1
+    ] = 4
     resync_seconds: Annotated[
         float,
         Option(envvar="VECTOROPS_RESYNC_SECONDS", min=1, help="How often all resources are listed and compared again."),

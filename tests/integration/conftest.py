@@ -240,6 +240,8 @@ def team_namespace(kube: KubeServer, qdrant: QdrantServer, tmp_path_factory: pyt
         kubeconfig=kube.kubeconfig(),
         installation=unique("team"),
         namespaces=[namespace],
+        # Some tests leave a migration that cannot go on.
+        flags=["--max-migrations=50"],
     )
     operator.start()
     yield namespace
