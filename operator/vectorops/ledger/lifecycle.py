@@ -14,7 +14,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal
 from vectorops.ledger.entries import Entries, EntriesById, unknown_entry
 from vectorops.ledger.holders import find_holders
-from vectorops.ledger.records import Ledger, LedgerKey
+from vectorops.ledger.records import Ledger, LedgerKey, join_parts
 from vectorops.ledger.store import LedgerStore
 from vectorops.qdrant.database import PointId
 
@@ -55,8 +55,8 @@ async def initial_ledger(
         former = await read_all_parts(replace(store, key=key))
         if former:
             require_shard_key(store, former[0])
-            entries = [(await recover(part)).entries for part in former]
-            return Ledger(names, Entries.join(entries, len(names)))
+            whole = join_parts([await recover(part) for part in former])
+            return Ledger(names, whole.entries, late=whole.late)
     return Ledger(names, {})
 
 
@@ -84,8 +84,7 @@ async def regrow(store: LedgerStore, first: Ledger, recover: Recover, bits: int)
     for part in first.part.siblings:
         each = store.at(part)
         taken.append(await recover(await each.take(await each.read_existing())))
-    entries = await asyncio.to_thread(Entries.join, [ledger.entries for ledger in taken], len(taken[0].names))
-    return await store.at(first.part).regrow(taken, entries, bits)
+    return await store.at(first.part).regrow(await asyncio.to_thread(join_parts, taken), bits)
 
 
 async def register(

@@ -7,7 +7,7 @@ The head has the same id in both formats, so that a version that knows format 1 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
@@ -125,6 +125,11 @@ class LateWrites:
         }
         return LateWrites({**self.entries, **slot.entries}, texts, until)
 
+    def only(self, entries: EntriesById) -> LateWrites | None:
+        """Those of some of the entries; None if these are none."""
+        texts = {name: ids & entries.keys() for name, ids in self.texts.items()}
+        return LateWrites(entries, texts, self.until) if entries else None
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -168,6 +173,32 @@ class Ledger:
         pending = self.pending and replace(self.pending, entries=aligned(self.pending.entries))
         late = self.late and replace(self.late, entries=aligned(self.late.entries))
         return replace(self, names=names, entries=aligned(self.entries), pending=pending, late=late)
+
+    def split(self, bits: int) -> list[Ledger]:
+        """The same, without an open window, cut into 2**bits parts; of which generation is not known yet."""
+        width = len(self.names)
+        late = Entries.of(self.late.entries if self.late is not None else {}, width).split(bits)
+        return [
+            replace(self, entries=entries, late=self.late and self.late.only(expected), part=part)
+            for part, entries, expected in zip(
+                Part(bits).siblings, Entries.of(self.entries, width).split(bits), late, strict=True
+            )
+        ]
+
+
+def join_parts(parts: Sequence[Ledger]) -> Ledger:
+    """The first part with the entries of all, and what may still arrive of any. They speak of the same vectors, and
+    none has an open window.
+    """
+    first, width = parts[0], len(parts[0].names)
+    late = [part.late for part in parts if part.late is not None]
+    texts = {name: frozenset().union(*(one.texts.get(name, ()) for one in late)) for one in late for name in one.texts}
+    expected = Entries.join([one.entries for one in late], width) if late else {}
+    return replace(
+        first,
+        entries=Entries.join([part.entries for part in parts], width),
+        late=LateWrites(expected, texts, max(one.until for one in late)) if late else None,
+    )
 
 
 def is_newer(record: JsonObject) -> bool:

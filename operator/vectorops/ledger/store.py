@@ -16,7 +16,7 @@ from typing import Final
 from vectorops.api.meta import JsonObject
 from vectorops.api.reasons import Reason
 from vectorops.errors import Rejected, Terminal, Transient
-from vectorops.ledger.entries import Entries, EntriesById
+from vectorops.ledger.entries import EntriesById
 from vectorops.ledger.records import (
     FORMAT,
     FORMAT_OF_PARTS,
@@ -24,6 +24,7 @@ from vectorops.ledger.records import (
     KINDS,
     UNREADABLE,
     WHOLE,
+    LateWrites,
     Ledger,
     LedgerKey,
     Part,
@@ -145,7 +146,13 @@ class LedgerStore:
         )
 
     async def create(
-        self, names: tuple[str, ...], entries: EntriesById, *, rebuilt: bool = False, bits: int = 0
+        self,
+        names: tuple[str, ...],
+        entries: EntriesById,
+        *,
+        late: LateWrites | None = None,
+        rebuilt: bool = False,
+        bits: int = 0,
     ) -> Ledger:
         """Makes the records, the head last: without it there is no ledger. Returns the first part.
 
@@ -153,7 +160,7 @@ class LedgerStore:
         is ours. Raises Transient AnotherWriter.
         """
         first = Part(bits, await self._next_generation() if bits else 0)
-        await self._create_parts(names, entries, first)
+        await self._create_parts(Ledger(names, entries, late=late), first)
         head = head_record(
             names, rebuilt=rebuilt, deletion_policy=self.deletion_policy, created_at=self.created_at, part=first
         )
@@ -165,19 +172,20 @@ class LedgerStore:
             await self.remove_older(first.generation)
             return await self.at(first).read_taken()
         ledger = await self._take_over()
-        if ledger.through == 0 and ledger.pending is None and ledger.entries != entries:
-            ledger = await self.settle(ledger, entries, 0)
+        if ledger.through == 0 and ledger.pending is None and (ledger.entries, ledger.late) != (entries, late):
+            ledger = await self.settle(replace(ledger, late=late), entries, 0)
         return ledger
 
-    async def _create_parts(self, names: tuple[str, ...], entries: EntriesById, first: Part) -> None:
+    async def _create_parts(self, whole: Ledger, first: Part) -> None:
         """Base and slot of each part of a generation; those that exist stay."""
         # Elsewhere than in the event loop: a million entries take 0.2 s.
-        by_part = await asyncio.to_thread(lambda: Entries.of(entries, len(names)).split(first.bits))
+        by_part = await asyncio.to_thread(whole.split, first.bits)
+        names = whole.names
         parts = list(zip(first.siblings, by_part, strict=True))
         for start in range(0, len(parts), PARTS_AT_ONCE):
             sent = []
             for part, some in parts[start : start + PARTS_AT_ONCE]:
-                records = [base_record(some, names, 0, part), free_slot_record(names, part)]
+                records = [base_record(some.entries, names, 0, part, some.late), free_slot_record(names, part)]
                 sent += [self._record(record, part) for record in records]
             await self.database.upsert(self.ledger_collection, sent, insert_only=True)
 
@@ -201,18 +209,17 @@ class LedgerStore:
         known = [record.payload.get("generation") for record in records]
         return 1 + max((generation for generation in known if type(generation) is int), default=0)
 
-    async def regrow(self, ledgers: Sequence[Ledger], entries: EntriesById, bits: int) -> Ledger:
+    async def regrow(self, whole: Ledger, bits: int) -> Ledger:
         """Cuts the ledger into more parts, and returns the first of them.
 
-        ledgers: all parts as they are now, each taken by us and without an open window. entries: of all of them.
+        whole: all parts as they are now, joined, each taken by us and without an open window.
         The new generation is written beside the old one; then the head, which decides; then the old one is deleted.
         Killed in between, the ledger is the old one, or the new one with records beside it that nobody reads.
         """
-        old = ledgers[0]
-        first = Part(bits, max(old.part.generation + 1, await self._next_generation()))
-        await self._create_parts(old.names, entries, first)
+        first = Part(bits, max(whole.part.generation + 1, await self._next_generation()))
+        await self._create_parts(whole, first)
         await self._require_created(first)
-        await self.at(first).restate_head(old)
+        await self.at(first).restate_head(whole)
         ledger = await self.at(first).read_taken()
         await self.remove_older(first.generation)
         return ledger

@@ -124,7 +124,7 @@ async def compare(
     """
     names = target.names
     declaration, settled, known = await _find_unsettled(store, target, staged, known.align(names), judge)
-    ours_perhaps = dict.fromkeys([*known.entries, *_written_perhaps(known)])
+    ours_perhaps = dict.fromkeys([*known.entries, *written_perhaps(known)])
     others = [id for id in declaration.points if id not in ours_perhaps]
     # Of points that were never ours, most are not there.
     there = await store.database.points(target.collection, others)
@@ -136,7 +136,7 @@ async def compare(
     if hidden and known.pending is not None:
         raise Transient(Reason.PROGRESSING, "Qdrant hides points of the set for now; looking again")
     # What compares points runs beside the event loop, or leases and probes wait for it.
-    ours = await asyncio.to_thread(_recover, known, declaration, stored, target.schema)
+    ours = await asyncio.to_thread(recover_part, known, declaration, stored, target.schema)
     if not store.part.bits:
         # With several parts, the head is written apart from them.
         ours = replace(ours, deletion_policy=store.deletion_policy)
@@ -191,7 +191,7 @@ async def compare(
     )
 
 
-def _written_perhaps(ledger: Ledger) -> list[PointId]:
+def written_perhaps(ledger: Ledger) -> list[PointId]:
     """Ids that may be ours beside those that are: of a window that was left open, now or before."""
     return [
         *(ledger.pending.entries if ledger.pending else ()),
@@ -199,7 +199,11 @@ def _written_perhaps(ledger: Ledger) -> list[PointId]:
     ]
 
 
-def _recover(known: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:
+def recover_part(known: Ledger, declaration: Declaration, stored: Stored, schema: PointSchema) -> Ledger:
+    """The part without its open window, and what may still arrive of it: see `recover` and `expect_late`.
+
+    stored: at least the points of `written_perhaps`.
+    """
     ours = recover(known, declaration, stored, schema)
     return expect_late(known, ours, declaration, stored, schema, int(time.time()))
 
@@ -416,7 +420,7 @@ async def find_owned(store: LedgerStore, collection: str, ledger: Ledger, judge:
     judge: None if a mark tells that this is the collection that the ledger is about. If not, and it seems to be another
     one, what is no longer as it was written stays. Raises Terminal LedgerUnreadable, Transient Progressing.
     """
-    pending, perhaps = set(ledger.pending.entries) if ledger.pending else set(), _written_perhaps(ledger)
+    pending, perhaps = set(ledger.pending.entries) if ledger.pending else set(), written_perhaps(ledger)
     stored = await store.database.points(
         collection, sorted({*ledger.entries, *perhaps}, key=str), payload=True, vectors=True
     )
@@ -427,7 +431,7 @@ async def find_owned(store: LedgerStore, collection: str, ledger: Ledger, judge:
     # Hidden ones are deleted as well.
     stored = {**stored, **{id: StoredPoint(id, {}, {}) for id in hidden}}
     # What an open window was to create is ours only if it looks like that.
-    ours = _recover(ledger, Declaration({}), stored, {})
+    ours = recover_part(ledger, Declaration({}), stored, {})
     if judge is not None:
         replaced, _ = await judge(find_evidence(collection, ours, Declaration({}), stored, {}), ours)
         if replaced is not None:

@@ -20,10 +20,9 @@ from vectorops.ledger.collection import ensure_ledger_collection, ledger_collect
 from vectorops.ledger.entries import Entries, hash_ids
 from vectorops.ledger.holders import find_holders
 from vectorops.ledger.lifecycle import initial_ledger, register, regrow, require_shard_key
-from vectorops.ledger.records import Ledger, Part
+from vectorops.ledger.records import Ledger, Part, join_parts
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.declared import Failure
-from vectorops.points.diff import recover
 from vectorops.points.embedding import AtSafePoint, Embed, go_on
 from vectorops.points.part import (
     HIDDEN_SECONDS,
@@ -34,11 +33,13 @@ from vectorops.points.part import (
     delete_part,
     delete_unrecorded,
     record_found,
+    recover_part,
     require_replayed,
     require_uncontested,
     write_known,
     write_part,
     written_meanwhile,
+    written_perhaps,
 )
 from vectorops.points.pass_progress import PassProgress
 from vectorops.points.replaced import Replaced, judge
@@ -168,8 +169,7 @@ class Pass:
         declared = map(self.staged.ids, parts)
         lost = target.registered is True
         begun = await initial_ledger(store, target.names, declared, self.recover, lost=lost, previous=target.previous)
-        entries = Entries.of(begun.entries, len(begun.names)).split(self.staged.bits)
-        self.initial = [replace(begun, entries=some, part=part) for some, part in zip(entries, parts, strict=True)]
+        self.initial = begun.split(self.staged.bits)
         if begun.entries:
             # Inherited from the time when the collection was its user's, it may be another one.
             former = [key for key in target.previous if key.incarnation != store.key.incarnation]
@@ -177,10 +177,10 @@ class Pass:
 
     async def recover(self, ledger: Ledger) -> Ledger:
         """See `lifecycle.Recover`."""
-        ids = sorted(ledger.pending.entries if ledger.pending else (), key=str)
+        ids = sorted(set(written_perhaps(ledger)), key=str)
         touched = await self.store.database.points(self.target.collection, ids, payload=True, vectors=True)
         declaration = self.staged.declaration(ledger.part, ids)
-        return recover(ledger.align(self.target.names), declaration, touched, self.target.schema)
+        return recover_part(ledger.align(self.target.names), declaration, touched, self.target.schema)
 
     async def compare_part(self, part: Part, judge: Judge | None = None, *, again: bool = False) -> View:
         """What there is to do about one part; writes nothing. again: it may have been written in this pass."""
@@ -203,9 +203,7 @@ class Pass:
         for part in self.parts:
             ledger = self.first if part == self.first.part else await self.at(part).read_existing()
             known = await self.recover(ledger)
-            pieces = Entries.of(known.entries, len(known.names)).split(bits)
-            for number in range(part.number << more, (part.number + 1) << more):
-                piece = replace(known, entries=pieces[number], part=Part(bits, 0, number))
+            for piece in known.split(bits)[part.number << more : (part.number + 1) << more]:
                 yield await self._compare(piece.part, piece, piece)
 
     async def _compare(self, part: Part, ledger: Ledger | None, known: Ledger, judge: Judge | None = None) -> View:
@@ -324,12 +322,13 @@ class Pass:
         return part, replace(view, ours=ours)
 
     async def _create(self) -> None:
-        store, begun = self.store, self.initial[0]
+        store, begun = self.store, join_parts(self.initial)
         await ensure_ledger_collection(
             store.database, store.ledger_collection, replication_factor=self.target.replication_factor
         )
-        entries = Entries.join([ledger.entries for ledger in self.initial], len(begun.names))
-        self.first = await store.create(begun.names, entries, rebuilt=begun.rebuilt, bits=self.staged.bits)
+        self.first = await store.create(
+            begun.names, begun.entries, late=begun.late, rebuilt=begun.rebuilt, bits=self.staged.bits
+        )
 
     async def record_end(self, synced: Synced, revision: str, max_delete_percent: int) -> None:
         """Has the ledger say which revision of the source is written whole (""; none); and, where deletions may be held

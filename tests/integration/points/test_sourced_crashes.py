@@ -241,6 +241,31 @@ async def test_a_write_that_arrives_after_its_row_is_gone_leaves_no_orphan(scene
         await assert_finished(scene, A, "a", foreign, clock)
 
 
+async def test_an_insert_that_arrives_after_the_ledger_was_cut_leaves_no_orphan(scene, foreign, clock):
+    """Its row is gone by then, and the source has so many others that the ledger got more parts."""
+    small, more = A[:50], [*A[:50], point(999, text=[9, 9, 9])]
+    await sync_rows(scene, small, "small", writer="one")
+    usual = Mortal(scene.database, scene.collection, instead=None)
+    await sync_rows(scene, more, "more", database=usual, writer="one")
+    await sync_rows(scene, small, "small", writer="one")
+    late: list[Callable[[], Awaitable[None]]] = []
+
+    async def delayed(call):
+        late.append(call)
+        raise OutcomeUnknown(Reason.UNREACHABLE, "timed out")
+
+    insert = usual.calls.index(f"upsert {scene.collection}") + 1
+    database = Mortal(scene.database, scene.collection, at=insert, instead=delayed)
+    with pytest.raises(OutcomeUnknown):
+        await sync_rows(scene, more, "more", database=database, writer="one")
+    await sync_rows(scene, A, "a", writer="one")
+    assert len(await read_all_parts(scene.store())) == 4
+    await late[0]()
+    assert 999 in await scene.stored()
+
+    await assert_finished(scene, A, "a", foreign, clock)
+
+
 async def assert_finished(scene: Scene, rows: list[JsonObject], revision: str, foreign, clock: Clock) -> None:
     """The next pass puts right what arrived late, and one that comes later still says that all is written."""
     await sync_rows(scene, rows, revision, writer="one")

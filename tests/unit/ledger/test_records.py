@@ -26,6 +26,7 @@ from vectorops.ledger.records import (
     free_slot_record,
     head_record,
     is_newer,
+    join_parts,
     pack_entries,
     pack_flags,
     part_of,
@@ -334,6 +335,22 @@ def test_what_may_still_arrive_is_read_as_it_was_written(part):
     assert dict(found.entries) == WINDOW
     assert (found.texts, found.until) == (late.texts, late.until)
     assert "late" not in base_record(ENTRIES, NAMES, 5, part)
+
+
+def test_what_may_still_arrive_goes_with_its_part_and_comes_back_with_all_of_them():
+    late = LateWrites(Entries.of(WINDOW, 2), {"text": frozenset({7, U})}, 1_700_000_000)
+    whole = Ledger(NAMES, Entries.of(ENTRIES, 2), through=5, late=late, token="one")
+
+    parts = whole.split(3)
+    joined = join_parts(parts)
+
+    assert [part.part for part in parts] == Part(3).siblings
+    for part in parts:
+        expected = dict(part.late.entries) if part.late is not None else {}
+        assert expected == dict(Entries.of(WINDOW, 2).split(3)[part.part.number])
+        assert part.late is None or (part.late.until, part.late.texts["text"] <= expected.keys()) == (late.until, True)
+    assert (joined.entries, joined.late) == (whole.entries, late)
+    assert join_parts(Ledger(NAMES, {}).split(1)) == Ledger(NAMES, {}, part=Part(1))
 
 
 def of_store(part: Part) -> JsonObject:
