@@ -7,6 +7,7 @@ with FileServer() as server:
     assert [str(request) for request in server.requests] == ["HEAD /docs/a.csv", "GET /docs/a.csv"]
 """
 
+import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -30,6 +31,10 @@ class Served:
     heads: bool = True
     """Are HEAD requests answered?"""
     sends_length: bool = True
+    ranges: bool = True
+    """Is the rest of the file sent to whoever asks for it, if `If-Range` names its ETag?"""
+    shift: int = 0
+    """Bytes before the rest that was asked for that are sent as well, wrongly."""
     cut_after: int | None = None
     """Bytes of the body after which the connection is closed."""
     during: Callable[[], object] = lambda: None
@@ -99,7 +104,15 @@ def _answering(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 file = Served(status=405)
             elif wanted is not None and wanted != file.etag and file.status == 200:
                 file = Served(status=412)
-            self.send_response(file.status)
+            body, asked = file.content, re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+            is_rest = file.ranges and asked is not None and headers.get("if-range", file.etag) == file.etag
+            if is_rest and file.status == 200 and asked is not None:
+                begin = int(asked[1]) - file.shift
+                body = body[begin:]
+                self.send_response(206 if body else 416)
+                self.send_header("Content-Range", f"bytes {begin}-{len(file.content) - 1}/{len(file.content)}")
+            else:
+                self.send_response(file.status)
             if file.etag is not None:
                 self.send_header("ETag", file.etag)
             if file.modified is not None:
@@ -107,13 +120,12 @@ def _answering(server: FileServer) -> type[BaseHTTPRequestHandler]:
             for name, value in file.headers.items():
                 self.send_header(name, value)
             if file.sends_length:
-                self.send_header("Content-Length", str(len(file.content)))
+                self.send_header("Content-Length", str(len(body)))
             else:
                 self.send_header("Connection", "close")
             self.end_headers()
             if self.command == "GET":
-                half = len(file.content) // 2
-                body = file.content
+                half = len(body) // 2
                 self.wfile.write(body[:half] if file.cut_after is None else body[: file.cut_after])
                 file.during()
                 if file.cut_after is None:

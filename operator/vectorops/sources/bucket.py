@@ -24,9 +24,8 @@ from vectorops.api.source import S3Source
 from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.outbound import AllowedHosts
 from vectorops.sources.base import Fetched, FetchLimits, SourceFile, check_count
-from vectorops.sources.new_file import kept_unless_failing
 from vectorops.sources.signing import S3Credentials, quote_key, quote_query, sign
-from vectorops.sources.web import Facts, Web, parse_server_url
+from vectorops.sources.web import Facts, Web, has_file, parse_server_url
 from vectorops.sources.wildcards import Wildcards
 
 DEFAULT_REGION: Final = "us-east-1"
@@ -102,7 +101,25 @@ class BucketFiles:
         raise Terminal(Reason.SOURCE_INVALID, words)
 
     async def fetch(self, file: SourceFile, folder: Path) -> Fetched:
-        return await self._web.try_often(lambda: self._fetch(file, folder))
+        key = file.name.removeprefix(self._root)
+
+        async def confirm() -> None:
+            # Servers that keep objects as files may let them change while they are read.
+            now = await self._look(file.name)
+            # Lists and answers about one object may round the date differently.
+            dates = [None] if now.modified is None else [now.modified + seconds for seconds in (0, -1, 1)]
+            if file.version not in [_object_version(replace(now, modified=date)) for date in dates]:
+                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the object changed while it was read")
+
+        # Without an ETag, or with a weak one, there is nothing to demand.
+        etag = re.match(r'"[!#-~]+"(?= )', file.version)
+        return await self._web.fetch(
+            lambda headers: self._send("GET", key, headers=headers, shown=file.name),
+            folder,
+            file.name,
+            etag=etag[0] if etag else "",
+            confirm=confirm,
+        )
 
     async def close(self) -> None:
         await self._web.close()
@@ -127,21 +144,6 @@ class BucketFiles:
         # An answer to HEAD has no body that says what is wrong. Should this one be an object, it is not read.
         async with self._send("GET", key, shown=name) as response:
             return Facts.of_headers(response.headers)
-
-    async def _fetch(self, file: SourceFile, folder: Path) -> Fetched:
-        key = file.name.removeprefix(self._root)
-        # Without an ETag, or with a weak one, there is nothing to demand.
-        etag = re.match(r'"[!#-~]+"(?= )', file.version)
-        async with self._send("GET", key, headers={"If-Match": etag[0]} if etag else {}, shown=file.name) as response:
-            fetched = await self._web.save(response, folder, file.name)
-        with kept_unless_failing(fetched):
-            # Servers that keep objects as files may let them change while they are read.
-            now = await self._look(file.name)
-            # Lists and answers about one object may round the date differently.
-            dates = [None] if now.modified is None else [now.modified + seconds for seconds in (0, -1, 1)]
-            if file.version not in [_object_version(replace(now, modified=date)) for date in dates]:
-                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the object changed while it was read")
-        return fetched
 
     async def _read_page(self, token: str | None) -> _Page:
         query = {
@@ -194,7 +196,7 @@ class BucketFiles:
         target = (f"{path}?{asked}" if asked else path).encode("ascii")
         url = self._url.copy_with(raw_path=target, fragment=None)
         async with self._web.send(method, url, sent, shown=shown, extensions={"target": target}) as response:
-            if response.status_code != 200:
+            if not has_file(response):
                 raise await self._refused(response, shown)
             yield response
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 from types import TracebackType
@@ -45,11 +43,17 @@ class NewFile:
             words = f"{self._shown}: the file has more bytes than this operator fetches ({self._max_bytes:,})"
             raise Terminal(Reason.SOURCE_INVALID, words)
 
+    def restart(self) -> None:
+        """Nothing is written yet."""
+        self.bytes = 0
+        self._digest.reset()
+        self._stream.truncate(0)
+
     def append(self, block: bytes) -> None:
         """Raises Transient StagingFull; Terminal SourceInvalid if the file becomes too large."""
-        self.bytes += len(block)
-        self.check_size(self.bytes)
-        self._digest.update(block)
+        self.check_size(self.bytes + len(block))
+        # An append that failed may have left a part of its block.
+        self._stream.seek(self.bytes)
         rest = memoryview(block)
         try:
             # A disk that becomes full takes a part first.
@@ -57,6 +61,8 @@ class NewFile:
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
             raise self._failed(error) from error
+        self._digest.update(block)
+        self.bytes += len(block)
 
     def finish(self) -> Fetched:
         """The file, which stays."""
@@ -76,13 +82,3 @@ class NewFile:
     def _failed(self, error: OSError) -> Transient:
         what = "it does not fit into" if error.errno in _FULL else f"it cannot be written to ({error.strerror})"
         return Transient(Reason.STAGING_FULL, f"{self._shown}: {what} the operator's staging folder")
-
-
-@contextmanager
-def kept_unless_failing(fetched: Fetched) -> Iterator[None]:
-    """Removes a temporary file if what is done in the context fails."""
-    try:
-        yield
-    except BaseException:
-        fetched.path.unlink(missing_ok=True)
-        raise

@@ -15,8 +15,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import Terminal, Transient
 from vectorops.outbound import AllowedHosts
 from vectorops.sources.base import Fetched, FetchLimits, SourceFile
-from vectorops.sources.new_file import kept_unless_failing
-from vectorops.sources.web import Facts, Web, parse_server_url
+from vectorops.sources.web import Facts, Web, has_file, parse_server_url
 
 MAX_REDIRECTS: Final = 5
 AT_ONCE: Final = 4
@@ -72,7 +71,20 @@ class UrlFiles:
         return [task.result() for task in looking]
 
     async def fetch(self, file: SourceFile, folder: Path) -> Fetched:
-        return await self._web.try_often(lambda: self._fetch(file, folder))
+        @asynccontextmanager
+        async def request(headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+            async with self._open("GET", file.name, headers) as response:
+                if not has_file(response):
+                    raise self._web.refused(response, file.name)
+                yield response
+
+        async def confirm() -> None:
+            if file.version and _url_version(await self._look(file.name)) != file.version:
+                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the file changed while it was read")
+
+        # Only a strong ETag can be demanded.
+        etag = file.version if re.fullmatch(r'"[!#-~]*"', file.version) else ""
+        return await self._web.fetch(request, folder, file.name, etag=etag, confirm=confirm)
 
     async def close(self) -> None:
         await self._web.close()
@@ -87,18 +99,6 @@ class UrlFiles:
             if response.is_success:
                 return Facts.of_headers(response.headers)
             raise self._web.refused(response, name)
-
-    async def _fetch(self, file: SourceFile, folder: Path) -> Fetched:
-        # Only a strong ETag can be demanded.
-        pin = {"If-Match": file.version} if re.fullmatch(r'"[!#-~]*"', file.version) else {}
-        async with self._open("GET", file.name, pin) as response:
-            if response.status_code != 200:
-                raise self._web.refused(response, file.name)
-            fetched = await self._web.save(response, folder, file.name)
-        with kept_unless_failing(fetched):
-            if file.version and _url_version(await self._look(file.name)) != file.version:
-                raise Transient(Reason.SOURCE_CHANGED, f"{file.name}: the file changed while it was read")
-        return fetched
 
     @asynccontextmanager
     async def _open(self, method: str, name: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:

@@ -10,7 +10,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -27,6 +27,9 @@ from vectorops.sources.base import BLOCK_BYTES, Fetched, FetchLimits
 from vectorops.sources.new_file import NewFile
 
 T = TypeVar("T")
+
+GetFile = Callable[[Mapping[str, str]], AbstractAsyncContextManager[httpx.Response]]
+"""Sends a GET with these headers. The answer has the file, or the rest of it (206)."""
 
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 """For each step of a request: to connect, and between two pieces of an answer."""
@@ -129,7 +132,8 @@ class Web:
             return Transient(Reason.SOURCE_CHANGED, f"{shown}: the file changed since it was listed")
         if status == 429 or code == "SlowDown":
             return RateLimited(Reason.SOURCE_UNAVAILABLE, said, retry_after=_asked_pause(response.headers))
-        if status >= 500 or status in (408, 425):
+        # 416: a range beyond the end, as of a file that broke after its last byte.
+        if status >= 500 or status in (408, 416, 425):
             return Transient(Reason.SOURCE_UNAVAILABLE, said, retry_after=_asked_pause(response.headers))
         if status in (401, 403) and self._has_credentials:
             return Transient(Reason.SOURCE_INVALID, f"{said}: the credentials are refused, or do not suffice")
@@ -144,11 +148,31 @@ class Web:
         }.get(status, ("", Reason.SOURCE_INVALID))
         return Terminal(reason, f"{said}{words}")
 
-    async def save(self, response: httpx.Response, folder: Path, shown: str) -> Fetched:
-        """Writes the body of an answer to a file in the folder.
+    async def fetch(
+        self, request: GetFile, folder: Path, shown: str, *, etag: str, confirm: Callable[[], Awaitable[None]]
+    ) -> Fetched:
+        """Brings a file to the folder. An answer that was cut short goes on where it broke, if the server can do that.
 
-        Raises Transient SourceUnavailable if it is cut short or takes too long; what `NewFile` raises; Terminal
-        SourceInvalid if it is packed in another way than its name says.
+        request: sends a GET with these headers; its answer can be read inside the context. etag: a strong one, which is
+        demanded; "" without one, and then each try begins at the start. confirm: raises if the file is not the one
+        that was listed. Raises what `send`, `confirm` and `NewFile` raise; Transient SourceUnavailable if an answer is
+        cut short again or takes too long; Terminal SourceInvalid if it is packed in another way than its name says.
+        """
+        with NewFile(folder, shown, self._limits.file_bytes) as written:
+
+            async def go_on() -> None:
+                pin = {"If-Match": etag} if etag else {}
+                rest = {"Range": f"bytes={written.bytes}-", "If-Range": etag} if etag and written.bytes else {}
+                async with request({**pin, **rest}) as response:
+                    await self.save(response, written, shown)
+
+            await self.try_often(go_on)
+            await self.try_often(confirm)
+            return written.finish()
+
+    async def save(self, response: httpx.Response, written: NewFile, shown: str) -> None:
+        """Writes the body of an answer: the whole file, or what follows what is written already. Raises what `fetch`
+        raises.
         """
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding != "identity" and not shown.endswith(ENCODED_NAMES.get(encoding, ())):
@@ -156,24 +180,29 @@ class Web:
                 Reason.SOURCE_INVALID,
                 f"{shown}: the server sends it with Content-Encoding {encoding[:20]!a}; let it send the file itself",
             )
+        is_rest = response.status_code == 206
+        if is_rest and not _begins_at(response.headers.get("Content-Range", ""), written.bytes):
+            written.restart()
+            words = f"{shown}: {response.request.url.host} answers with another part of the file than was asked for"
+            raise Transient(Reason.SOURCE_UNAVAILABLE, words)
+        if not is_rest:
+            written.restart()
         size = Facts.of_headers(response.headers).size
-        with NewFile(folder, shown, self._limits.file_bytes) as written:
-            if size is not None:
-                written.check_size(size)
-            try:
-                async with asyncio.timeout(self._limits.file_seconds):
-                    async for block in response.aiter_raw(BLOCK_BYTES):
-                        appending = asyncio.ensure_future(asyncio.to_thread(written.append, block))
-                        try:
-                            await asyncio.shield(appending)
-                        except asyncio.CancelledError:
-                            # The thread goes on: it must be done before the file is closed.
-                            await asyncio.wait([appending])
-                            raise
-            except TimeoutError as error:
-                words = f"{shown}: it did not arrive within {self._limits.file_seconds:g} s"
-                raise Transient(Reason.SOURCE_UNAVAILABLE, words) from error
-            return written.finish()
+        if size is not None:
+            written.check_size(written.bytes + size)
+        try:
+            async with asyncio.timeout(self._limits.file_seconds):
+                async for block in response.aiter_raw(BLOCK_BYTES):
+                    appending = asyncio.ensure_future(asyncio.to_thread(written.append, block))
+                    try:
+                        await asyncio.shield(appending)
+                    except asyncio.CancelledError:
+                        # The thread goes on: it must be done before the file is closed.
+                        await asyncio.wait([appending])
+                        raise
+        except TimeoutError as error:
+            words = f"{shown}: it did not arrive within {self._limits.file_seconds:g} s"
+            raise Transient(Reason.SOURCE_UNAVAILABLE, words) from error
 
     async def read(self, response: httpx.Response, shown: str, max_bytes: int) -> bytes:
         """A short body. Raises Transient SourceUnavailable if it is not short."""
@@ -209,6 +238,17 @@ def parse_server_url(text: str, place: str) -> httpx.URL:
     if url.userinfo:
         raise Terminal(Reason.SOURCE_INVALID, f"{place} holds a user or password: put them into a Secret")
     return url
+
+
+def has_file(response: httpx.Response) -> bool:
+    """Does the answer hold the file, or the part of it that was asked for?"""
+    return response.status_code == 200 or (response.status_code == 206 and "Range" in response.request.headers)
+
+
+def _begins_at(content_range: str, begin: int) -> bool:
+    """Is it all of a file from this byte on?"""
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", content_range.strip())
+    return found is not None and int(found[1]) == begin and int(found[2]) + 1 == int(found[3])
 
 
 def _network_words(error: httpx.TransportError) -> str:

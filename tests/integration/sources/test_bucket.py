@@ -178,6 +178,34 @@ async def test_a_listing_that_fails_on_page_two_gives_nothing(server, staging):
         assert "s3://pages/many/" in failed.message
 
 
+async def test_an_object_whose_connection_broke_goes_on_where_it_broke(server, staging):
+    content = "".join(f"{number:07},words\n" for number in range(300_000))
+    server.put("points", {"large/a.csv": content})
+    with Proxy(server.url) as proxy:
+        bucket = source("s3://points/large/*", proxy.url, limits=FetchLimits(pauses=(0.01,)))
+        (file,) = await bucket.list()
+        passed = 0
+
+        def cut_in_the_middle(data: bytes) -> bytes:
+            nonlocal passed
+            passed += len(data)
+            if passed > len(content) // 2:
+                proxy.alter = bytes
+                raise Cut
+            return data
+
+        proxy.alter = cut_in_the_middle
+        fetched = await bucket.fetch(file, staging)
+        await bucket.close()
+
+        ranges = [call.headers.get("range", "") for call in proxy.calls if call.method == "GET"][1:]
+    assert fetched.path.read_text() == content
+    assert fetched.digest == xxhash.xxh3_128_hexdigest(content.encode())
+    begun, rest = ranges
+    assert begun == ""
+    assert 0 < int(rest.removeprefix("bytes=").removesuffix("-")) < len(content)
+
+
 async def test_an_object_that_changed_since_the_listing_is_not_taken(server, staging):
     server.put("points", {"changing/a.csv": "before"})
     bucket = source("s3://points/changing/*", server.url)

@@ -16,6 +16,8 @@ from vectorops.sources.base import Fetched, FetchLimits
 from vectorops.sources.urls import UrlFiles
 
 CONTENT = b"id,title\n1,Zoo\n" * 1000
+LARGE = CONTENT * 200
+"""So much that it is read in several blocks, of 2**20 bytes each."""
 TOKEN = {"Authorization": b"Bearer 5ecret\n"}
 
 
@@ -153,14 +155,52 @@ async def test_a_file_that_is_cut_short_is_not_taken(files, staging):
     assert f"{files.url}/a.csv" in failed.message
 
 
-async def test_a_file_that_was_cut_short_once_is_fetched_again(files, staging):
-    served = files.files["/a.csv"] = Served(CONTENT, etag='"1"', cut_after=100)
-    served.during = lambda: setattr(files, "files", {"/a.csv": Served(CONTENT, etag='"1"')})
+@pytest.mark.parametrize(
+    ("then", "ranges"),
+    [
+        ({"etag": '"1"'}, [None, "bytes=2097152-"]),
+        ({"etag": '"1"', "ranges": False}, [None, "bytes=2097152-"]),
+        ({"etag": '"1"', "sends_length": False}, [None, "bytes=2097152-"]),
+        ({"etag": None, "modified": 1e9}, [None, None]),
+    ],
+    ids=["goes on", "has no ranges", "of no length", "has no ETag"],
+)
+async def test_a_file_that_was_cut_short_once_goes_on_where_it_broke(files, staging, then, ranges):
+    """Without an ETag, nobody can tell that the rest is of the same file."""
+    served = files.files["/a.csv"] = Served(
+        LARGE, etag=then["etag"], modified=then.get("modified"), cut_after=2_500_000
+    )
+    served.during = lambda: setattr(files, "files", {"/a.csv": Served(LARGE, **then)})
 
     fetched = await fetch(source(f"{files.url}/a.csv", limits=FetchLimits(pauses=(0.01,))), staging)
 
-    assert fetched.path.read_bytes() == CONTENT
+    assert fetched.path.read_bytes() == LARGE
+    assert fetched.digest == xxhash.xxh3_128_hexdigest(LARGE)
     assert list(staging.iterdir()) == [fetched.path]
+    gets = [request.headers for request in files.requests if request.method == "GET"]
+    assert [headers.get("range") for headers in gets] == ranges
+    assert [headers.get("if-range") for headers in gets] == [None, '"1"' if ranges[1] else None]
+
+
+async def test_a_file_that_is_another_one_after_it_broke_is_not_taken(files, staging):
+    served = files.files["/a.csv"] = Served(LARGE, etag='"1"', cut_after=2_500_000)
+    served.during = lambda: setattr(files, "files", {"/a.csv": Served(LARGE.lower(), etag='"2"')})
+
+    failed = await failure(source(f"{files.url}/a.csv", limits=FetchLimits(pauses=(0.01,))), staging)
+
+    assert failed.reason is Reason.SOURCE_CHANGED
+
+
+async def test_another_part_than_was_asked_for_is_not_taken(files, staging):
+    """The third try begins at the start."""
+    served = files.files["/a.csv"] = Served(LARGE, etag='"1"', cut_after=2_500_000)
+    served.during = lambda: files.files.update({"/a.csv": Served(LARGE, etag='"1"', shift=1)})
+
+    fetched = await fetch(source(f"{files.url}/a.csv", limits=FetchLimits(pauses=(0.01, 0.01))), staging)
+
+    assert fetched.path.read_bytes() == LARGE
+    gets = [request.headers.get("range") for request in files.requests if request.method == "GET"]
+    assert gets == [None, "bytes=2097152-", None]
 
 
 async def test_a_file_of_the_secret_s_headers_is_fetched(files, staging):
