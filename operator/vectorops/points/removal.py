@@ -17,7 +17,7 @@ from vectorops.points.part import (
 )
 from vectorops.points.pass_progress import PassProgress
 from vectorops.points.replaced import Replaced, judge
-from vectorops.points.sync import collection_may_go, read_sure
+from vectorops.points.sync_pass import collection_may_go, read_sure
 from vectorops.qdrant.database import PointId
 
 

@@ -12,7 +12,8 @@ from vectorops.points.part import View
 from vectorops.points.replaced import Replaced
 from vectorops.points.reuse import Reuse
 from vectorops.points.stage import Staged
-from vectorops.points.sync import HeldDeletions, SyncTally, preview_views
+from vectorops.points.sync import preview_views
+from vectorops.points.synced import HeldDeletions, SyncTally
 from vectorops.points.target import GivenUp, Target
 from vectorops.qdrant.database import PointId
 

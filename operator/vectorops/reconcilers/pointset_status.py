@@ -10,7 +10,7 @@ from vectorops.api.meta import APPROVE_PLAN, VERIFY, Condition, Resource
 from vectorops.api.pointset import PointCounts, PointFailure, PointSetStatus, PointSetTarget
 from vectorops.api.reasons import Reason
 from vectorops.points.stage import SHOWN
-from vectorops.points.sync import HeldDeletions, Synced
+from vectorops.points.synced import HeldDeletions, Synced
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Outcome
 from vectorops.reconcilers.situation import Situation

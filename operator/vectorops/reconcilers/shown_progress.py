@@ -8,7 +8,7 @@ from vectorops.api.meta import JsonObject, Resource
 from vectorops.api.pointset import ProgressStatus
 from vectorops.api.reasons import Reason
 from vectorops.points.pass_progress import PassProgress
-from vectorops.points.sync import Synced
+from vectorops.points.synced import Synced
 from vectorops.reconcilers.cluster import Cluster
 from vectorops.words import counted
 

@@ -27,7 +27,8 @@ from vectorops.points.removal import remove_points
 from vectorops.points.reuse import VectorSource
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
-from vectorops.points.sync import Synced, sync
+from vectorops.points.sync import sync
+from vectorops.points.synced import Synced
 from vectorops.points.target import GivenUp, Target, nothing_given_up
 from vectorops.qdrant.database import Database, PointData, PointId, StoredPoint
 from vectorops.qdrant.marks import Mark, registration_key

@@ -12,7 +12,8 @@ from vectorops.points.block import Block
 from vectorops.points.embedding import AtSafePoint, go_on
 from vectorops.points.staging import Staging
 from vectorops.points.staging_folder import StagingFolder
-from vectorops.points.sync import Synced, sync
+from vectorops.points.sync import sync
+from vectorops.points.synced import Synced
 from vectorops.qdrant.database import Database, PointId
 
 POINTS_OF_A_PART = 64

@@ -27,8 +27,9 @@ from vectorops.points import reuse
 from vectorops.points.schema import point_schema
 from vectorops.points.stage import Inline
 from vectorops.points.stored_vectors import StoredVectors
-from vectorops.points.sync import Synced, sync
+from vectorops.points.sync import sync
 from vectorops.points.sync_preview import preview_new, preview_sync
+from vectorops.points.synced import Synced
 from vectorops.points.target import nothing_given_up
 from vectorops.qdrant.connect import Credentials, connect
 from vectorops.qdrant.database import PointData, PointId

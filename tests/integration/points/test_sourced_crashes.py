@@ -27,7 +27,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, OutcomeUnknown, OutOfSpace, Transient
 from vectorops.ledger.lifecycle import read_all_parts
 from vectorops.points import diff, part, staging
-from vectorops.points.sync import Synced
+from vectorops.points.synced import Synced
 from vectorops.qdrant.connect import Credentials, connect
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("database", ["rest"], indirect=True)]

@@ -12,7 +12,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import GaveWay, Terminal, Transient, VectorOpsError
 from vectorops.local.cluster import LocalCluster
 from vectorops.points.pass_progress import PassProgress
-from vectorops.points.sync import Synced
+from vectorops.points.synced import Synced
 from vectorops.reconcilers.shown_progress import ShownProgress
 from vectorops.reconcilers.status import conditions, failed, merge, suspended, updated
 
