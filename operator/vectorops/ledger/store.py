@@ -281,7 +281,7 @@ class LedgerStore:
         head, base, stored = await self._records(*KINDS)
         self._expect_head(head)
         self._expect(base is not None and base["token"] == self.writer and base["through"] == ledger.through)
-        self._expect(stored == _read_back(record))
+        self._expect(stored == _read_record_back(record))
         return slot
 
     async def settle(self, ledger: Ledger, entries: EntriesById, through: int) -> Ledger:
@@ -293,7 +293,7 @@ class LedgerStore:
         await self._write([record], _beyond(through))
         head, base = await self._records("head", "base")
         self._expect_head(head)
-        self._expect(base == _read_back(record))
+        self._expect(base == _read_record_back(record))
         return replace(ledger, entries=entries, through=through, pending=None)
 
     async def restate(self, ledger: Ledger) -> Ledger:
@@ -461,7 +461,7 @@ class LedgerStore:
             )
 
 
-def _read_back(record: PointData) -> JsonObject:
+def _read_record_back(record: PointData) -> JsonObject:
     """What is read of a record that was written."""
     return {name: value for name, value in record.payload.items() if name not in HASHES}
 
