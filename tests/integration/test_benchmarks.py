@@ -20,6 +20,7 @@ ON_A_CLUSTER: Final = {"start.py"}
 TINY: Final[dict[str, tuple[str, ...]]] = {
     "churn.py": ("--minutes=0.01 --sets=1 --points=2",),
     "crashes.py": ("--count=200 --size=4 --kills=1 --files=1",),
+    "fill.py": ("--count=600 --size=4 --rounds=1",),
     "handover.py": ("--rounds=1 --lease-seconds=2",),
     "holders.py": ("--counts=1,2 --points=2", "--counts=1,2 --points=2 --unhashed"),
     "idle.py": ("--minutes=0.01 --collections=1 --sets-each=1",),
