@@ -17,7 +17,9 @@ class Files:
         self._shell, self._server = Shell(folder), server
         self.name = unique("cli")
 
-    def run(self, command: str, *flags: str, shards: int, names: tuple[str, ...] = ("a",)) -> Answer:
+    def run(
+        self, command: str, *flags: str, shards: int, names: tuple[str, ...] = ("a",), layout: str = "Aliased"
+    ) -> Answer:
         documents = [CONNECTION]
         for name in names:
             documents.append(
@@ -27,10 +29,10 @@ kind: QdrantCollection
 metadata: {{name: {self.name}-{name}}}
 spec:
   connectionRef: {{name: main}}
-  layout: Aliased
+  layout: {layout}
   vector: {{size: 2}}
   params: {{shard_number: {shards}}}
-  migration: {{approval: Auto}}
+  {"migration: {approval: Auto}" if layout == "Aliased" else ""}
 """
             )
             documents.append(
@@ -86,3 +88,13 @@ def test_a_plan_shows_the_steps_and_a_later_run_moves_readers_back(files: Files)
     assert back.code == 1
     assert "readers were moved back" in back.out
     assert files.shards() == 1
+
+
+def test_an_alias_does_not_become_a_collection_again(files: Files) -> None:
+    files.run("apply", shards=1)
+
+    refused = files.run("apply", "-o", "json", shards=1, layout="Direct")
+
+    (found,) = [one for one in refused.json if one["kind"] == "QdrantCollection"]
+    assert (refused.code, found["reason"]) == (1, "InvalidSpec")
+    assert "layout: Aliased cannot be taken back" in found["message"]

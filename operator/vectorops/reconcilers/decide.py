@@ -175,7 +175,7 @@ async def decide(context: Context, resource: Resource, spec: QdrantCollectionSpe
     if spec.is_aliased:
         return await _decide_behind_alias(context, resource, spec, access)
     name = RawSpec(resource).collection_name
-    found = await _observe(context, access, name, spec.aliases or ())
+    found = await _observe(context, resource.ref, access, name, spec.aliases or ())
     wanted = await _resolve(context, resource, spec, access, found)
     if spec.is_users:
         require_no_owner(found.mark, context.installation, resource.ref, is_shared=is_shared(resource))
@@ -221,7 +221,7 @@ async def _decide_behind_alias(
     name = placement.active.name if placement.active.exists else new_name
     is_direct = name == alias
     aliases = frozenset(spec.aliases or ()) | (frozenset() if is_direct else {alias})
-    found = await _observe(context, access, name, aliases)
+    found = await _observe(context, resource.ref, access, name, aliases)
     wanted = replace(await _resolve(context, resource, spec, access, found), aliases=aliases)
     new_mark = replace(_new_mark(context, resource, spec, access, name, incarnation), alias=alias)
     try:
@@ -338,7 +338,7 @@ async def _resolve(
     return wanted
 
 
-async def _observe(context: Context, access: Access, name: str, aliases: Collection[str]) -> Observed:
+async def _observe(context: Context, resource: Ref, access: Access, name: str, aliases: Collection[str]) -> Observed:
     try:
         return await observe(access.database, name, aliases)
     except Terminal as error:
@@ -346,6 +346,9 @@ async def _observe(context: Context, access: Access, name: str, aliases: Collect
             # The owner of the collection that has the alias may give it up.
             mark = await readable_mark(access.database, holder)
             error.on = owner_of(mark, context.installation) if mark is not None else None
+            if mark is not None and mark.alias == name and error.on == resource:
+                words = f"layout: Aliased cannot be taken back: {name!r} is the alias of this resource's collection"
+                raise Terminal(Reason.INVALID_SPEC, f"spec.layout: {words}. Declare layout: Aliased") from error
         raise
 
 

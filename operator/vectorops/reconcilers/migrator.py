@@ -268,14 +268,17 @@ class Migrator:
                 await self._copy_late(self.active, candidate.found)
             await self._announce("Switched", f"readers were moved from collection {old!r} to {new!r}")
             return
-        declared = {self.migrating.placement.name, *(self.spec.aliases or ())}
-        aliases = declared | {alias for alias, holder in (await database.aliases()).items() if holder == old}
+        # All but the name itself can be moved before.
+        if further := sorted(alias for alias, holder in (await database.aliases()).items() if holder == old):
+            await database.move_aliases(further, new)
+        if self.copies_others:
+            await self._copy_between(self.active, candidate.found).copy()
         if self.spec.effective_snapshot_before:
             occasion = f"retire {self.mark.incarnation}"
             await keep_snapshot(self.context, self.resource, database, old, occasion)
         began = time.monotonic()
         await delete_collection(self.context, self.resource, self.access, old)
-        await database.move_aliases(sorted(aliases), new)
+        await database.move_aliases([self.migrating.placement.name], new)
         gap = time.monotonic() - began
         await self._announce(
             "Switched", f"collection {old!r} became an alias of {new!r}; readers found neither for {gap:.2f} s"
@@ -321,9 +324,7 @@ class Migrator:
             )
             return self._outcome(None, {"migration": self._grace_period(name, words)})
         old = next(one for one in self.migrating.placement.others if one.name == name)
-        if self.copies_others:
-            await self._copy_late(old, self.active)
-        elif self.blocks_others and (count := await self._copy_between(old, self.active).count_missing()):
+        if self.blocks_others and (count := await self._copy_between(old, self.active).count_missing()):
             words = (
                 f"{counted(count, 'point')} of others came into the old collection {name!r} after readers were moved, "
                 "so it is kept: declare or delete them, or set migration.othersPoints to Copy or Leave"
