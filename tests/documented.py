@@ -35,6 +35,9 @@ REPLACED: Final[Mapping[str, str]] = {
 NOT_RUN: Final[Mapping[tuple[str, str], str]] = {
     ("CONTRIBUTING.md", "From clone to green tests"): "CI runs these, or its tests would run themselves.",
     ("README.md", "Try it"): "The same: `make test`.",
+    ("examples/blue-green/README.md", "In a cluster that runs the operator"): (
+        "Needs a cluster with the model hub; benchmarks/readers.py takes the same steps with models of its own."
+    ),
     ("docs/gitops.md", "Health"): "Needs a cluster with Argo CD; a test compares the file with what Argo CD is to run.",
     ("docs/install.md", "The image"): "Needs a registry; the end-to-end tests run an image that was built like this.",
     ("docs/install.md", "On kind"): "Needs kind and Docker; `make e2e` says the same words where they are.",

@@ -32,6 +32,7 @@ TINY: Final[dict[str, tuple[str, ...]]] = {
     "mapping.py": ("--count=8 --size=4 --rounds=1",),
     "points.py": ("--url={url} --grpc-port={grpc_port} --count=8 --size=4 --rounds=1",),
     "pointset.py": ("--points=8 --size=4 --rounds=1",),
+    "readers.py": ("measure --texts=8 --rate=20 --seconds=0.5 --lag=0.5",),
     "schemas.py": ("--count=2 --model-folder={models}",),
     "siblings.py": ("--counts=1",),
     "sources.py": ("--count=200 --size=4 --rounds=1 --only=VectorOps --only=wire",),
