@@ -178,6 +178,56 @@ async def test_a_name_that_would_be_too_long_is_told(team: Team) -> None:
     assert reason(await team.collection(name, collectionName=refused["spec"]["collectionName"])) == "Succeeded"
 
 
+# ---- behind an alias ----
+
+
+def alias_of(server: QdrantServer, alias: str) -> str:
+    found = {one["alias_name"]: one["collection_name"] for one in server.get("/aliases")["aliases"]}
+    return str(found[alias])
+
+
+async def test_it_follows_readers_to_another_collection_and_back(team: Team, qdrant: QdrantServer) -> None:
+    name = unique("moved")
+    shape: Object = {"layout": "Aliased", "migration": {"approval": "Auto"}, **ON}
+    await team.collection(name, until=is_ready, **shape)
+    old = alias_of(qdrant, name)
+    before = await content_of(team, name)
+    assert (before["name"], before["collection"]) == (name, old)
+
+    await team.collection(name, until=is_ready, vector={"size": 3, "datatype": "float16"}, **shape)
+
+    new = alias_of(qdrant, name)
+    after = await content_of(team, name)
+    assert after["collection"] == new != old
+    assert after["vectors"][0]["datatype"] == "float16"
+
+    await team.annotate("QdrantCollection", name, {"vectorops.dev/roll-back": after["incarnation"]})
+    await team.wait(
+        "QdrantCollection", name, lambda obj: (obj["status"].get("migration") or {}).get("phase") == "RolledBack"
+    )
+    assert alias_of(qdrant, name) == old
+    assert await content_of(team, name) == before
+
+
+async def test_while_it_cannot_be_kept_no_reader_is_moved(team: Team, qdrant: QdrantServer) -> None:
+    name = unique("unheard")
+    shape: Object = {"layout": "Aliased", "migration": {"approval": "Auto", "gracePeriod": "0s"}, **ON}
+    await team.collection(name, until=is_ready, **shape)
+    old = alias_of(qdrant, name)
+    await team.api.delete("ConfigMap", team.namespace, f"{name}-reader")
+    await team.api.apply(foreign(team.namespace, name))
+
+    await team.collection(name, until="OwnedByAnother", params={"shard_number": 2}, **shape)
+    assert alias_of(qdrant, name) == old
+
+    await team.api.delete("ConfigMap", team.namespace, f"{name}-reader")
+    await team.look_again("QdrantCollection", name)
+    done = await team.wait("QdrantCollection", name, lambda obj: is_ready(obj) and "migration" not in obj["status"])
+    new = alias_of(qdrant, name)
+    assert new != old
+    assert done["status"]["collection"]["name"] == new == (await content_of(team, name))["collection"]
+
+
 # ---- rights ----
 
 RULE: Final[Object] = next(
