@@ -21,7 +21,7 @@ def names(kube: KubeServer, team: Team, plural: str, selector: str) -> list[str]
 
 
 def row(kube: KubeServer, team: Team, plural: str, name: str) -> dict[str, str]:
-    """`kubectl get PLURAL NAME`: the cells by column, without the age, which moves."""
+    """`kubectl get PLURAL NAME`: the cells by column, as kubectl prints them, without the age, which moves."""
     answer = httpx.get(
         f"{kube.url}/apis/vectorops.dev/v1alpha1/namespaces/{team.namespace}/{plural}/{name}",
         headers={"accept": TABLE, "authorization": f"Bearer {kube.token}"},
@@ -30,7 +30,7 @@ def row(kube: KubeServer, team: Team, plural: str, name: str) -> dict[str, str]:
     table = answer.raise_for_status().json()
     shown = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
     return {
-        column["name"]: str(cell)
+        column["name"]: "<none>" if cell is None else str(cell)
         for column, cell in shown
         if column["priority"] == 0 and column["name"] not in {"Name", "Age"}
     }
@@ -46,6 +46,7 @@ async def test_a_row_tells_the_story_of_a_collection(kube: KubeServer, team: Tea
         "Connection": "main",
         "Collection": physical,
         "Schema": "image 512 Dot float16, text 384 Cosine, terms sparse",
+        "Migration": "<none>",
     }
     assert row(kube, team, "qdrantcollections", name) == fine
 
