@@ -1,7 +1,8 @@
 """QdrantConnection: how to reach one Qdrant. Its name is the stable key of that database; its details may change.
 
 ClusterQdrantConnection: the same for several namespaces, with rules which of them may use it, and for which names in
-Qdrant. Their users see neither the connection nor its Secrets, nor each other.
+Qdrant. Their users see neither the connection nor its Secrets, nor each other; of the connection they learn its
+address at most, from the ConfigMap for readers.
 """
 
 from __future__ import annotations

@@ -41,9 +41,6 @@ POINTS_OF_A_PART: Final = 4096
 BATCH_BYTES: Final = 16 * 2**20
 """Of payloads, vectors and texts: so much is sorted and written at once."""
 
-Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-"""Of the integers and of the UUIDs of some entries."""
-
 
 class Staging:
     """Takes the blocks of one source, and gives what was staged."""

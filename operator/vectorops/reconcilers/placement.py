@@ -33,11 +33,6 @@ class Placement:
     """Candidates and retired ones of another owner of the active collection."""
 
     @property
-    def is_behind_alias(self) -> bool:
-        """Is there an active collection, and does it have another name than the declared one?"""
-        return self.active.exists and self.active.name != self.name
-
-    @property
     def all(self) -> tuple[Observed, ...]:
         """All that exist, the active one first."""
         return tuple(one for one in (self.active, *self.others) if one.exists)
