@@ -10,6 +10,8 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/vectorops/__i
 RUN := .venv-run
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# uv compiles nothing, so each of the hundreds of processes that the tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 

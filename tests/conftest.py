@@ -1,10 +1,12 @@
-"""What all tests share: a test that fails shows what the programs that it ran said meanwhile."""
+"""What all tests share: a test that fails shows what the programs that it ran said meanwhile; what coverage counts."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
+from servers.forks import UNCOUNTED
 from servers.process import Process
 
 SHOWN_LINES = 80
@@ -33,3 +35,16 @@ def pytest_runtest_makereport(
             if said := process.log_text():
                 report.sections.append((f"{process.name} said", "\n".join(said.splitlines()[-SHOWN_LINES:])))
     return report
+
+
+@pytest.fixture(autouse=True)
+def counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Coverage counts no lines of a test that is marked `uncounted`, nor of the operators that it starts."""
+    counting = Coverage.current() if request.node.get_closest_marker("uncounted") else None
+    if counting is None:
+        yield
+        return
+    monkeypatch.setenv(UNCOUNTED, "1")
+    counting.stop()
+    yield
+    counting.start()

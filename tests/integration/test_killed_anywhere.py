@@ -516,6 +516,7 @@ def lives(kills: list[Kill]) -> list[Life]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.uncounted
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_killed_at_any_call_of_a_life(stage: Stage, shared_folder: Path, part: int) -> None:
     every = await recorded(stage, "Delete", shared_folder)
@@ -532,6 +533,7 @@ async def test_killed_at_any_call_of_a_life(stage: Stage, shared_folder: Path, p
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.uncounted
 @pytest.mark.parametrize("again", range(6))
 async def test_killed_again_while_it_recovers(stage: Stage, shared_folder: Path, again: int) -> None:
     moments = [moment for moment in await recorded(stage, "Delete", shared_folder) if moment.writes]
@@ -541,6 +543,7 @@ async def test_killed_again_while_it_recovers(stage: Stage, shared_folder: Path,
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.uncounted
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_what_was_half_done_goes_when_it_is_no_longer_declared(
     stage: Stage, shared_folder: Path, part: int

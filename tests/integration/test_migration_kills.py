@@ -32,7 +32,7 @@ from vectorops.reconcilers.databases import Databases
 from vectorops.reconcilers.driver import Driver
 from vectorops.reconcilers.kinds import RECONCILERS
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.uncounted]
 
 Call = Callable[[], Awaitable[Any]]
 Instead = Callable[[Call], Awaitable[Any]]

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from coverage import Coverage
+
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -36,7 +38,9 @@ FORKS.set_forkserver_preload(
 )
 SAVE_AND_END: Final = signal.SIGUSR1
 """Ends a forked process at once, like SIGKILL, but coverage keeps what it counted."""
-READ_LATE: Final = {"COLUMNS", "KUBECONFIG", "POD_NAME", "PYTHONUNBUFFERED"}
+UNCOUNTED: Final = "UNCOUNTED"
+"""Variable of a forked process whose lines coverage does not count."""
+READ_LATE: Final = {"COLUMNS", "KUBECONFIG", "POD_NAME", "PYTHONUNBUFFERED", UNCOUNTED}
 """Variables that nothing reads while it is imported, besides those of VectorOps and those that pytest sets."""
 
 
@@ -98,6 +102,8 @@ def _preloaded_with() -> dict[str, str]:
 def _be_vectorops(
     arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[Path, Path, Path], cwd: Path | None
 ) -> None:
+    if UNCOUNTED in environment and (counting := Coverage.current()) is not None:
+        counting.stop()
     # os._exit is looked up when the signal comes: coverage saves its data there.
     signal.signal(SAVE_AND_END, lambda *_: os._exit(0))
     stdin, stdout, stderr = streams

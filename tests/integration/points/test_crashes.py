@@ -27,7 +27,7 @@ from vectorops.api.reasons import Reason
 from vectorops.errors import OutcomeUnknown, Transient
 from vectorops.points import embedding
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.uncounted]
 """Each lives a life dozens of times."""
 
 CONTESTED = 7

@@ -30,7 +30,11 @@ from vectorops.points import diff, part, staging
 from vectorops.points.synced import Synced
 from vectorops.qdrant.connect import Credentials, connect
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("database", ["rest"], indirect=True)]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.uncounted,
+    pytest.mark.parametrize("database", ["rest"], indirect=True),
+]
 
 FOREIGN = 100_000
 
