@@ -269,7 +269,8 @@ def _apply(flags: ApplyFlags) -> None:
     with show_progress() as progress:
         report = _run(local.apply(manifests, options, tell=progress.tell, settled=progress.settled))
     show.report(report, as_json=flags.as_json)
-    raise typer.Exit(READY if report.ready else NOT_READY)
+    met = _tell_unmet(options)
+    raise typer.Exit(READY if report.ready and met else NOT_READY)
 
 
 def _plan(flags: PlanFlags) -> None:
@@ -288,7 +289,7 @@ def _plan(flags: PlanFlags) -> None:
     with show_progress():
         plans = _run(preview.preview(manifests, options))
     show.plans(plans, as_json=flags.as_json)
-    if any(plan.problem for plan in plans):
+    if not _tell_unmet(options) or any(plan.problem for plan in plans):
         raise typer.Exit(PLAN_FAILED)
     is_change = flags.detailed_exitcode and any(plan.changes for plan in plans)
     raise typer.Exit(CHANGES if is_change else NOTHING_TO_CHANGE)
@@ -597,6 +598,18 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
         _fail(f"{error.reason}: {error}; run the same command again to go on", NOT_READY)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on", INTERRUPTED)
+
+
+def _tell_unmet(options: "Options") -> bool:
+    """Was there something to move back for each --roll-back? A wrong one must not look as if it were done."""
+    unmet = sorted(options.grants.roll_back - options.grants.rolled_back)
+    for incarnation in unmet:
+        typer.echo(
+            f"--roll-back {incarnation}: nothing to move back: no collection that serves readers has this incarnation, "
+            "or the one before it is gone; in the grace period it is status.migration.to.incarnation",
+            err=True,
+        )
+    return not unmet
 
 
 def _fail(words: str, code: int) -> NoReturn:

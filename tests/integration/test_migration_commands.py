@@ -84,9 +84,16 @@ def test_a_plan_shows_the_steps_and_a_later_run_moves_readers_back(files: Files)
     (found,) = [one for one in files.run("apply", "-o", "json", shards=2).json if one["kind"] == "QdrantCollection"]
     served = found["status"]["migration"]["to"]["incarnation"]
     assert f"--roll-back {served}" in found["status"]["migration"]["message"]
+    old = found["status"]["migration"]["from"]["incarnation"]
+    for command in ("plan", "apply"):
+        wrong = files.run(command, "--roll-back", old, shards=2)
+        assert (wrong.code, files.shards()) == (1, 2)
+        assert f"--roll-back {old}: nothing to move back" in wrong.err
+    assert files.run("plan", "--roll-back", served, shards=2).code == 0
     back = files.run("apply", "--roll-back", served, shards=2)
     assert back.code == 1
     assert "readers were moved back" in back.out
+    assert "nothing to move back" not in back.err
     assert files.shards() == 1
 
 

@@ -21,6 +21,7 @@ from vectorops.collections.next_move import (
     Physical,
     Proceed,
     Retire,
+    RollBack,
     Settle,
     Standing,
     Start,
@@ -260,24 +261,29 @@ async def _decide_behind_alias(
         old = next(one for one in placement.others if one.name == move.name)
         if await _is_kept(context, resource, spec, access, old, found):
             move = further
+    if isinstance(move, RollBack) and context.grants is not None:
+        context.grants.rolled_back.add(asked)
     candidate = None
     if isinstance(move, Proceed):
         candidate = beside[move.candidate]
     elif isinstance(move, Start):
         made = replace(new_mark, collection=new_name, predecessor=name)
-        empty = Observed(new_name, exists=False, holders=found.holders, distributed=found.distributed)
-        like_it = replace(wanted, name=new_name, aliases=frozenset())
-        plan = make_plan(like_it, empty, version=todo.version, last_applied={})
-        # With what others have set on the old one.
-        body = recreate_collection(like_it, found, todo.last, (), "").body["collection"]
-        first, *rest = plan.doable
-        plan = replace(plan, doable=(replace(first, body=body), *rest))
+        plan = _plan_beside(replace(wanted, name=new_name, aliases=frozenset()), found, todo)
         candidate = Decision(access, made, plan, approvals.NOTHING, Aliases())
     approval = None
     if asks := _approval_of(spec, standing, move):
         digest = approvals.digest_to_approve(*asks, mark.incarnation, mark.switched_at)
         approval = await approvals.approval(context, resource, digest, access.database, name)
     return replace(decision, migration=Migrating(placement, standing, move, todo.held_back, candidate, approval))
+
+
+def _plan_beside(wanted: Desired, active: Observed, todo: Plan) -> Plan:
+    """To make a collection beside the active one, also with what others have set on that. todo: the active one's."""
+    empty = Observed(wanted.name, exists=False, holders=active.holders, distributed=active.distributed)
+    plan = make_plan(wanted, empty, version=todo.version, last_applied={})
+    body = recreate_collection(wanted, active, todo.last, (), "").body["collection"]
+    first, *rest = plan.doable
+    return replace(plan, doable=(replace(first, body=body), *rest))
 
 
 async def _is_kept(
