@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,30 @@ class Mortal:
         return call
 
 
+class Meddled:
+    """A database in which somebody does something by hand, right before one of the calls that look for collections.
+
+    at: the number of the call, from 1.
+    """
+
+    def __init__(self, database: Database, at: int, by_hand: Call) -> None:
+        self._database, self._at, self._by_hand = database, at, by_hand
+        self.looks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._database, name)
+        if name not in {"aliases", "collection", "collection_names"}:
+            return method
+
+        async def look(*arguments: Any, **options: Any) -> Any:
+            self.looks += 1
+            if self.looks == self._at:
+                await self._by_hand()
+            return await method(*arguments, **options)
+
+        return look
+
+
 def resource(kind: str, name: str, spec: JsonObject) -> Resource:
     return Resource(kind, ObjectMeta(name=name, namespace="park", uid=name, generation=1), spec, {})
 
@@ -102,8 +127,12 @@ class Park:
         roll_back: str = "",
         approve: str = "",
         take_over_from: str = "",
+        suspended: str = "",
+        meddled: "Meddled | None" = None,
     ) -> bool:
-        """One process. Returns whether it was killed. points: by the set's name, ids and vectors."""
+        """One process. Returns whether it was killed. points: by the set's name, ids and vectors. suspended: a set.
+        meddled: the database as this process finds it.
+        """
         spec = {"connectionRef": {"name": "main"}, "collectionName": self.name, "vector": {"size": 2}, **collection}
         resources = [
             resource("QdrantConnection", "main", {"url": "http://localhost:6333"}),
@@ -111,8 +140,9 @@ class Park:
         ]
         for name, some in points.items():
             given = [{"id": id, "vector": {"values": vector}} for id, vector in some.items()]
-            resources.append(resource("PointSet", name, {"collectionRef": {"name": "zoo"}, "points": given}))
-        mortal = Mortal(self.database, at=at, instead=instead)
+            of_set = {"collectionRef": {"name": "zoo"}, "points": given, "suspend": name == suspended}
+            resources.append(resource("PointSet", name, of_set))
+        mortal = Mortal(meddled or self.database, at=at, instead=instead)
         cluster = LocalCluster(resources, {}, lambda *_: None)
         context = Context(
             cluster,
@@ -285,6 +315,30 @@ async def test_an_old_collection_that_is_kept_holds_no_change_up(database: Datab
     await park.assert_as_declared(B, shards=3, collections=3)
     await park.declare(kept(3), B, approve=park.held_back)
     await park.assert_as_declared(B, shards=3, collections=2)
+
+
+async def test_whenever_somebody_deletes_the_old_collection_readers_find_the_one_that_is_being_filled(
+    database: Database,
+) -> None:
+    for number in itertools.count(1):
+        park = Park(database, unique("zoo"))
+        await park.declare(aliased(1), A)
+        await park.declare(aliased(2), A, suspended="birds")
+        old = (await database.aliases())[park.name]
+        (new,) = set(await park.behind()) - {old}
+        meddled = Meddled(database, number, partial(database.delete_collection, old))
+
+        await park.declare(aliased(2), A, suspended="birds", meddled=meddled)
+        if meddled.looks < number:
+            break
+
+        await park.declare(aliased(2), A, suspended="birds")
+        assert (await database.aliases())[park.name] == new
+        assert {point.id for point in await database.scroll(new)} == set(A["lions"])
+        await park.declare(aliased(2), A)
+        assert await park.behind() == [new]
+        assert {point.id for point in await database.scroll(new)} == {1, 2, 3}
+    assert number > 10
 
 
 async def test_points_of_others_that_came_late_hold_no_change_up(database: Database) -> None:

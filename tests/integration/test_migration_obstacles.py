@@ -55,7 +55,10 @@ class HalfFilled:
         await self.team.points(self.second, self.name, POINTS[1:], until=is_ready)
         self.old = leads_to(self.qdrant, self.name)
         await self.team.points(self.second, self.name, POINTS[1:], suspend=True)
-        await self.team.collection(self.name, until=has_reason("MigrationBlocked"), **AUTO, **TWO_SHARDS)
+        waits = has_reason("MigrationBlocked")
+        await self.team.collection(
+            self.name, until=lambda obj: waits(obj) and self.first not in message(obj), **AUTO, **TWO_SHARDS
+        )
         (self.new,) = set(names_behind(self.qdrant, self.name)) - {self.old}
 
     async def look_again(self) -> Object:

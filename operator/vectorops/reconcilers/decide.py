@@ -33,7 +33,7 @@ from vectorops.collections.plan import Plan, differences, make_plan, mismatches,
 from vectorops.collections.predict import Prediction, predict
 from vectorops.collections.resolve import Desired, resolve_collection
 from vectorops.collections.steps import Step, recreate_collection
-from vectorops.errors import Terminal, Waiting
+from vectorops.errors import Terminal, Transient, Waiting
 from vectorops.ledger.collection import ledgers_of
 from vectorops.ledger.store import LedgerStore
 from vectorops.points.replaced import holds_what_ledgers_say
@@ -222,7 +222,7 @@ async def _decide_behind_alias(
     name = placement.active.name if placement.active.exists else new_name
     is_direct = name == alias
     aliases = frozenset(spec.aliases or ()) | (frozenset() if is_direct else {alias})
-    found = await _observe(context, resource.ref, access, name, aliases)
+    found = await _observe_active(context, resource.ref, access, placement, name, aliases)
     wanted = replace(await _resolve(context, resource, spec, access, found), aliases=aliases)
     new_mark = replace(_new_mark(context, resource, spec, access, name, incarnation), alias=alias)
     try:
@@ -259,7 +259,7 @@ async def _decide_behind_alias(
     if isinstance(move, Retire) and not isinstance(further := next_move(standing, retires=False), Settle):
         # A change does not wait until an old collection may be deleted.
         old = next(one for one in placement.others if one.name == move.name)
-        if await _is_kept(context, resource, spec, access, old, found):
+        if await is_kept(context, resource, spec, access, old, found):
             move = further
     if isinstance(move, RollBack) and context.grants is not None:
         context.grants.rolled_back.add(asked)
@@ -286,10 +286,10 @@ def _plan_beside(wanted: Desired, active: Observed, todo: Plan) -> Plan:
     return replace(plan, doable=(replace(first, body=body), *rest))
 
 
-async def _is_kept(
+async def is_kept(
     context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, old: Observed, active: Observed
 ) -> bool:
-    """Is an old collection kept after its grace period, until a person does something?"""
+    """Is a collection that readers were moved from kept after its grace period, until a person does something?"""
     settings = spec.migration_settings
     if settings.effective_retire == "Manual":
         return True
@@ -356,6 +356,17 @@ async def _observe(context: Context, resource: Ref, access: Access, name: str, a
                 words = f"layout: Aliased cannot be taken back: {name!r} is the alias of this resource's collection"
                 raise Terminal(Reason.INVALID_SPEC, f"spec.layout: {words}. Declare layout: Aliased") from error
         raise
+
+
+async def _observe_active(
+    context: Context, resource: Ref, access: Access, placement: Placement, name: str, aliases: Collection[str]
+) -> Observed:
+    """The collection of this name, which the placement says is active or is to be made."""
+    found = await _observe(context, resource, access, name, aliases)
+    if placement.active.exists and not found.exists:
+        # To make it anew would leave the one that is being filled unused.
+        raise Transient(Reason.PROGRESSING, f"collection {name!r} was deleted meanwhile; looking again")
+    return found
 
 
 def _new_mark(

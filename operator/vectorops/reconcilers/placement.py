@@ -69,8 +69,8 @@ async def find_placement(database: Database, collection: Resource, installation:
         if former in names and former not in found:
             found[former] = await read_collection(database, former)
     ours = sorted(filter(is_ours, found.values()), key=_last_served, reverse=True)
-    if active is None:
-        # Somebody deleted the alias, or it is not there yet.
+    if active is None or not found[active].exists:
+        # Somebody deleted the alias or the collection, or it is not there yet.
         active = ours[0].name if ours else ""
     return Placement(
         name,

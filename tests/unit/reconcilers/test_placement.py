@@ -60,6 +60,19 @@ async def test_without_the_alias_the_one_that_served_last_is_active():
     assert names(await placed(database, layout="Aliased")) == ("zoo-00000001", ["zoo-00000009"])
 
 
+async def test_an_alias_that_led_to_a_collection_which_is_gone_meanwhile_counts_as_none(monkeypatch):
+    """Aliases and names come in two answers."""
+    database = EchoingQdrant()
+    await make(database, "zoo-00000002")
+
+    async def aliases():
+        return {"zoo": "zoo-00000001"}
+
+    monkeypatch.setattr(database, "aliases", aliases)
+
+    assert names(await placed(database, layout="Aliased")) == ("zoo-00000002", [])
+
+
 async def test_one_that_was_there_first_keeps_its_name():
     database = EchoingQdrant()
     await make(database, "documents_v3")
