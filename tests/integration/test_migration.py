@@ -281,6 +281,28 @@ async def test_a_resource_that_is_deleted_in_the_middle_leaves_one_collection_or
         assert again["status"]["collection"]["name"] == old
 
 
+@pytest.mark.parametrize("others_points", ["Block", "Leave"])
+async def test_a_resource_that_retains_keeps_an_old_collection_only_for_points_that_the_new_one_lacks(
+    team: Team, stored: Stored, qdrant: QdrantServer, others_points: str
+) -> None:
+    name, sets = unique("kept"), unique("points")
+    migration = {"approval": "Auto", "othersPoints": others_points}
+    auto: Object = {"layout": "Aliased", "migration": migration, "deletionPolicy": "Retain"}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
+    new = leads_to(qdrant, name)
+    await stored.client.upsert(old, [models.PointStruct(id=77, vector=[1, 0, 0], payload={"by": "another"})], wait=True)
+
+    await team.delete("QdrantCollection", name)
+
+    assert set(names_behind(qdrant, name)) == ({old, new} if others_points == "Block" else {new})
+    assert all(mark_of(qdrant, one)["released"] for one in names_behind(qdrant, name))
+    if others_points == "Block":
+        assert 77 in await stored.points(old)
+
+
 async def test_points_bring_each_collection_the_vectors_that_it_has(
     team: Team, stored: Stored, qdrant: QdrantServer
 ) -> None:

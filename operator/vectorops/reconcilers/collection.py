@@ -17,7 +17,7 @@ from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import schema_status
 from vectorops.collections.steps import Action, Step
-from vectorops.errors import Transient, VectorOpsError
+from vectorops.errors import Terminal, Transient, VectorOpsError
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
@@ -25,12 +25,12 @@ from vectorops.reconcilers.aliases import Aliases, hand_over
 from vectorops.reconcilers.approvals import Approval
 from vectorops.reconcilers.base import Context, Outcome
 from vectorops.reconcilers.cleanup import finalize, has_left
-from vectorops.reconcilers.decide import Decision, Inspection, decide
-from vectorops.reconcilers.dependencies import cleanup_access, connection_ref
+from vectorops.reconcilers.decide import Decision, Inspection, decide, is_kept
+from vectorops.reconcilers.dependencies import Access, cleanup_access, connection_ref
 from vectorops.reconcilers.health import with_health
 from vectorops.reconcilers.migration_limit import MigrationLimit
 from vectorops.reconcilers.migrator import Migrator, delete_collection
-from vectorops.reconcilers.placement import find_placement
+from vectorops.reconcilers.placement import Placement, find_placement
 from vectorops.reconcilers.quality_watch import QualityWatch
 from vectorops.reconcilers.reader import keep_reader
 from vectorops.reconcilers.references import target
@@ -278,17 +278,37 @@ async def _release(context: Context, resource: Resource) -> None:
     try:
         access = await cleanup_access(context, connection_ref(resource))
         placement = await find_placement(access.database, resource, context.installation)
-        if RawSpec(resource).is_aliased:
-            # They are copies, and nobody would retire them any more.
-            for other in placement.others:
-                await delete_collection(context, resource, access, other.name)
         mark = placement.active.mark
         if mark is not None and mark.belongs_to(context.installation, resource.ref):
             await hand_over(context, resource, access.database, mark.collection, mark)
             await access.database.update_collection(mark.collection, {"metadata": mark.release().metadata()})
+        if RawSpec(resource).is_aliased:
+            await _leave_beside(context, resource, access, placement)
     except VectorOpsError as error:
         words = {"resource": str(resource.ref), "reason": error.reason.value}
         logger.warning("the mark of the retained collection stays: %s", error.message, extra=words)
+
+
+async def _leave_beside(context: Context, resource: Resource, access: Access, placement: Placement) -> None:
+    """Of the collections beside the active one, those stay that would not be retired either. The other ones are copies,
+    and nobody would retire them any more.
+    """
+    try:
+        spec = parse(QdrantCollectionSpec, resource)
+    except Terminal:
+        # What becomes of points of others cannot be read from it.
+        spec = None
+    for other in placement.others:
+        mark = other.mark
+        assert mark is not None, "its mark says that it is ours"
+        has_served, active = bool(mark.switched_at), placement.active
+        if has_served and (spec is None or await is_kept(context, resource, spec, access, other, active)):
+            await access.database.update_collection(other.name, {"metadata": mark.release().metadata()})
+            words = f"the old collection {other.name!r} stays, and nobody manages it any more: delete it by hand"
+            logger.warning(words, extra={"resource": str(resource.ref)})
+            await context.cluster.event(resource, "OldCollectionStays", words, warning=True)
+        else:
+            await delete_collection(context, resource, access, other.name)
 
 
 async def _delete(context: Context, resource: Resource) -> Outcome | None:
