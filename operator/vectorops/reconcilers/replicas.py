@@ -111,7 +111,11 @@ class Replicas:
         lost = self._lost(resource.meta.uid, placement)
         is_fine = (ready := outcome.status.ready) is not None and ready.status == "True"
         found = await findings(database, observed, spec, placement, lost=lost, may_act=is_fine)
-        status = outcome.status.model_copy(update={"replicas": _replicas_status(found.counts)})
+        counts = found.counts
+        shown = ReplicasStatus(
+            wanted=counts.wanted, active=counts.active, dead=counts.dead, transferring=counts.transferring
+        )
+        status = outcome.status.model_copy(update={"replicas": shown})
         if not is_fine:
             return replace(outcome, status=status)
         if found.step is not None:
@@ -120,7 +124,7 @@ class Replicas:
             drifted = [condition for condition in status.conditions if condition.type == "Drifted"]
             status = status.model_copy(update={"conditions": [*found_conditions, *drifted]})
         # A node that is restarted, as each is when Qdrant is upgraded, is nothing to tell.
-        passing = bool(found.counts.short) and found.passes and found.step is None and may_pass
+        passing = bool(counts.short) and found.passes and found.step is None and may_pass
         again = min((each for each in (outcome.requeue_after, found.again_seconds) if each is not None), default=None)
         return replace(outcome, status=status, requeue_after=again, passing=passing)
 
@@ -198,10 +202,6 @@ def _factors(spec: QdrantCollectionSpec, observed: Observed) -> Factors:
     of_all = int(factor or 1)
     by_key: dict[str | int, int] = {key.name: key.replication_factor or of_all for key in spec.shard_keys or ()}
     return Factors(of_all, is_declared, by_key)
-
-
-def _replicas_status(found: ReplicaCounts) -> ReplicasStatus:
-    return ReplicasStatus(wanted=found.wanted, active=found.active, dead=found.dead, transferring=found.transferring)
 
 
 async def _carry_out(database: Database, resource: Resource, name: str, step: ReplicaOperation) -> None:
