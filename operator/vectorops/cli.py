@@ -605,8 +605,9 @@ def _tell_unmet(options: "Options") -> bool:
     unmet = sorted(options.grants.roll_back - options.grants.rolled_back)
     for incarnation in unmet:
         typer.echo(
-            f"--roll-back {incarnation}: nothing to move back: no collection that serves readers has this incarnation, "
-            "or the one before it is gone; in the grace period it is status.migration.to.incarnation",
+            f"--roll-back {incarnation}: nothing was moved back: none of the collections that could be looked at "
+            "serves readers under this incarnation, with an older one still there; in the grace period it is "
+            "status.migration.to.incarnation. If it was carried out before, run once without it",
             err=True,
         )
     return not unmet

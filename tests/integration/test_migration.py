@@ -6,7 +6,17 @@ import pytest
 from qdrant_client import models
 
 from integration.team import Team, message, plan_hash, reason, unique
-from integration.world import Stored, aliases_of, change_by_hand, config_of, has_reason, indexes_of, mark_of, point
+from integration.world import (
+    Stored,
+    aliases_of,
+    change_by_hand,
+    config_of,
+    has_reason,
+    indexes_of,
+    make_by_hand,
+    mark_of,
+    point,
+)
 from servers.kubeapi import Object, condition, is_ready
 from servers.qdrant import QdrantServer
 
@@ -301,6 +311,33 @@ async def test_a_resource_that_retains_keeps_an_old_collection_only_for_points_t
     assert all(mark_of(qdrant, one)["released"] for one in names_behind(qdrant, name))
     if others_points == "Block":
         assert 77 in await stored.points(old)
+
+
+@pytest.mark.parametrize("leads", ["an alias of theirs to the old one", "readers to another one"])
+async def test_a_resource_that_retains_takes_no_collection_away_that_is_no_copy_or_is_read(
+    team: Team, stored: Stored, qdrant: QdrantServer, leads: str
+) -> None:
+    name, sets, theirs = unique("read"), unique("points"), unique("theirs")
+    migration = {"approval": "Auto", "othersPoints": "Leave"}
+    auto: Object = {"layout": "Aliased", "migration": migration, "deletionPolicy": "Retain"}
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(sets, name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
+    new = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, suspend=True, **auto)
+    if leads == "readers to another one":
+        await make_by_hand(stored, theirs)
+        alias = models.CreateAlias(collection_name=theirs, alias_name=name)
+    else:
+        alias = models.CreateAlias(collection_name=old, alias_name=theirs)
+    await stored.client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+
+    await team.delete("QdrantCollection", name)
+
+    assert set(names_behind(qdrant, name)) == {old, new}
+    assert all(mark_of(qdrant, one)["released"] for one in (old, new))
+    assert len(await stored.points(new)) == len(POINTS)
 
 
 async def test_points_bring_each_collection_the_vectors_that_it_has(

@@ -17,7 +17,7 @@ from vectorops.collections.locks import locks_of
 from vectorops.collections.plan import Plan
 from vectorops.collections.resolve import schema_status
 from vectorops.collections.steps import Action, Step
-from vectorops.errors import Terminal, Transient, VectorOpsError
+from vectorops.errors import GaveWay, Transient, VectorOpsError
 from vectorops.qdrant.marks import Mark
 from vectorops.qdrant.observe import Observed, read_mark
 from vectorops.reconcilers import approvals
@@ -278,37 +278,41 @@ async def _release(context: Context, resource: Resource) -> None:
     try:
         access = await cleanup_access(context, connection_ref(resource))
         placement = await find_placement(access.database, resource, context.installation)
+        if RawSpec(resource).is_aliased:
+            await _leave_beside(context, resource, access, placement)
         mark = placement.active.mark
         if mark is not None and mark.belongs_to(context.installation, resource.ref):
             await hand_over(context, resource, access.database, mark.collection, mark)
             await access.database.update_collection(mark.collection, {"metadata": mark.release().metadata()})
-        if RawSpec(resource).is_aliased:
-            await _leave_beside(context, resource, access, placement)
+    except GaveWay:
+        raise
     except VectorOpsError as error:
         words = {"resource": str(resource.ref), "reason": error.reason.value}
-        logger.warning("the mark of the retained collection stays: %s", error.message, extra=words)
+        logger.warning("a mark of what is retained stays: %s", error.message, extra=words)
 
 
 async def _leave_beside(context: Context, resource: Resource, access: Access, placement: Placement) -> None:
-    """Of the collections beside the active one, those stay that would not be retired either. The other ones are copies,
-    and nobody would retire them any more.
+    """The collections beside the active one are copies, and nobody would retire them any more, so they are deleted. One
+    that served stays, released, if it would not be retired either, or if nobody can tell.
     """
-    try:
-        spec = parse(QdrantCollectionSpec, resource)
-    except Terminal:
-        # What becomes of points of others cannot be read from it.
-        spec = None
+    active, settings = placement.active, RawSpec(resource).migration
+    has_active = active.mark is not None and active.mark.belongs_to(context.installation, resource.ref)
     for other in placement.others:
         mark = other.mark
         assert mark is not None, "its mark says that it is ours"
-        has_served, active = bool(mark.switched_at), placement.active
-        if has_served and (spec is None or await is_kept(context, resource, spec, access, other, active)):
-            await access.database.update_collection(other.name, {"metadata": mark.release().metadata()})
-            words = f"the old collection {other.name!r} stays, and nobody manages it any more: delete it by hand"
-            logger.warning(words, extra={"resource": str(resource.ref)})
-            await context.cluster.event(resource, "OldCollectionStays", words, warning=True)
-        else:
+        try:
+            stays = not has_active or await is_kept(context, resource, settings, access, other, active)
+        except GaveWay:
+            raise
+        except VectorOpsError:
+            stays = True
+        if not (stays and mark.switched_at):
             await delete_collection(context, resource, access, other.name)
+            continue
+        await access.database.update_collection(other.name, {"metadata": mark.release().metadata()})
+        words = f"the old collection {other.name!r} stays with all that is in it, and nobody manages it any more"
+        logger.warning(words, extra={"resource": str(resource.ref)})
+        await context.cluster.event(resource, "OldCollectionStays", f"{words}: delete it by hand", warning=True)
 
 
 async def _delete(context: Context, resource: Resource) -> Outcome | None:

@@ -14,9 +14,11 @@ from datetime import timedelta
 from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Ref, Resource
+from vectorops.api.migration import Migration
 from vectorops.api.reasons import Reason
 from vectorops.collections.next_move import (
     ANSWERED,
+    TARGET,
     Move,
     Physical,
     Proceed,
@@ -259,10 +261,9 @@ async def _decide_behind_alias(
     if isinstance(move, Retire) and not isinstance(further := next_move(standing, retires=False), Settle):
         # A change does not wait until an old collection may be deleted.
         old = next(one for one in placement.others if one.name == move.name)
-        if await is_kept(context, resource, spec, access, old, found):
+        if await is_kept(context, resource, spec.migration_settings, access, old, found):
             move = further
-    if isinstance(move, RollBack) and context.grants is not None:
-        context.grants.rolled_back.add(asked)
+    _note_roll_backs(context, standing, move)
     candidate = None
     if isinstance(move, Proceed):
         candidate = beside[move.candidate]
@@ -286,14 +287,23 @@ def _plan_beside(wanted: Desired, active: Observed, todo: Plan) -> Plan:
     return replace(plan, doable=(replace(first, body=body), *rest))
 
 
+def _note_roll_backs(context: Context, standing: Standing, move: Move) -> None:
+    """From which collections readers are moved back, or were by an earlier run: the command line tells of the rest."""
+    if context.grants is None:
+        return
+    if isinstance(move, RollBack):
+        context.grants.rolled_back.add(standing.roll_back)
+    elif TARGET in (standing.active.rolled_back or {}):
+        context.grants.rolled_back.update(one.incarnation for one in standing.others if one.switched_at)
+
+
 async def is_kept(
-    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, old: Observed, active: Observed
+    context: Context, resource: Resource, settings: Migration, access: Access, old: Observed, active: Observed
 ) -> bool:
     """Is a collection that readers were moved from kept after its grace period, until a person does something?"""
-    settings = spec.migration_settings
-    if settings.effective_retire == "Manual":
+    if settings.effective_retire == "Manual" or old.name in (await access.database.aliases()).values():
         return True
-    between = copy_between(context, resource, spec, access, old, active)
+    between = copy_between(context, resource, settings, access, old, active)
     return settings.effective_others_points == "Block" and bool(await between.count_missing())
 
 

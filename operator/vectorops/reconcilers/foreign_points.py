@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from vectorops.api.collection import QdrantCollectionSpec
 from vectorops.api.connection import LEDGER_COLLECTION
 from vectorops.api.meta import Resource
+from vectorops.api.migration import Migration
 from vectorops.collections.locks import locks_of
 from vectorops.points.others import Copied, LedgeredCollection, OthersCopy
 from vectorops.qdrant.database import UNNAMED
@@ -27,14 +27,14 @@ def ledgered(access: Access, observed: Observed) -> LedgeredCollection:
 
 
 def copy_between(
-    context: Context, resource: Resource, spec: QdrantCollectionSpec, access: Access, old: Observed, new: Observed
+    context: Context, resource: Resource, settings: Migration, access: Access, old: Observed, new: Observed
 ) -> OthersCopy:
     """What copies the points of others from the old collection to the new one."""
     before, after = locks_of(old.mark), locks_of(new.mark)
     names = {*new.vectors, *new.sparse_vectors}
     identities = {name: [locks[name].identity if name in locks else "" for locks in (before, after)] for name in names}
     embedding = Embedding(context, resource, after)
-    named = spec.migration_settings.embed_from or {}
+    named = settings.embed_from or {}
     return OthersCopy(
         ledgered(access, old),
         ledgered(access, new),

@@ -217,7 +217,7 @@ class Migrator:
         return None
 
     def _copy_between(self, old: Observed, new: Observed) -> OthersCopy:
-        return copy_between(self.context, self.resource, self.spec, self.access, old, new)
+        return copy_between(self.context, self.resource, self.spec.migration_settings, self.access, old, new)
 
     async def _copy_late(self, old: Observed, new: Observed) -> None:
         """What others brought into the old collection since the last pass."""

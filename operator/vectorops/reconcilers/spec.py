@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from vectorops.api.connection import LEDGER_COLLECTION, ClusterQdrantConnectionSpec, QdrantConnectionSpec
 from vectorops.api.meta import CLUSTER_QDRANT_CONNECTION, POINT_SET, Model, Resource
+from vectorops.api.migration import Migration
 from vectorops.api.reasons import Reason
 from vectorops.api.validation import explain
 from vectorops.errors import Terminal
@@ -67,6 +68,14 @@ class RawSpec:
     def is_aliased(self) -> bool:
         """Of a QdrantCollection: is its name an alias?"""
         return bool(self._field("layout") == "Aliased")
+
+    @property
+    def migration(self) -> Migration:
+        """Of a QdrantCollection. Where it is not valid, the defaults, which keep most."""
+        try:
+            return Migration.model_validate(self._field("migration") or {}, by_name=False)
+        except ValidationError:
+            return Migration()
 
     @property
     def aliases(self) -> frozenset[str]:
