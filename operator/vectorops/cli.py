@@ -602,7 +602,7 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def _tell_unmet(options: "Options") -> bool:
     """Was there something to move back for each --roll-back? A wrong one must not look as if it were done."""
-    unmet = sorted(options.grants.roll_back - options.grants.rolled_back)
+    unmet = sorted(options.grants.roll_back - options.grants.met_roll_back)
     for incarnation in unmet:
         typer.echo(
             f"--roll-back {incarnation}: nothing was moved back: none of the collections that could be looked at "

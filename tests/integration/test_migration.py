@@ -291,18 +291,23 @@ async def test_a_resource_that_is_deleted_in_the_middle_leaves_one_collection_or
         assert again["status"]["collection"]["name"] == old
 
 
+async def moved(team: Team, qdrant: QdrantServer, name: str, auto: Object) -> tuple[str, str]:
+    """A collection with points in its grace period: the old and the new physical one."""
+    await team.collection(name, until=is_ready, **auto)
+    await team.points(unique("points"), name, POINTS, until=is_ready)
+    old = leads_to(qdrant, name)
+    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
+    return old, leads_to(qdrant, name)
+
+
 @pytest.mark.parametrize("others_points", ["Block", "Leave"])
 async def test_a_resource_that_retains_keeps_an_old_collection_only_for_points_that_the_new_one_lacks(
     team: Team, stored: Stored, qdrant: QdrantServer, others_points: str
 ) -> None:
-    name, sets = unique("kept"), unique("points")
+    name = unique("kept")
     migration = {"approval": "Auto", "othersPoints": others_points}
     auto: Object = {"layout": "Aliased", "migration": migration, "deletionPolicy": "Retain"}
-    await team.collection(name, until=is_ready, **auto)
-    await team.points(sets, name, POINTS, until=is_ready)
-    old = leads_to(qdrant, name)
-    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
-    new = leads_to(qdrant, name)
+    old, new = await moved(team, qdrant, name, auto)
     await stored.client.upsert(old, [models.PointStruct(id=77, vector=[1, 0, 0], payload={"by": "another"})], wait=True)
 
     await team.delete("QdrantCollection", name)
@@ -317,14 +322,10 @@ async def test_a_resource_that_retains_keeps_an_old_collection_only_for_points_t
 async def test_a_resource_that_retains_takes_no_collection_away_that_is_no_copy_or_is_read(
     team: Team, stored: Stored, qdrant: QdrantServer, leads: str
 ) -> None:
-    name, sets, theirs = unique("read"), unique("points"), unique("theirs")
+    name, theirs = unique("read"), unique("theirs")
     migration = {"approval": "Auto", "othersPoints": "Leave"}
     auto: Object = {"layout": "Aliased", "migration": migration, "deletionPolicy": "Retain"}
-    await team.collection(name, until=is_ready, **auto)
-    await team.points(sets, name, POINTS, until=is_ready)
-    old = leads_to(qdrant, name)
-    await team.collection(name, params={"shard_number": 2}, until=in_phase("GracePeriod"), **auto)
-    new = leads_to(qdrant, name)
+    old, new = await moved(team, qdrant, name, auto)
     await team.collection(name, params={"shard_number": 2}, suspend=True, **auto)
     if leads == "readers to another one":
         await make_by_hand(stored, theirs)
@@ -540,4 +541,9 @@ async def test_an_old_collection_that_somebody_still_reads_is_kept(
     auto["migration"]["gracePeriod"] = "0s"
     kept = await team.collection(name, params={"shard_number": 2}, **auto)
     assert f"alias '{name}-late' leads to the old collection" in kept["status"]["migration"]["message"]
+    assert old in names_behind(qdrant, name)
+
+    # It holds no further change up.
+    await team.collection(name, params={"shard_number": 3}, until=is_ready, **auto)
+    assert config_of(qdrant, leads_to(qdrant, name))["params"]["shard_number"] == 3
     assert old in names_behind(qdrant, name)

@@ -48,6 +48,11 @@ spec:
         self._shell.write("all.yaml", *documents)
         return self._shell.run(command, "-f", "all.yaml", "--qdrant", self._server.url, *flags)
 
+    def behind(self, name: str) -> list[str]:
+        """The physical collections of one."""
+        found = [each["name"] for each in self._server.get("/collections")["collections"]]
+        return [one for one in found if one.startswith(f"{self.name}-{name}-")]
+
     def shards(self, name: str = "a") -> Any:
         """Of the collection that the alias leads to."""
         return self._server.get(f"/collections/{self.name}-{name}")["config"]["params"]["shard_number"]
@@ -97,6 +102,19 @@ def test_a_plan_shows_the_steps_and_a_later_run_moves_readers_back(files: Files)
     assert again.code == 0, "it was carried out by the run before"
     assert "nothing was moved back" not in back.err + again.err
     assert files.shards() == 1
+
+
+def test_what_is_pruned_in_the_grace_period_leaves_the_collection_that_readers_ask(files: Files) -> None:
+    owner = unique("owner")
+    files.run("apply", "--owner", owner, shards=1, names=("a", "b"))
+    assert files.run("apply", "--owner", owner, shards=2, names=("a", "b")).code == 0
+    assert len(files.behind("a")) == 2
+
+    pruned = files.run("apply", "--owner", owner, "--prune", shards=2, names=("b",))
+
+    assert pruned.code == 0, pruned.err
+    assert len(files.behind("a")) == 1
+    assert files.shards("a") == 2
 
 
 def test_an_alias_does_not_become_a_collection_again(files: Files) -> None:

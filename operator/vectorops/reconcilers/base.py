@@ -58,7 +58,7 @@ class Grants:
     """The installation whose collections may be taken over, "" if none."""
     roll_back: frozenset[str] = frozenset()
     """Incarnations of collections that readers are to be moved back from."""
-    rolled_back: set[str] = field(default_factory=set, compare=False)
+    met_roll_back: set[str] = field(default_factory=set, compare=False)
     """Those of them that readers can be moved back from, as far as the run has met them."""
 
 

@@ -295,7 +295,7 @@ async def _leave_beside(context: Context, resource: Resource, access: Access, pl
     """The collections beside the active one are copies, and nobody would retire them any more, so they are deleted. One
     that served stays, released, if it would not be retired either, or if nobody can tell.
     """
-    active, settings = placement.active, RawSpec(resource).migration
+    active, settings = placement.active, RawSpec(resource).migration_settings
     has_active = active.mark is not None and active.mark.belongs_to(context.installation, resource.ref)
     for other in placement.others:
         mark = other.mark

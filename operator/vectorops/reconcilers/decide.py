@@ -292,9 +292,9 @@ def _note_roll_backs(context: Context, standing: Standing, move: Move) -> None:
     if context.grants is None:
         return
     if isinstance(move, RollBack):
-        context.grants.rolled_back.add(standing.roll_back)
+        context.grants.met_roll_back.add(standing.roll_back)
     elif TARGET in (standing.active.rolled_back or {}):
-        context.grants.rolled_back.update(one.incarnation for one in standing.others if one.switched_at)
+        context.grants.met_roll_back.update(one.incarnation for one in standing.others if one.switched_at)
 
 
 async def is_kept(

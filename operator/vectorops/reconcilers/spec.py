@@ -70,12 +70,12 @@ class RawSpec:
         return bool(self._field("layout") == "Aliased")
 
     @property
-    def migration(self) -> Migration:
-        """Of a QdrantCollection. Where it is not valid, the defaults, which keep most."""
+    def migration_settings(self) -> Migration:
+        """Of a QdrantCollection. Where they are not valid, those that keep most."""
         try:
             return Migration.model_validate(self._field("migration") or {}, by_name=False)
         except ValidationError:
-            return Migration()
+            return Migration(retire="Manual")
 
     @property
     def aliases(self) -> frozenset[str]:

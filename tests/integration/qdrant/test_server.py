@@ -59,7 +59,7 @@ def authority(tmp_path: Path) -> CertificateAuthority:
 
 
 async def test_a_request_searches_for_no_module(qdrant, open_database, monkeypatch):
-    """A failing import inside a library costs as much as a tenth of a request, and Python remembers none."""
+    """A failing import inside a library costs a twentieth of a request, and Python remembers none."""
     database, searched = open_database(qdrant), list[str]()
 
     class Searched:

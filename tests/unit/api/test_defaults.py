@@ -71,3 +71,12 @@ def test_a_users_collection_is_never_deleted_whatever_an_old_object_says():
     spec = {"managedBy": "User", "deletionPolicy": "Delete"}
 
     assert not RawSpec(Resource("QdrantCollection", ObjectMeta(name="zoo"), spec, {})).deletes
+
+
+def test_settings_of_a_migration_that_are_not_valid_keep_what_a_person_may_want() -> None:
+    declared = {"retire": "Sometimes", "othersPoints": "Leave"}
+    spec = {**LEAST[QdrantCollectionSpec], "migration": declared}
+
+    found = RawSpec(Resource("QdrantCollection", ObjectMeta(name="zoo"), spec, {})).migration_settings
+
+    assert (found.effective_retire, found.effective_others_points) == ("Manual", "Block")
