@@ -8,7 +8,7 @@ and no collection, alias or ledger is left over.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,9 +20,10 @@ from integration.points.scene import Killed, killed_before
 from integration.team import unique
 from servers.qdrant import QdrantServer
 from vectorops.api.connection import QdrantConnectionSpec
-from vectorops.api.meta import JsonObject, ObjectMeta, Resource
+from vectorops.api.meta import FINALIZER, JsonObject, ObjectMeta, Resource
 from vectorops.embedders.base import EmbedderSettings
 from vectorops.embedders.pool import Embedders
+from vectorops.errors import GaveWay
 from vectorops.local.cluster import LocalCluster
 from vectorops.local.runner import Runner
 from vectorops.local.session import READS
@@ -129,15 +130,21 @@ class Park:
         take_over_from: str = "",
         suspended: str = "",
         meddled: "Meddled | None" = None,
+        leaves: bool = False,
     ) -> bool:
         """One process. Returns whether it was killed. points: by the set's name, ids and vectors. suspended: a set.
-        meddled: the database as this process finds it.
+        meddled: the database as this process finds it. leaves: the collection is being deleted.
         """
         spec = {"connectionRef": {"name": "main"}, "collectionName": self.name, "vector": {"size": 2}, **collection}
         resources = [
             resource("QdrantConnection", "main", {"url": "http://localhost:6333"}),
             resource("QdrantCollection", "zoo", spec),
         ]
+        if leaves:
+            meta = resources[1].meta.model_copy(
+                update={"deletion_timestamp": self.now.isoformat(), "finalizers": [FINALIZER]}
+            )
+            resources[1] = replace(resources[1], meta=meta)
         for name, some in points.items():
             given = [{"id": id, "vector": {"values": vector}} for id, vector in some.items()]
             of_set = {"collectionRef": {"name": "zoo"}, "points": given, "suspend": name == suspended}
@@ -161,7 +168,8 @@ class Park:
             if isinstance(error, BaseExceptionGroup) and error.split(Killed)[1] is not None:
                 raise
         zoo = cluster.now(resources[1].ref)
-        assert zoo is not None
+        if zoo is None:
+            return mortal.is_dead
         self.held_back = (zoo.status.get("plan") or {}).get("hash", "")
         self.reason = str((zoo.condition("Ready") or {}).get("reason"))
         return mortal.is_dead
@@ -339,6 +347,43 @@ async def test_whenever_somebody_deletes_the_old_collection_readers_find_the_one
         assert await park.behind() == [new]
         assert {point.id for point in await database.scroll(new)} == {1, 2, 3}
     assert number > 10
+
+
+@pytest.mark.parametrize("others_points", ["Block", "Leave"])
+@pytest.mark.parametrize("gives_way", [False, True])
+async def test_a_retained_collection_leaves_no_copy_and_no_mark(
+    database: Database, others_points: str, gives_way: bool
+) -> None:
+    """Deleted in its grace period, by a process that is killed before a write, or that gives way at a look."""
+    retained = aliased(2) | {"deletionPolicy": "Retain"}
+    retained["migration"] |= {"othersPoints": others_points}
+
+    async def give_way() -> None:
+        raise GaveWay("others wait")
+
+    for number in itertools.count(1):
+        park = Park(database, unique("zoo"))
+        await park.declare(aliased(1), A)
+        old = (await database.aliases())[park.name]
+        await park.declare(aliased(2), A)
+        new = (await database.aliases())[park.name]
+        await database.upsert(old, [PointData(77, {UNNAMED: np.array([0.6, 0.8], np.float32)}, {"by": "others"})])
+
+        meddled = Meddled(database, number if gives_way else 0, give_way)
+        at = 0 if gives_way else number
+        is_killed = await park.declare(retained, A, at=at, instead=killed_before, meddled=meddled, leaves=True)
+        if not is_killed and not (gives_way and meddled.looks >= number):
+            break
+        if is_killed:
+            await park.declare(retained, A, leaves=True)
+
+        left = await park.behind()
+        assert left == sorted({new, old} if others_points == "Block" else {new})
+        for name in left:
+            found = await database.collection(name)
+            assert found is not None
+            assert found["config"]["metadata"]["vectorops.dev/mark"]["released"]
+    assert number > 2
 
 
 async def test_points_of_others_that_came_late_hold_no_change_up(database: Database) -> None:
